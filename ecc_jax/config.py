@@ -1,0 +1,340 @@
+"""The configuration schema: every key with its meaning and unit, word arguments, validation.
+
+`default()` returns a locked tree, so assigning a key that does not exist raises. Leaves in
+`configs/` only change values; `validate` checks the resolved tree before any device is touched.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import ml_collections
+
+from ecc_jax import catalog
+
+NEXT_CLICK_RULES = ("largest_component", "deepest")
+EVAL_RADII = ("average", "tight", "enclosing", "fixed")
+TRAIN_RADII = ("normal", "uniform", *EVAL_RADII)
+SPLITS = ("train", "validation", "test", "all")
+MODELS = ("ritm_hrnet18s", "ritm_hrnet18", "ritm_hrnet32", "ritm_tiny")
+PHANTOM_KINDS = ("lung", "kidney", "liver", "pancreas", "mixed")
+# Groups that --mode=evaluate may change on a finished run: none of them alters what was trained.
+EVALUATION_GROUPS = ("data", "clicks", "inference", "eval")
+
+
+def default() -> ml_collections.ConfigDict:
+    """Returns the full, locked configuration with its default values."""
+    config = ml_collections.ConfigDict()
+    config.name = "ritm_dynamic"  # the leaf, part of the default workdir
+    config.words = ""  # the words after the colon of --config, sorted
+    config.seed = 0  # everything random derives from it and the step
+    for group, values in _groups().items():
+        config[group] = ml_collections.ConfigDict(values)
+    return config.lock()
+
+
+def _groups() -> dict[str, dict[str, Any]]:
+    return {
+        "data": _data(),
+        "augment": {
+            "name": "ritm",  # ritm | none
+            "crop": (320, 480),  # height, width of a training crop, pixels
+            "scale": (0.75, 1.40),  # range of the random zoom
+            "flip_prob": 0.5,  # probability of a horizontal flip
+        },
+        "model": {
+            "name": "ritm_hrnet32",  # see MODELS
+            "dtype": "float32",  # float32 | bfloat16: arithmetic inside the network
+            "pretrained": "",  # a run's workdir whose best weights start this one
+        },
+        "clicks": _clicks(),
+        "inference": {
+            "pipeline": "full_frame",  # the network sees the whole slice
+            "threshold": 0.5,  # probability above which a pixel is lesion
+        },
+        "loss": {
+            "main_weight": 1.0,  # weight of 0.5 BCE + 0.5 Dice on the main head
+            "aux_weight": 0.4,  # weight of BCE on the auxiliary head
+        },
+        "optimizer": {
+            "learning_rate": 5e-4,
+            "b1": 0.9,
+            "b2": 0.999,
+            "trunk_multiplier": 0.1,  # learning-rate factor of the trunk, with pretrained weights
+        },
+        "schedule": {
+            "factor": 0.1,  # learning rate times this after a plateau
+            "patience": 10,  # epochs without gain before the learning rate drops
+            "stop_after": 30,  # epochs without gain before training ends
+            "warmup_steps": 0,  # linear warm-up, steps
+        },
+        "train": {
+            "batch_size": 80,  # images per step, over all devices
+            "microbatch": 0,  # images per forward pass; 0 = whole batch at once
+            "epochs": 300,  # upper bound; the plateau rule usually ends earlier
+            "steps_per_epoch": 0,  # 0 = one pass over the training split
+            "max_steps": 0,  # stop after so many steps; 0 = no limit
+            "log_every": 10,  # steps between records in metrics.jsonl
+        },
+        "eval": _eval(),
+        "checkpoint": {
+            "every_steps": 0,  # 0 = at the end of every epoch only
+            "keep_latest": 2,  # beside the best one
+        },
+    }
+
+
+def _data() -> dict[str, Any]:
+    return {
+        "name": "ct_phantom_2d",  # a name in ecc_jax.catalog.DATASETS
+        "root": "",  # prepared data; empty = $TFDS_DATA_DIR or ~/tensorflow_datasets
+        "path": "",  # raw source folder, for ct_folder_2d
+        "split": "test",  # split that evaluation reports on: train | validation | test | all
+        "subset": "full",  # full = every lesion slice, small = the largest per volume
+        "variant": "windowed",  # windowed | raw (full HU kept, needed for another window)
+        "size": 512,  # slices are stored as size x size pixels
+        "window_hu": (),  # (low, high) overrides the dataset's window
+        "lesion_labels": (),  # label values that mean lesion; empty = the dataset's
+        "allow_empty": False,  # skip volumes without lesion instead of refusing them
+        "slice_axis": -1,  # 0, 1, 2; -1 = axis of the largest spacing, else the last
+        "patient_regex": "",  # finds the patient in a volume's name; empty = one per file
+        "split_seed": 0,  # seed of the split by patient
+        "phantom_kind": "mixed",  # lung | kidney | liver | pancreas | mixed
+        "phantom_patients": 120,  # synthetic patients
+        "max_slices_per_patient": 0,  # training slices used per patient; 0 = all
+        "read_threads": 4,  # reader threads; 0 = read in the main thread
+    }
+
+
+def _clicks() -> dict[str, Any]:
+    return {
+        "next_click": "largest_component",  # see NEXT_CLICK_RULES
+        "radius_train": "normal",  # see TRAIN_RADII
+        "radius_eval": "average",  # see EVAL_RADII
+        "fixed_radius": 5.0,  # radius of `fixed`, network-input pixels
+        "max_train": 24,  # most clicks of a training batch
+        "gamma": 0.7,  # p(n clicks) is proportional to gamma ** (n - 1)
+    }
+
+
+def _eval() -> dict[str, Any]:
+    return {
+        "num_clicks": 20,  # clicks per image in the final evaluation
+        "batch_size": 16,  # images per device call
+        "max_slices": 0,  # test slices used, spread over the patients; 0 = all
+        "validation_slices": 0,  # fixed validation slices; 0 = all
+        "validation_clicks": 5,  # clicks of the validation rollout
+        "validate_every": 1,  # epochs between validations
+        "flooding_slices": 256,  # training slices of the flooding tolerance search
+        "flooding_tolerances": 24,  # tolerances tried
+    }
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    """Returns the defaults with `arg`'s words applied, so this file itself is a config."""
+    return apply_words(default(), arg)
+
+
+def _word_small(config: ml_collections.ConfigDict) -> None:
+    config.data.subset = "small"
+    config.train.batch_size = 40
+    config.schedule.patience = 25
+    config.schedule.stop_after = 75
+
+
+def _word_quick(config: ml_collections.ConfigDict) -> None:
+    """Minutes on two CPU cores: a small network, small slices, few steps."""
+    config.model.name = "ritm_hrnet18s"
+    config.data.size = 160
+    config.data.phantom_patients = 48
+    config.data.max_slices_per_patient = 32
+    config.augment.crop = (128, 128)
+    config.train.batch_size = 8
+    config.train.steps_per_epoch = 60
+    config.train.epochs = 4
+    config.train.log_every = 5
+    config.optimizer.learning_rate = 1e-3
+    config.schedule.warmup_steps = 20
+    config.eval.max_slices = 64
+    config.eval.validation_slices = 24
+    config.eval.flooding_slices = 64
+
+
+WORDS: dict[str, Callable[[ml_collections.ConfigDict], None]] = {
+    "small": _word_small,
+    "quick": _word_quick,
+}
+
+
+def apply_words(config: ml_collections.ConfigDict, arg: str) -> ml_collections.ConfigDict:
+    """Applies the comma-separated words after the colon of `--config=file.py:words`.
+
+    Args:
+      config: A locked tree; changed in place and returned.
+      arg: Words in any order: at most one dataset name, `small`, `quick`.
+
+    Raises:
+      ValueError: Unknown word, or two datasets.
+    """
+    words = sorted({word.strip() for word in arg.split(",") if word.strip()})
+    valid = [*catalog.DATASETS, *WORDS]
+    for word in words:
+        if word not in valid:
+            raise ValueError(f"unknown config word {word!r}; valid words: {', '.join(valid)}")
+    datasets = [word for word in words if word in catalog.DATASETS]
+    if len(datasets) > 1:
+        raise ValueError(f"expected at most one dataset, got {', '.join(datasets)}")
+    if datasets:
+        config.data.name = datasets[0]
+    for word in WORDS:  # a fixed order, so the order on the command line does not matter
+        if word in words:
+            WORDS[word](config)
+    config.words = ",".join(words)
+    return config
+
+
+def resolved_hash(config: ml_collections.ConfigDict) -> str:
+    """Returns the 8 hex digits that tell two configurations apart in a workdir's name."""
+    text = json.dumps(to_dict(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns the tree as plain JSON values (tuples become lists)."""
+    return json.loads(config.to_json())
+
+
+def from_dict(values: dict[str, Any]) -> ml_collections.ConfigDict:
+    """Rebuilds a configuration from `to_dict`'s output, on top of the current defaults.
+
+    Keys that this version does not know raise; keys that the file lacks keep their default.
+
+    Raises:
+      ValueError: A key that the schema does not have.
+    """
+    config = default()
+    for key, value in _flat(values).items():
+        set_key(config, key, value)
+    return config
+
+
+def set_key(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
+    """Sets `group.name` to `value`, lists becoming tuples.
+
+    Raises:
+      ValueError: The key is unknown.
+    """
+    *groups, name = key.split(".")
+    node = config
+    for group in groups:
+        if group not in node:
+            raise ValueError(f"unknown config key {key!r}; groups: {', '.join(config.keys())}")
+        node = node[group]
+    if name not in node:
+        raise ValueError(f"unknown config key {key!r}; {groups} has: {', '.join(node.keys())}")
+    node[name] = tuple(value) if isinstance(value, (list, tuple)) else value
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def differences(
+    left: ml_collections.ConfigDict, right: ml_collections.ConfigDict
+) -> dict[str, tuple[Any, Any]]:
+    """Returns the keys in which two configurations differ, with both values."""
+    a, b = _flat(to_dict(left)), _flat(to_dict(right))
+    return {key: (a[key], b[key]) for key in a if a[key] != b.get(key)}
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+    """Checks the whole resolved configuration.
+
+    Raises:
+      ValueError: Names the first bad key, what was expected, and what was given.
+    """
+    _one_of(config, "data.name", tuple(catalog.DATASETS))
+    _one_of(config, "data.split", SPLITS)
+    _one_of(config, "data.subset", ("full", "small"))
+    _one_of(config, "data.variant", ("windowed", "raw"))
+    _one_of(config, "data.slice_axis", (-1, 0, 1, 2))
+    _one_of(config, "data.phantom_kind", PHANTOM_KINDS)
+    _one_of(config, "augment.name", ("ritm", "none"))
+    _one_of(config, "model.name", MODELS)
+    _one_of(config, "model.dtype", ("float32", "bfloat16"))
+    _one_of(config, "inference.pipeline", ("full_frame",))
+    _one_of(config, "clicks.next_click", NEXT_CLICK_RULES)
+    _one_of(config, "clicks.radius_train", TRAIN_RADII)
+    _one_of(config, "clicks.radius_eval", EVAL_RADII)
+    for key in ("data.size", "train.batch_size", "train.epochs", "train.log_every"):
+        _check(config, key, lambda v: v >= 1, "a positive integer")
+    for key in ("eval.num_clicks", "eval.batch_size", "eval.validation_clicks"):
+        _check(config, key, lambda v: v >= 1, "a positive integer")
+    for key in ("clicks.max_train", "schedule.patience", "schedule.stop_after"):
+        _check(config, key, lambda v: v >= 1, "a positive integer")
+    _check(config, "eval.validate_every", lambda v: v >= 1, "a positive integer")
+    _check(config, "eval.flooding_tolerances", lambda v: v >= 20, "at least 20")
+    _check(config, "data.phantom_patients", lambda v: v >= 3, "at least 3 patients")
+    for key in ("train.microbatch", "train.steps_per_epoch", "train.max_steps"):
+        _check(config, key, lambda v: v >= 0, "0 or a positive integer")
+    _check(config, "inference.threshold", lambda v: 0 < v < 1, "between 0 and 1")
+    _check(config, "clicks.gamma", lambda v: 0 < v <= 1, "0 < gamma <= 1")
+    _check(config, "clicks.fixed_radius", lambda v: v > 0, "a positive radius in pixels")
+    _check(config, "optimizer.learning_rate", lambda v: v > 0, "a positive number")
+    _check(config, "augment.flip_prob", lambda v: 0 <= v <= 1, "a probability")
+    _check(config, "augment.scale", _is_range, "two numbers, 0 < low <= high")
+    _check(config, "augment.crop", lambda v: len(v) == 2 and min(v) >= 32, "height, width >= 32")
+    _check(
+        config,
+        "data.window_hu",
+        lambda v: len(v) == 0 or (len(v) == 2 and v[0] < v[1]),
+        "empty, or (low, high) in HU with low < high",
+    )
+    _check_batch(config)
+
+
+def _check_batch(config: ml_collections.ConfigDict) -> None:
+    batch, micro = config.train.batch_size, config.train.microbatch
+    if batch == 1 or micro == 1:
+        raise ValueError(
+            "train.batch_size and train.microbatch must be at least 2, got "
+            f"{batch} and {micro}: the OCR head normalises one vector per image over the "
+            "batch, which is degenerate for a single image"
+        )
+    if micro and batch % micro:
+        raise ValueError(
+            f"train.microbatch must divide train.batch_size, got {micro} and {batch}; "
+            f"try train.microbatch={max(2, batch // -(-batch // micro))}"
+        )
+
+
+def _is_range(value: Any) -> bool:
+    return len(value) == 2 and 0 < value[0] <= value[1]
+
+
+def _get(config: ml_collections.ConfigDict, key: str) -> Any:
+    node = config
+    for part in key.split("."):
+        node = node[part]
+    return node
+
+
+def _one_of(config: ml_collections.ConfigDict, key: str, valid: tuple[Any, ...]) -> None:
+    value = _get(config, key)
+    if value not in valid:
+        raise ValueError(f"{key} must be one of {', '.join(map(str, valid))}; got {value!r}")
+
+
+def _check(
+    config: ml_collections.ConfigDict, key: str, is_valid: Callable[[Any], bool], expected: str
+) -> None:
+    value = _get(config, key)
+    if not is_valid(value):
+        raise ValueError(f"{key} must be {expected}; got {value!r}")

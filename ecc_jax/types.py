@@ -1,0 +1,109 @@
+"""Array containers and protocols shared by every layer.
+
+Axis letters: b batch, h w rows and columns, c channels, n click slots, k clicks of a rollout.
+Coordinates are `yx` float pixels, pixel centres at integers. Containers are NamedTuples, so they
+pass through `jit`, `scan` and `tree.map` unchanged.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Num
+
+AnyArray = Array | np.ndarray
+
+
+class Click(NamedTuple):
+    """One click per row of a batch.
+
+    Attributes:
+      yx: Disk centre (row, column), pixels.
+      radius: Disk radius, pixels.
+      is_positive: True marks lesion, False background.
+      exists: False where the user had nothing left to click; the other fields are then 0.
+    """
+
+    yx: Float[Array, "b 2"]
+    radius: Float[Array, " b"]
+    is_positive: Bool[Array, " b"]
+    exists: Bool[Array, " b"]
+
+
+class Clicks(NamedTuple):
+    """The clicks so far, in click order, in a buffer of fixed capacity n.
+
+    Slots at index `count` and beyond are empty, whatever they hold.
+    """
+
+    yx: Float[Array, "b n 2"]
+    radius: Float[Array, "b n"]
+    is_positive: Bool[Array, "b n"]
+    count: Int[Array, " b"]
+
+
+class Prediction(NamedTuple):
+    """What a network returns.
+
+    Attributes:
+      logits: Unbounded scores at input size; sigmoid gives the lesion probability.
+      aux_logits: Scores of the auxiliary head at input size.
+      features: Feature map of stride 4 (OCR output).
+    """
+
+    logits: Float[Array, "b h w 1"]
+    aux_logits: Float[Array, "b h w 1"]
+    features: Float[Array, "b h4 w4 f"]
+
+
+class Batch(NamedTuple):
+    """Slices as stored, before windowing; NumPy arrays on the host, jax arrays on the devices.
+
+    Attributes:
+      image_hu: Clipped (or, in `raw` sets, full) Hounsfield units.
+      window_hu: Lower and upper end of the window that maps to 0 and 1.
+      target: Ground-truth lesion mask, 0 or 1.
+      valid: False for rows that only pad the last batch.
+      index: Position of the slice in its split, for reports; -1 in padding.
+    """
+
+    image_hu: Num[AnyArray, "*b h w"]
+    window_hu: Float[AnyArray, "*b 2"]
+    target: Num[AnyArray, "*b h w"]
+    valid: Bool[AnyArray, "*b"]
+    index: Int[AnyArray, "*b"]
+
+
+class Predict(Protocol):
+    """A segmenter under the click loop. It receives clicks, not maps, so that it may crop."""
+
+    def __call__(
+        self,
+        image: Float[Array, "b h w 1"],
+        clicks: Clicks,
+        prev_mask: Float[Array, "b h w 1"],
+    ) -> Float[Array, "b h w 1"]:
+        """Returns the lesion probability at image size.
+
+        Args:
+          image: Windowed image in [0, 1].
+          clicks: All clicks so far, the newest last.
+          prev_mask: Lesion probability before the newest click.
+        """
+        ...
+
+
+class InteractiveModel(Protocol):
+    """The calling convention of every network (`flax.linen.Module.apply`)."""
+
+    def apply(
+        self,
+        variables: Any,
+        image: Float[Array, "b h w 3"],
+        guidance: Float[Array, "b h w 2"],
+        prev_mask: Float[Array, "b h w 1"],
+        *,
+        train: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Returns a `Prediction`; with `mutable=["batch_stats"]` also the updated statistics."""
+        ...

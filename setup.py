@@ -1,0 +1,65 @@
+"""Packaging of ecc_jax. Version bounds are the ranges the test suite was run with."""
+
+from pathlib import Path
+
+import setuptools
+
+CORE = [
+    "jax>=0.10,<0.12",
+    "flax>=0.12,<0.13",
+    "optax>=0.2.8,<0.3",
+    "orbax-checkpoint>=0.12,<0.13",
+    "grain>=0.2.18,<0.3",
+    "numpy>=2.2,<3",
+    "scipy>=1.15,<2",
+    "ml-collections>=1.1,<2",
+    "tensorflow-datasets>=4.9.10,<5",
+    # tensorflow-datasets needs importlib_resources on every Python, but does not say so.
+    "importlib_resources>=6",
+    "array-record>=0.8,<0.9",
+    "scikit-image>=0.26,<0.27",
+    "clu>=0.0.12,<0.1",
+    "tensorboardX>=2.6.2,<3",
+    "nibabel>=5.3,<6",
+    "pydicom>=3.0.2,<4",
+    "defusedxml>=0.7.1",
+    "matplotlib>=3.10,<4",
+    "tqdm>=4.66",
+    "jaxtyping>=0.3.3,<0.4",
+    "absl-py>=2.1",
+    "psutil>=5.9",
+]
+
+EXTRAS = {
+    "cuda": ["jax[cuda12]>=0.10,<0.12"],
+    "tpu": ["jax[tpu]>=0.10,<0.12"],
+    "convert": ["safetensors>=0.5"],
+    "test": [
+        "pytest>=8.3",
+        "hypothesis>=6.130",
+        "beartype>=0.20",
+        "ruff>=0.11",
+        "mypy>=1.15",
+        # jax.export serialises with flatbuffers, which jax does not declare.
+        "flatbuffers>=24",
+    ],
+}
+
+setuptools.setup(
+    name="ecc_jax",
+    version="0.1.0",
+    description="Interactive tumour segmentation in CT with dynamic radius disks, in JAX",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["ecc_jax*", "tfds_builders*"]),
+    package_data={"ecc_jax": ["py.typed"], "tfds_builders": ["*/README.md"]},
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Medical Science Apps.",
+    ],
+)
