@@ -1,0 +1,1 @@
+"""Array primitives that know nothing of clicks."""
