@@ -5,12 +5,9 @@ Coordinates are `yx` float pixels, pixel centres at integers. Containers are Nam
 pass through `jit`, `scan` and `tree.map` unchanged.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
-
-AnyArray = Array | np.ndarray
 
 
 class Click(NamedTuple):
@@ -38,7 +35,7 @@ class Clicks(NamedTuple):
     yx: Float[Array, "b n 2"]
     radius: Float[Array, "b n"]
     is_positive: Bool[Array, "b n"]
-    count: Int[Array, " b"]
+    count: Int[Array, " b"]  # type: ignore[assignment]  # hides tuple.count, on purpose
 
 
 class Prediction(NamedTuple):
@@ -63,16 +60,17 @@ class Batch(NamedTuple):
       window_hu: Lower and upper end of the window that maps to 0 and 1.
       target: Ground-truth lesion mask, 0 or 1.
       valid: False for rows that only pad the last batch.
-      index: Position of the slice in its split, for reports; -1 in padding.
+      position: Position of the slice in its split, for reports; -1 in padding.
     """
 
-    image_hu: Num[AnyArray, "*b h w"]
-    window_hu: Float[AnyArray, "*b 2"]
-    target: Num[AnyArray, "*b h w"]
-    valid: Bool[AnyArray, "*b"]
-    index: Int[AnyArray, "*b"]
+    image_hu: Num[Array, "b h w"]
+    window_hu: Float[Array, "b 2"]
+    target: Num[Array, "b h w"]
+    valid: Bool[Array, " b"]
+    position: Int[Array, " b"]
 
 
+@runtime_checkable
 class Predict(Protocol):
     """A segmenter under the click loop. It receives clicks, not maps, so that it may crop."""
 
@@ -92,6 +90,7 @@ class Predict(Protocol):
         ...
 
 
+@runtime_checkable
 class InteractiveModel(Protocol):
     """The calling convention of every network (`flax.linen.Module.apply`)."""
 

@@ -1,0 +1,1 @@
+"""Click encoding, disk radii and the simulated user."""

@@ -1,0 +1,112 @@
+"""How large a disk a user drags around a click in a region."""
+
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from ecc_jax.ops.disks import squared_distance_to
+
+RadiusRule = Literal["tight", "enclosing", "average", "fixed", "normal", "uniform"]
+RADIUS_RULES: tuple[str, ...] = get_args(RadiusRule)
+
+# A random radius lies between these multiples of the tight and of the enclosing radius.
+_TIGHT_FACTOR = 0.9
+_ENCLOSING_FACTOR = 1.1
+
+
+def tight_radius(region: Bool[Array, "b h w"], yx: Float[Array, "b 2"]) -> Float[Array, " b"]:
+    """Returns the distance from a point to the nearest pixel outside the region.
+
+    Args:
+      region: One region per row of the batch.
+      yx: Points, pixels; usually inside the region and the image.
+
+    Returns:
+      Pixels, to the nearest pixel centre that is not in the region. Pixels outside the image
+      are outside the region. At a pixel of the region this is its distance transform there, so
+      at least 1; at a pixel centre outside the region it is 0.
+
+    Source: thesis 3.3.2, "tight radius".
+    """
+    height, width = region.shape[1:]
+    framed = jnp.pad(region, ((0, 0), (1, 1), (1, 1)))
+    squared = squared_distance_to(yx + 1.0, (height + 2, width + 2))
+    return jnp.sqrt(jnp.min(jnp.where(framed, jnp.inf, squared), axis=(1, 2)))
+
+
+def enclosing_radius(region: Bool[Array, "b h w"], yx: Float[Array, "b 2"]) -> Float[Array, " b"]:
+    """Returns the radius of the smallest disk around a point that covers the region.
+
+    Args:
+      region: Pixels to cover, one region per row of the batch.
+      yx: Disk centres, pixels.
+
+    Returns:
+      Pixels, to the farthest pixel centre of the region: 0 for a region of one pixel clicked at
+      its centre, and 0 for an empty region.
+
+    Source: thesis 3.3.2, "enclosing radius". The thesis code takes the minimum enclosing circle
+    instead, whose centre is not the click, so that its disk can miss part of the region.
+    """
+    squared = squared_distance_to(yx, (region.shape[1], region.shape[2]))
+    return jnp.sqrt(jnp.max(jnp.where(region, squared, 0.0), axis=(1, 2)))
+
+
+def disk_radius(
+    key: Key[Array, " b"],
+    region: Bool[Array, "b h w"],
+    yx: Float[Array, "b 2"],
+    *,
+    rule: str,
+    fixed_radius: float = 5.0,
+    distance: Float[Array, "b h w"] | None = None,
+) -> Float[Array, " b"]:
+    """Returns the radius that the simulated user gives each disk.
+
+    Args:
+      key: One PRNG key per row, so that a row alone draws what it draws in a batch. Read by the
+        rules "normal" and "uniform" only.
+      region: The error component that was clicked.
+      yx: Where it was clicked, pixels.
+      rule: "tight"; "enclosing" (never below tight); "average" of the two; "fixed"; "uniform" on
+        [0.9 tight, 1.1 enclosing]; "normal" with the middle of that range as mean and a quarter
+        of it as standard deviation, truncated to it.
+      fixed_radius: The radius of the rule "fixed", pixels.
+      distance: The distance transform of `region` where the caller has it, read at the pixel
+        nearest to `yx`; it spares a pass over the image.
+
+    Returns:
+      Pixels.
+
+    Raises:
+      ValueError: If `rule` is unknown.
+
+    Source: thesis 3.3.2. The thesis gives no moments for "normal", and its code draws "uniform".
+    """
+    if rule not in RADIUS_RULES:
+        raise ValueError(f"radius rule must be one of {', '.join(RADIUS_RULES)}, got {rule!r}")
+    if rule == "fixed":
+        return jnp.full(yx.shape[:1], fixed_radius, jnp.float32)
+    tight = tight_radius(region, yx) if distance is None else _value_at(distance, yx)
+    if rule == "tight":
+        return tight
+    enclosing = jnp.maximum(enclosing_radius(region, yx), tight)
+    if rule == "enclosing":
+        return enclosing
+    if rule == "average":
+        return (tight + enclosing) / 2
+    low, high = _TIGHT_FACTOR * tight, _ENCLOSING_FACTOR * enclosing
+    if rule == "uniform":
+        return low + (high - low) * jax.vmap(jax.random.uniform)(key)
+    # The range ends two standard deviations from the mean.
+    deviations = jax.vmap(lambda one: jax.random.truncated_normal(one, -2.0, 2.0))(key)
+    return jnp.clip((low + high) / 2 + deviations * (high - low) / 4, low, high)
+
+
+def _value_at(image: Float[Array, "b h w"], yx: Float[Array, "b 2"]) -> Float[Array, " b"]:
+    """Returns the value of the pixel nearest to each point, of the border pixel if outside."""
+    last = jnp.array([[image.shape[1] - 1, image.shape[2] - 1]], jnp.float32)
+    pixel = jnp.clip(jnp.round(yx), 0.0, last).astype(jnp.int32)
+    return jax.vmap(lambda one, at: one[at[0], at[1]])(image, pixel)

@@ -1,0 +1,34 @@
+"""How many clicks a training batch gets."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key
+
+
+def sample_num_clicks(
+    key: Key[Array, ""], *, max_clicks: int = 24, gamma: float = 0.7
+) -> Int[Array, ""]:
+    """Returns a random click count n with probability proportional to gamma ** (n - 1).
+
+    Args:
+      key: PRNG key.
+      max_clicks: Largest count.
+      gamma: Ratio of successive probabilities, in (0, 1]; 1 makes all counts alike.
+
+    Returns:
+      int32 in 1..max_clicks. With the defaults p(1) = 0.300 and the mean is 3.33.
+
+    Raises:
+      ValueError: If `max_clicks` is below 1 or `gamma` outside (0, 1].
+
+    Source: thesis 3.3.2 says 0 to 24 clicks and gives no probabilities; its code draws from
+    1 to 24 with these.
+    """
+    if max_clicks < 1:
+        raise ValueError(f"max_clicks must be 1 or more, got {max_clicks}")
+    if not 0.0 < gamma <= 1.0:
+        raise ValueError(f"gamma must be above 0 and at most 1, got {gamma}")
+    logits = math.log(gamma) * jnp.arange(max_clicks, dtype=jnp.float32)
+    return 1 + jax.random.categorical(key, logits).astype(jnp.int32)

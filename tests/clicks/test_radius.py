@@ -1,0 +1,109 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from ecc_jax.clicks.radius import RADIUS_RULES, disk_radius, enclosing_radius, tight_radius
+from ecc_jax.ops.disks import disk
+from ecc_jax.ops.distance import distance_transform
+
+
+def bar():
+    """A 3 x 5 bar with its centre at (4, 5), in a 9 x 11 image."""
+    region = np.zeros((1, 9, 11), bool)
+    region[0, 3:6, 3:8] = True
+    return jnp.asarray(region)
+
+
+CENTRE = jnp.array([[4.0, 5.0]])
+KEY = jax.random.split(jax.random.key(0), 1)
+
+
+def test_hand_computed_radii():
+    assert tight_radius(bar(), CENTRE).item() == 2.0
+    np.testing.assert_allclose(enclosing_radius(bar(), CENTRE), [np.sqrt(1 + 4)], rtol=1e-6)
+    rules = ("tight", "enclosing", "average", "fixed")
+    radii = [disk_radius(KEY, bar(), CENTRE, rule=rule).item() for rule in rules]
+    np.testing.assert_allclose(radii, [2.0, np.sqrt(5), 1 + np.sqrt(5) / 2, 5.0], rtol=1e-6)
+    assert disk_radius(KEY, bar(), CENTRE, rule="fixed", fixed_radius=3.0).item() == 3.0
+
+
+def test_tight_radius_counts_the_outside_of_the_image():
+    full = jnp.ones((4, 5, 7), bool)
+    yx = jnp.array([[0.0, 3.0], [2.0, 3.0], [4.0, 6.0], [2.0, 5.5]])
+    np.testing.assert_array_equal(tight_radius(full, yx), [1.0, 3.0, 1.0, 1.5])
+
+
+def test_tight_radius_is_the_distance_transform():
+    region = np.random.default_rng(0).random((1, 12, 15)) < 0.8
+    pixels = np.argwhere(region[0])
+    regions = jnp.asarray(np.repeat(region, len(pixels), axis=0))
+    expected = np.asarray(distance_transform(jnp.asarray(region)))[0][region[0]]
+    radii = tight_radius(regions, jnp.asarray(pixels, jnp.float32))
+    np.testing.assert_allclose(radii, expected, rtol=1e-6)
+    assert tight_radius(bar(), jnp.array([[0.0, 0.0]])).item() == 0.0
+
+
+def test_one_pixel_and_empty_regions():
+    region = jnp.zeros((2, 3, 3), bool).at[0, 1, 1].set(True)
+    yx = jnp.ones((2, 2))
+    np.testing.assert_array_equal(enclosing_radius(region, yx), [0.0, 0.0])
+    np.testing.assert_array_equal(tight_radius(region, yx), [1.0, 0.0])
+    keys = jax.random.split(jax.random.key(0), 2)
+    for rule in ("tight", "enclosing", "average"):
+        np.testing.assert_array_equal(disk_radius(keys, region, yx, rule=rule), [1.0, 0.0])
+    for rule in ("normal", "uniform"):
+        radius = disk_radius(keys, region, yx, rule=rule)
+        assert 0.9 <= radius[0] <= 1.1 and radius[1] == 0.0
+
+
+def test_enclosing_disk_covers_the_region_and_tight_open_disk_stays_inside():
+    region = np.random.default_rng(1).random((8, 17, 19)) < 0.7
+    pixels = np.array([np.argwhere(row)[len(np.argwhere(row)) // 2] for row in region])
+    regions, yx = jnp.asarray(region), jnp.asarray(pixels, jnp.float32)
+    covered = disk(yx, enclosing_radius(regions, yx), (17, 19))
+    assert not (region & ~np.asarray(covered)).any()
+    inside = disk(yx, tight_radius(regions, yx), (17, 19), closed=False)
+    assert not (~region & np.asarray(inside)).any() and inside.any()
+
+
+@pytest.mark.parametrize(("rule", "law"), [("normal", stats.truncnorm), ("uniform", None)])
+def test_random_rules_follow_their_distribution(rule, law):
+    count = 3000
+    regions = jnp.broadcast_to(bar(), (count, 9, 11))
+    yx = jnp.broadcast_to(CENTRE, (count, 2))
+    radii = np.asarray(
+        disk_radius(jax.random.split(jax.random.key(1), count), regions, yx, rule=rule)
+    )
+    low, high = 0.9 * 2.0, 1.1 * np.sqrt(5)
+    assert low <= radii.min() and radii.max() <= high
+    mean, deviation = (low + high) / 2, (high - low) / 4
+    normal = stats.truncnorm(-2, 2, loc=mean, scale=deviation)
+    uniform = stats.uniform(low, high - low)
+    own, other = (normal, uniform) if law is not None else (uniform, normal)
+    assert stats.kstest(radii, own.cdf).pvalue > 0.01
+    assert stats.kstest(radii, other.cdf).pvalue < 1e-6
+    np.testing.assert_allclose(radii.mean(), mean, atol=4 * own.std() / np.sqrt(count))
+    np.testing.assert_allclose(radii.std(), own.std(), rtol=0.05)
+
+
+@pytest.mark.parametrize("rule", RADIUS_RULES)
+def test_row_alone_equals_row_in_batch_jit_or_not_map_given_or_not(rule):
+    region = jnp.asarray(np.random.default_rng(2).random((4, 9, 11)) < 0.8).at[:, 4, 5].set(True)
+    yx = jnp.broadcast_to(CENTRE, (4, 2))
+    keys = jax.random.split(jax.random.key(3), 4)
+    together = disk_radius(keys, region, yx, rule=rule)
+    jitted = jax.jit(disk_radius, static_argnames="rule")(keys, region, yx, rule=rule)
+    given = disk_radius(keys, region, yx, rule=rule, distance=distance_transform(region))
+    np.testing.assert_allclose(jitted, together, rtol=1e-6)
+    np.testing.assert_allclose(given, together, rtol=1e-6)
+    for row in range(4):
+        one = slice(row, row + 1)
+        alone = disk_radius(keys[one], region[one], yx[one], rule=rule)
+        np.testing.assert_array_equal(alone[0], together[row])
+
+
+def test_unknown_rules_are_refused():
+    with pytest.raises(ValueError, match="tight, enclosing, .*got 'min_circle'"):
+        disk_radius(KEY, bar(), CENTRE, rule="min_circle")
