@@ -1,0 +1,1 @@
+"""Networks: HRNetV2 + OCR with RITM fusion."""

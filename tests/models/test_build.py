@@ -1,0 +1,107 @@
+"""Names, parameter counts, initial values and parameter groups."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from ecc_jax.models import build
+
+COUNTS = {
+    "ritm_hrnet18s": 4_220_047,
+    "ritm_hrnet18": 10_032_019,
+    "ritm_hrnet32": 30_951_363,
+    "ritm_tiny": 74_363,
+}
+
+
+def flat_params(name, seed=0):
+    params = build.init_variables(build.build(name), seed)["params"]
+    return traverse_util.flatten_dict(params, sep="/")
+
+
+def test_every_name_has_a_count():
+    assert set(build.NAMES) == set(COUNTS)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameter_count(name):
+    shapes = build.variable_shapes(build.build(name))["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == COUNTS[name]
+
+
+def test_errors_list_what_is_valid():
+    with pytest.raises(ValueError, match=r"'hrnet'.*ritm_hrnet18s.*ritm_tiny"):
+        build.build("hrnet")
+    with pytest.raises(ValueError, match=r"widht.*width, layer1_blocks"):
+        build.build("ritm_tiny", widht=3)
+    with pytest.raises(ValueError, match=r"float16.*float32, bfloat16"):
+        build.build("ritm_tiny", dtype="float16")
+    with pytest.raises(ValueError, match="-1"):
+        build.init_variables(build.build("ritm_tiny"), -1)
+
+
+def test_overrides_reach_the_network():
+    model = build.build("ritm_tiny", dtype="bfloat16", remat=True, width=6)
+    assert (model.dtype, model.remat, model.width) == (jnp.bfloat16, True, 6)
+
+
+def test_initial_values():
+    flat = flat_params("ritm_hrnet18s")
+    for path, value in flat.items():
+        assert isinstance(value, np.ndarray) and value.dtype == np.float32, path
+        if path.endswith("/bias"):
+            assert (value == 0).all(), path
+        elif path.endswith("/scale"):
+            assert (value == 1).all(), path
+    assert flat["fusion/maps_transform_3/multiplier"] == np.float32(0.05)
+    # (in, out, window): 64 -> 64 over 3x3, 270 -> 270 over 1x1, 3 -> 64 over 3x3.
+    for path, std in {
+        "trunk/conv2/kernel": np.sqrt(2 / (9 * 64)),
+        "head/aux_head_0/kernel": np.sqrt(2 / 270),
+        "trunk/conv1/kernel": np.sqrt(2 / (9 * 33.5)),
+    }.items():
+        value = flat[path]
+        # The sample deviation of n Gaussian draws strays by std / sqrt(2 n).
+        assert abs(value.std() - std) < 4 * std / np.sqrt(2 * value.size), path
+        assert abs(value.mean()) < 4 * std / np.sqrt(value.size), path
+
+
+def test_initial_statistics():
+    stats = build.init_variables(build.build("ritm_tiny"), 0)["batch_stats"]
+    for path, value in traverse_util.flatten_dict(stats, sep="/").items():
+        assert (value == (1.0 if path.endswith("var") else 0.0)).all(), path
+
+
+def test_seed_and_path_decide_a_kernel():
+    first, again, other = (flat_params("ritm_tiny", seed) for seed in (3, 3, 4))
+    deeper = traverse_util.flatten_dict(
+        build.init_variables(build.build("ritm_tiny", blocks=2), 3)["params"], sep="/"
+    )
+    kernels = [path for path in first if path.endswith("kernel")]
+    assert len({first[path].tobytes() for path in kernels}) == len(kernels)
+    for path in kernels:
+        np.testing.assert_array_equal(first[path], again[path])
+        np.testing.assert_array_equal(first[path], deeper[path])
+        assert not np.array_equal(first[path], other[path])
+
+
+def test_tree_is_that_of_flax_init():
+    model = build.build("ritm_tiny")
+    ours = build.init_variables(model, 0)
+    image = jnp.zeros((1, 16, 16, 3))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), image, image[..., :2], image[..., :1])
+    assert jax.tree.map(jnp.shape, ours) == jax.tree.map(lambda leaf: leaf.shape, shapes)
+
+
+def test_parameter_groups():
+    params = build.init_variables(build.build("ritm_tiny"), 0)["params"]
+    groups = build.parameter_groups(params)
+    assert jax.tree.structure(groups) == jax.tree.structure(params)
+    flat = traverse_util.flatten_dict(groups, sep="/")
+    assert set(flat.values()) == {"trunk", "head"}
+    assert flat["trunk/stage4_0/fuse_layers_3_0_2_0/kernel"] == "trunk"
+    assert flat["head/cls_head/kernel"] == flat["head/aux_head_3/bias"] == "head"
+    assert flat["fusion/maps_transform_0/kernel"] == "head"
+    assert flat["head/ocr_distri_head/conv_bn_dropout_0/kernel"] == "head"
