@@ -1,0 +1,1 @@
+"""Slices, input pipeline, windowing and augmentation."""
