@@ -1,0 +1,1 @@
+"""2-D slices from a folder of NIfTI volumes and masks."""

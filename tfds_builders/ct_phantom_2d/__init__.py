@@ -1,0 +1,1 @@
+"""2-D slices of synthetic CT volumes with lesions."""
