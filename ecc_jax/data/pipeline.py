@@ -1,0 +1,240 @@
+"""Prepared slices -> batches: array_record files, read by grain, sharded by host and by device.
+
+The host only reads int16 slices and uint8 masks. Everything after that (window, augmentation,
+clicks, network) happens on the device, inside the compiled steps.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grain
+import jax
+import numpy as np
+
+from ecc_jax.types import Batch
+
+INDEX_FILE = "index.json"
+SPLITS = ("train", "validation", "test")
+
+
+class SliceSet(NamedTuple):
+    """The slices of one split, random access.
+
+    Attributes:
+      records: `records[i]` is a dict of arrays (image, mask, window_hu, ...).
+      rows: For each record what is known without decoding it: patient, volume, slice_index,
+        lesion_area.
+    """
+
+    records: Sequence[dict[str, Any]]
+    rows: list[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class _Concatenated(Sequence[dict[str, Any]]):
+    """Several record sources behind one index."""
+
+    def __init__(self, parts: list[Sequence[dict[str, Any]]]) -> None:
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: Any) -> Any:
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        start = int(self._ends[part - 1]) if part else 0
+        return self._parts[part][int(index) - start]
+
+
+def open_split(directory: str | Path, split: str) -> SliceSet:
+    """Opens a split (train, validation, test or all) of a prepared dataset.
+
+    Raises:
+      ValueError: The directory holds no prepared dataset, or the split is unknown or empty.
+    """
+    import tensorflow_datasets as tfds  # seconds to import, so not before it is needed
+
+    directory = Path(directory)
+    if not (directory / INDEX_FILE).is_file():
+        raise ValueError(
+            f"{directory} is not a prepared dataset: {INDEX_FILE} is missing; prepare it with "
+            "scripts/build_dataset.py, or delete the folder to have it prepared again"
+        )
+    if split not in (*SPLITS, "all"):
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, all; got {split!r}")
+    index = json.loads((directory / INDEX_FILE).read_text(encoding="utf-8"))["splits"]
+    builder = tfds.builder_from_directory(str(directory))
+    names = [name for name in (SPLITS if split == "all" else (split,)) if index[name]["patient"]]
+    if not names:
+        raise ValueError(f"split {split!r} of {directory} holds no slice")
+    parts = [builder.as_data_source(split=name) for name in names]
+    rows = [row for name in names for row in _rows(index[name])]
+    records = parts[0] if len(parts) == 1 else _Concatenated(parts)
+    if len(records) != len(rows):
+        raise ValueError(
+            f"{directory}: {INDEX_FILE} lists {len(rows)} slices, found {len(records)}"
+        )
+    return SliceSet(records, rows)
+
+
+def _rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    names = ("patient", "volume", "slice_index", "lesion_area")
+    return [
+        dict(zip(names, values, strict=True))
+        for values in zip(*(columns[name] for name in names), strict=True)
+    ]
+
+
+def spread_over_patients(rows: list[dict[str, Any]], *, max_slices: int) -> np.ndarray:
+    """Returns at most `max_slices` positions, as many as possible from different patients.
+
+    Patients take turns; each gives its slices in an order that spreads over its range. The choice
+    is deterministic and does not depend on the order of the records. 0 returns every position.
+    """
+    if not max_slices or len(rows) <= max_slices:
+        return np.arange(len(rows))
+    queues = [_spread(group) for group in _by_patient(rows).values()]
+    chosen: list[int] = []
+    turn = 0
+    while len(chosen) < max_slices:
+        chosen.extend(queue[turn] for queue in queues if turn < len(queue))
+        turn += 1
+    return np.sort(np.asarray(chosen[:max_slices]))
+
+
+def limit_per_patient(rows: list[dict[str, Any]], *, max_slices: int) -> np.ndarray:
+    """Returns the positions of at most `max_slices` slices of every patient; 0 keeps all."""
+    if not max_slices:
+        return np.arange(len(rows))
+    groups = _by_patient(rows).values()
+    return np.sort(np.concatenate([_spread(group)[:max_slices] for group in groups]))
+
+
+def _by_patient(rows: list[dict[str, Any]]) -> dict[str, list[int]]:
+    order = sorted(
+        range(len(rows)),
+        key=lambda i: (rows[i]["patient"], rows[i]["volume"], rows[i]["slice_index"]),
+    )
+    groups: dict[str, list[int]] = {}
+    for position in order:
+        groups.setdefault(rows[position]["patient"], []).append(position)
+    return groups
+
+
+def _spread(positions: list[int]) -> list[int]:
+    """Orders positions so that every prefix covers the range: middle, quarters, eighths, ..."""
+    fraction = np.asarray([_bit_reversed(i + 1) for i in range(2 * len(positions))])
+    order = list(dict.fromkeys(int(f * len(positions)) for f in fraction))
+    rest = [i for i in range(len(positions)) if i not in set(order)]
+    return [positions[i] for i in (*order, *rest)]
+
+
+def _bit_reversed(i: int) -> float:
+    value, scale = 0.0, 0.5
+    while i:
+        value += scale * (i & 1)
+        i, scale = i >> 1, scale / 2
+    return value
+
+
+def _to_batch(record: dict[str, Any], position: int) -> Batch:
+    values: dict[str, Any] = {
+        "image_hu": np.asarray(record["image"], np.int16),
+        "window_hu": np.asarray(record["window_hu"], np.float32),
+        "target": np.asarray(record["mask"], np.uint8),
+        "valid": np.asarray(True),
+        "position": np.asarray(position, np.int32),
+    }
+    return Batch(**values)
+
+
+class _Chosen:
+    """Random access to chosen positions of a split, as `Batch` rows."""
+
+    def __init__(
+        self, slices: SliceSet, positions: np.ndarray, window_hu: tuple[float, ...] = ()
+    ) -> None:
+        self._slices, self._positions, self._window = slices, positions, window_hu
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: Any) -> Batch:
+        position = int(self._positions[int(index)])
+        row = _to_batch(self._slices.records[position], position)
+        if self._window:
+            window: Any = np.asarray(self._window, np.float32)
+            row = row._replace(window_hu=window)
+        return row
+
+
+def train_batches(
+    slices: SliceSet,
+    positions: np.ndarray,
+    *,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    threads: int = 4,
+    window_hu: tuple[float, ...] = (),
+) -> Iterator[Batch]:
+    """Yields this host's rows of every training batch, endlessly, reshuffled at each pass.
+
+    Batch `step` is a pure function of (positions, seed, step): a resumed run asks for
+    `first_step` and continues exactly where the interrupted one stopped.
+    """
+    hosts, host = jax.process_count(), jax.process_index()
+    dataset = (
+        grain.MapDataset.source(_Chosen(slices, positions, window_hu))
+        .seed(seed)
+        .shuffle()[host::hosts]
+        .repeat()
+        .batch(batch_size // hosts, batch_fn=stack)
+    )
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, 2))
+    iterator = iter(dataset.to_iter_dataset(options))
+    iterator.set_state({"next_index": first_step})
+    return iterator
+
+
+def stack(rows: Sequence[Batch]) -> Batch:
+    """Stacks rows along a new batch axis."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
+
+def eval_batches(
+    slices: SliceSet,
+    positions: np.ndarray,
+    *,
+    batch_size: int,
+    window_hu: tuple[float, ...] = (),
+) -> Iterator[Batch]:
+    """Yields this host's rows of the chosen slices in order, the last batch padded.
+
+    Padding repeats the last slice with `valid` False and `position` -1.
+    """
+    hosts, host = jax.process_count(), jax.process_index()
+    local = batch_size // hosts
+    source = _Chosen(slices, positions, window_hu)
+    for start in range(0, len(positions), batch_size):
+        wanted = start + host * local + np.arange(local)
+        rows = [source[min(int(i), len(positions) - 1)] for i in wanted]
+        batch: Any = stack(rows)
+        valid = wanted < len(positions)
+        where = np.where(valid, batch.position, -1).astype(np.int32)
+        yield batch._replace(valid=valid, position=where)
+
+
+def num_batches(num_slices: int, batch_size: int) -> int:
+    """Returns how many batches `eval_batches` yields."""
+    return -(-num_slices // batch_size)
+
+
+def read_row(slices: SliceSet, position: int, *, window_hu: tuple[float, ...] = ()) -> Batch:
+    """Returns one slice as a `Batch` row without batch axis, for host-side methods."""
+    return _Chosen(slices, np.asarray([position]), window_hu)[0]
