@@ -12,6 +12,8 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
+from tests.folders import write_folder  # noqa: E402
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 hypothesis.settings.register_profile(
     "suite", deadline=None, max_examples=25, derandomize=True, print_blob=False
@@ -25,3 +27,9 @@ flags.FLAGS.mark_as_parsed()
 def key() -> jax.Array:
     """A PRNG key; tests that need several split it."""
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def small_folder(tmp_path_factory):
+    """A folder of six tiny NIfTI volumes with one lesion each."""
+    return write_folder(tmp_path_factory.mktemp("small_folder"))

@@ -1,0 +1,112 @@
+"""Trains and evaluates an interactive segmentation network; kept short on purpose.
+
+  python -m ecc_jax.main --config=configs/ritm_dynamic.py:quick
+  python -m ecc_jax.main --mode=evaluate --workdir=runs/... --config.data.split=validation
+
+The same command resumes an interrupted run; a finished run only prints its report. The last line
+on stdout is the path of the report's summary.json.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import ml_collections
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from ecc_jax import runs
+from tfds_builders.preparation import DataOptions, prepare
+
+_DEFAULT_CONFIG = str(Path(__file__).with_name("config.py"))
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    _DEFAULT_CONFIG,
+    "Configuration file and words, e.g. configs/ritm_dynamic.py:lidc_2d,small. Single keys: "
+    "--config.train.batch_size=16",
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "", "Folder of the run; default runs/<config>-<words>-<hash of the configuration>"
+)
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "What to do")
+
+
+def main(argv: list[str]) -> None:
+    """Runs what the flags ask for."""
+    if len(argv) > 1:
+        raise ValueError(f"unexpected argument {argv[1]!r}; flags start with --")
+    has_config = flags.FLAGS["config"].present > 0
+    overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    if _MODE.value == "train":
+        if not has_config:
+            raise ValueError("--config is missing, e.g. --config=configs/ritm_dynamic.py:quick")
+        summary = runs.train(_CONFIG.value, _prepare, _WORKDIR.value)
+    else:
+        config = _CONFIG.value if has_config else None
+        summary = runs.evaluate(config, overrides, _prepare, _WORKDIR.value)
+    print(summary)
+
+
+def _prepare(config: ml_collections.ConfigDict) -> Path:
+    """Returns the prepared dataset, building it if its source is at hand.
+
+    Raises:
+      ValueError: What to download and where to put it, or what is wrong with the source.
+    """
+    data = config.data
+    options = DataOptions(
+        name=data.name,
+        root=data.root,
+        path=data.path,
+        size=data.size,
+        variant=data.variant,
+        subset=data.subset,
+        patient_regex=data.patient_regex,
+        lesion_labels=tuple(data.lesion_labels),
+        allow_empty=data.allow_empty,
+        slice_axis=None if data.slice_axis < 0 else data.slice_axis,
+        window_hu=tuple(data.window_hu) or None,
+        split_seed=data.split_seed,
+        kind=data.phantom_kind,
+        num_patients=data.phantom_patients,
+    )
+    return prepare(options)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags; a bad word, key or value is one line and exit code 2."""
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+        _fail(error, code=2)
+
+
+def _fail(error: BaseException, *, code: int) -> NoReturn:
+    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def run() -> None:
+    """Entry point: reports expected errors in one line, others with their traceback."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+    def guarded(argv: list[str]) -> None:
+        # Orbax and TFDS report routine matters as information and warnings.
+        logging.set_verbosity(logging.ERROR)
+        try:
+            main(argv)
+        except (ValueError, FloatingPointError) as error:
+            if os.environ.get("ECC_JAX_TRACEBACK"):
+                raise
+            _fail(error, code=1)
+        except KeyboardInterrupt:
+            print("interrupted; the same command resumes", file=sys.stderr)
+            sys.exit(130)
+
+    app.run(guarded, flags_parser=_parse)
+
+
+if __name__ == "__main__":
+    run()

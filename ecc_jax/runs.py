@@ -1,0 +1,172 @@
+"""A run from configuration to report: workdir, data, training, evaluation, resume.
+
+What `main` does once the flags are parsed; also the functions to call from a notebook.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from ecc_jax import config as schema
+from ecc_jax import parallel
+from ecc_jax.evaluation import loop as evaluation
+from ecc_jax.models.build import build, init_variables
+from ecc_jax.training import checkpoints
+from ecc_jax.training import loop as training
+
+CONFIG_FILE = "config.json"
+Prepare = Callable[[ml_collections.ConfigDict], Path]
+
+
+def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = "") -> Path:
+    """Trains, or resumes, and evaluates the best checkpoint on `data.split`.
+
+    Args:
+      config: A resolved configuration.
+      prepare: Returns the prepared dataset of a configuration, building it if need be.
+      workdir: Folder of the run; empty derives it from the configuration.
+
+    Returns:
+      The path of `report/summary.json`.
+
+    Raises:
+      ValueError: Invalid configuration, missing or bad data, or a workdir of another run.
+    """
+    schema.validate(config)
+    folder = Path(workdir) if workdir else default_workdir(config)
+    _check_same_run(config, folder)
+    summary = folder / "report" / "summary.json"
+    if summary.is_file():
+        training.say(f"{folder} is finished; its report:")
+        return summary
+    parallel.start_multi_host()
+    directory = prepare(config)
+    mesh = parallel.make_mesh()
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(schema.to_dict(config), indent=1)
+    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+    training.say(f"workdir {folder}")
+    trained = training.train(config, directory, folder, mesh)
+    best = checkpoints.best_step(folder / "checkpoints")
+    variables = checkpoints.restore_variables(folder / "checkpoints", best)
+    return evaluation.evaluate(
+        config,
+        directory,
+        trained.model,
+        parallel.replicate(variables, mesh),
+        folder / "report",
+        steps=best,
+        mesh=mesh,
+        compiled=trained.compiled,
+    )
+
+
+def evaluate(
+    config: ml_collections.ConfigDict | None,
+    overrides: Mapping[str, Any],
+    prepare: Prepare,
+    workdir: str = "",
+) -> Path:
+    """Evaluates a finished or running run's best checkpoint, perhaps on other data.
+
+    Args:
+      config: Configuration given beside the workdir, or None. Its groups data, clicks, inference
+        and eval replace the run's; its model must be the run's.
+      overrides: Single keys given on the command line; only those of these groups.
+      prepare: Returns the prepared dataset of a configuration, building it if need be.
+      workdir: Folder of the run; empty derives it from `config`.
+
+    Returns:
+      The path of `report/<dataset>-<split>/summary.json` in the workdir.
+
+    Raises:
+      ValueError: No such run, or a key that evaluation cannot change.
+    """
+    if not workdir and config is None:
+        raise ValueError("--mode=evaluate needs --workdir=DIR, the folder of a trained run")
+    folder = Path(workdir) if workdir else default_workdir(config)
+    saved = load_config(folder)
+    resolved = merge_for_evaluation(saved, config if workdir else None, overrides)
+    schema.validate(resolved)
+    parallel.start_multi_host()
+    directory = prepare(resolved)
+    mesh = parallel.make_mesh()
+    best = checkpoints.best_step(folder / "checkpoints")
+    model = build(resolved.model.name, dtype=resolved.model.dtype)
+    variables = training.pretrained_variables(folder, init_variables(model, resolved.seed))
+    training.say(f"evaluating step {best} of {folder} on {resolved.data.name}")
+    name = f"{resolved.data.name}-{resolved.data.split}"
+    return evaluation.evaluate(
+        resolved,
+        directory,
+        model,
+        parallel.replicate(variables, mesh),
+        folder / "report" / name,
+        steps=best,
+        mesh=mesh,
+    )
+
+
+def merge_for_evaluation(
+    saved: ml_collections.ConfigDict,
+    given: ml_collections.ConfigDict | None,
+    overrides: Mapping[str, Any],
+) -> ml_collections.ConfigDict:
+    """Returns the run's configuration with what evaluation may change.
+
+    Raises:
+      ValueError: A key outside data, clicks, inference and eval, or another model.
+    """
+    merged = schema.from_dict(schema.to_dict(saved))
+    if given is not None:
+        if given.model.name != saved.model.name:
+            raise ValueError(
+                f"the run has model.name={saved.model.name}, the configuration "
+                f"{given.model.name}; leave --config away to evaluate the run as it is"
+            )
+        values = schema.to_dict(given)
+        for group in schema.EVALUATION_GROUPS:
+            for key, value in values[group].items():
+                schema.set_key(merged, f"{group}.{key}", value)
+    for key, value in overrides.items():
+        group = key.split(".")[0]
+        if group not in schema.EVALUATION_GROUPS:
+            raise ValueError(
+                f"--mode=evaluate cannot change {key}; it may change "
+                f"{', '.join(f'{g}.*' for g in schema.EVALUATION_GROUPS)}"
+            )
+        schema.set_key(merged, key, value)
+    return merged
+
+
+def default_workdir(config: ml_collections.ConfigDict) -> Path:
+    """Returns runs/<leaf>-<words>-<8 hex of the resolved configuration>."""
+    words = config.words.replace(",", "-")
+    name = "-".join(part for part in (config.name, words, schema.resolved_hash(config)) if part)
+    return Path("runs") / name
+
+
+def load_config(folder: Path) -> ml_collections.ConfigDict:
+    """Returns the configuration that a run was started with.
+
+    Raises:
+      ValueError: The folder is no run's.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise ValueError(f"{folder} is not the workdir of a run: {CONFIG_FILE} is missing")
+    return schema.from_dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _check_same_run(config: ml_collections.ConfigDict, folder: Path) -> None:
+    """Refuses to train into the workdir of another configuration."""
+    if not (folder / CONFIG_FILE).is_file():
+        return
+    changed = schema.differences(load_config(folder), config)
+    for key, (old, new) in changed.items():
+        raise ValueError(
+            f"{folder} belongs to a run with {key}={old!r}, now {new!r}; choose another --workdir"
+        )

@@ -1,0 +1,1 @@
+"""Train step, state, schedule, checkpoints and loop."""

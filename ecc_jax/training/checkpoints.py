@@ -1,0 +1,250 @@
+"""Checkpoints: the latest two and the best, each with a sha256 manifest that is checked on read.
+
+Orbax restores a file with a flipped byte without complaint, so the manifest is what makes a
+restored run trustworthy. A checkpoint whose manifest is missing was interrupted and does not count.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from ecc_jax.training.plateau import Plateau
+
+MANIFEST = "manifest.json"
+SCORE = "iterative_iou_error"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, or belongs to another network."""
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Saves are synchronous: when `save` returns, the files and their manifest are complete.
+    """
+
+    def __init__(
+        self, directory: str | Path, *, keep_latest: int = 2, warn: Callable[[str], None] = print
+    ) -> None:
+        self._warn = warn
+        self.directory = Path(directory).resolve()
+        if jax.process_index() == 0:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            _remove_interrupted(self.directory, warn)
+        keep = [
+            policies.LatestN(keep_latest),
+            policies.BestN(
+                get_metric_fn=lambda metrics: metrics[SCORE],
+                n=1,
+                reverse=True,  # the lowest score is kept
+                keep_checkpoints_without_metrics=False,
+            ),
+        ]
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policies.AnyPreservationPolicy(keep),
+                best_fn=lambda metrics: metrics[SCORE],
+                best_mode="min",
+                enable_async_checkpointing=False,
+            ),
+        )
+
+    def save(self, step: int, state: Any, progress: dict[str, Any], score: float | None) -> None:
+        """Writes one checkpoint.
+
+        Args:
+          step: Number of finished updates.
+          state: The `TrainState`.
+          progress: JSON values of the host: plateau, epoch, versions, cores.
+          score: Validation score at this step, None where none was taken.
+        """
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state._asdict()),
+                progress=ocp.args.JsonSave({**progress, "score": score}),
+            ),
+            metrics=None if score is None else {SCORE: score},
+        )
+        self._manager.wait_until_finished()
+        if jax.process_index() == 0:
+            write_manifest(self.directory / str(step))
+
+    def close(self) -> None:
+        """Waits for pending work."""
+        self._manager.close()
+
+    def steps(self) -> list[int]:
+        """Returns the steps of complete checkpoints, ascending."""
+        return complete_steps(self.directory)
+
+    def restore_latest(self, state: Any) -> tuple[Any, dict[str, Any]] | None:
+        """Restores the newest intact checkpoint, or returns None where there is none.
+
+        Damaged checkpoints newer than it are reported and set aside.
+
+        Raises:
+          CheckpointError: Checkpoints exist, and all are damaged.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return restore(self.directory, step, state)
+            except CheckpointError as error:
+                self._warn(f"{error}; falling back to the checkpoint before it")
+                _set_aside(self.directory, step)
+                self._manager.reload()
+        if steps:
+            raise CheckpointError(
+                f"every checkpoint in {self.directory} is damaged; delete the folder to start anew"
+            )
+        return None
+
+
+def complete_steps(directory: str | Path) -> list[int]:
+    """Returns the steps under `directory` that have a manifest, ascending."""
+    found = Path(directory).glob(f"*/{MANIFEST}")
+    return sorted(int(path.parent.name) for path in found if path.parent.name.isdigit())
+
+
+def best_step(directory: str | Path) -> int:
+    """Returns the step with the lowest validation score, the earliest of equals.
+
+    Raises:
+      CheckpointError: No complete checkpoint with a score.
+    """
+    scores = {}
+    for step in complete_steps(directory):
+        score = read_progress(directory, step)["score"]
+        if score is not None:
+            scores[step] = score
+    if not scores:
+        raise CheckpointError(
+            f"{directory} holds no validated checkpoint; let the run reach its first validation"
+        )
+    return min(scores, key=lambda step: (scores[step], step))
+
+
+def read_progress(directory: str | Path, step: int) -> dict[str, Any]:
+    """Returns the host values stored with a checkpoint."""
+    path = Path(directory) / str(step) / "progress" / "metadata"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def restore(directory: str | Path, step: int, state: Any) -> tuple[Any, dict[str, Any]]:
+    """Restores one checkpoint onto the shapes and shardings of `state`.
+
+    Raises:
+      CheckpointError: A file differs from the manifest, or shapes differ from `state`.
+    """
+    folder = Path(directory).resolve() / str(step)
+    verify_manifest(folder)
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state._asdict())
+    try:
+        with ocp.StandardCheckpointer() as reader:
+            values = reader.restore(folder / "state", abstract)
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{folder} does not fit this network: {str(error).splitlines()[0]}"
+        ) from error
+    return type(state)(**values), read_progress(directory, step)
+
+
+def restore_variables(directory: str | Path, step: int) -> dict[str, Any]:
+    """Returns the network variables of a checkpoint as NumPy arrays, without the optimiser.
+
+    Raises:
+      CheckpointError: A file differs from the manifest.
+    """
+    folder = Path(directory).resolve() / str(step)
+    verify_manifest(folder)
+    with ocp.PyTreeCheckpointer() as reader:
+        tree = reader.metadata(folder / "state").item_metadata.tree
+        wanted = {name: tree[name] for name in ("params", "batch_stats")}
+        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        item = jax.tree.map(lambda leaf: 0, wanted)
+        values = reader.restore(
+            folder / "state",
+            args=ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True),
+        )
+    return values
+
+
+def write_manifest(folder: Path) -> None:
+    """Writes `manifest.json`: the sha256 of every file below `folder`."""
+    digests = {str(path.relative_to(folder)): _sha256(path) for path in _files(folder)}
+    partial = folder / f"{MANIFEST}.partial"
+    partial.write_text(json.dumps(digests, indent=1, sort_keys=True), encoding="utf-8")
+    partial.replace(folder / MANIFEST)
+
+
+def verify_manifest(folder: Path) -> None:
+    """Compares every file below `folder` with its manifest.
+
+    Raises:
+      CheckpointError: Names the first missing or changed file.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise CheckpointError(f"{folder} has no {MANIFEST}: the checkpoint is incomplete")
+    try:
+        digests = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not readable: it is damaged") from error
+    for name, digest in digests.items():
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder / name} is missing: the checkpoint is damaged")
+        if _sha256(folder / name) != digest:
+            raise CheckpointError(f"{folder / name} differs from its sha256: it is damaged")
+
+
+def progress_values(plateau: Plateau, epoch: int, **facts: Any) -> dict[str, Any]:
+    """Returns what the host stores with a checkpoint, as JSON values."""
+    values = plateau._asdict()
+    if values["best"] == float("inf"):
+        values["best"] = None  # JSON has no infinity
+    return {"plateau": values, "epoch": epoch, **facts}
+
+
+def plateau_of(progress: dict[str, Any]) -> Plateau:
+    """Returns the schedule's state from stored progress."""
+    values = dict(progress["plateau"])
+    if values["best"] is None:
+        values["best"] = float("inf")
+    return Plateau(**values)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove_interrupted(directory: Path, warn: Callable[[str], None]) -> None:
+    """Deletes what a killed save left behind, so that the step can be saved again."""
+    for path in directory.iterdir():
+        if path.is_dir() and not (path / MANIFEST).is_file():
+            warn(f"removing the interrupted checkpoint {path}")
+            shutil.rmtree(path)
+
+
+def _set_aside(directory: Path, step: int) -> None:
+    damaged = directory.parent / "damaged-checkpoints"
+    damaged.mkdir(exist_ok=True)
+    target = damaged / str(step)
+    if target.exists():
+        shutil.rmtree(target)
+    shutil.move(directory / str(step), target)

@@ -1,0 +1,394 @@
+"""The training loop: compile once, step, validate, save, resume.
+
+Order within an epoch's end (do not change it): record metrics, validate, update the schedule,
+save. The checkpoint then holds everything that the next step depends on, and a run resumed from
+it repeats an undisturbed one bit for bit.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from ecc_jax import metrics, parallel
+from ecc_jax.data import pipeline
+from ecc_jax.evaluation import loop as evaluation
+from ecc_jax.evaluation import rollouts
+from ecc_jax.models.build import build, init_variables
+from ecc_jax.training import checkpoints, plateau
+from ecc_jax.training.plateau import Plateau
+from ecc_jax.training.state import (
+    TrainState,
+    create,
+    make_optimizer,
+    num_parameters,
+    rate_multipliers,
+)
+from ecc_jax.training.step import StepOptions, make_train_step
+from ecc_jax.training.writer import MetricsWriter
+from ecc_jax.types import InteractiveModel
+
+MEBIBYTE = 2**20
+
+
+class Trained(NamedTuple):
+    """What training hands to the evaluation.
+
+    Attributes:
+      model: The network.
+      compiled: The rollout compiled for validation, of use for evaluation too; None if there
+        was nothing left to train.
+    """
+
+    model: InteractiveModel
+    compiled: rollouts.CompiledRollout | None
+
+
+class Session(NamedTuple):
+    """The fixed parts of a running training."""
+
+    config: ml_collections.ConfigDict
+    mesh: Mesh
+    model: InteractiveModel
+    step: Any
+    rollout: rollouts.CompiledRollout
+    validation: evaluation.Split
+    store: checkpoints.Checkpoints
+    writer: MetricsWriter
+    steps_per_epoch: int
+    total_steps: int
+
+
+def say(text: str) -> None:
+    """Prints one line on stderr, from the first host, without breaking a progress bar."""
+    if jax.process_index() == 0:
+        tqdm.write(text, file=sys.stderr)
+
+
+def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mesh: Mesh) -> Trained:
+    """Trains until the schedule ends, resuming from the newest checkpoint in `workdir`.
+
+    Args:
+      config: The resolved, validated configuration.
+      directory: The prepared dataset.
+      workdir: Receives checkpoints, metrics.jsonl and tensorboard.
+      mesh: The devices.
+
+    Raises:
+      ValueError: Bad batch size for these devices, or unusable pretrained weights.
+      FloatingPointError: The loss stopped being finite.
+    """
+    parallel.check_divisible("train.batch_size", config.train.batch_size, mesh)
+    slices = pipeline.open_split(directory, "train")
+    positions = pipeline.limit_per_patient(
+        slices.rows, max_slices=config.data.max_slices_per_patient
+    )
+    model = build(config.model.name, dtype=config.model.dtype)
+    optimizer = make_optimizer(b1=config.optimizer.b1, b2=config.optimizer.b2)
+    state = create(_first_variables(config, model), optimizer)
+    say(_describe(config, len(positions), num_parameters(state.params), mesh))
+    store = checkpoints.Checkpoints(
+        workdir / "checkpoints", keep_latest=config.checkpoint.keep_latest, warn=say
+    )
+    state = parallel.replicate(state, mesh)
+    restored = store.restore_latest(state)
+    progress = checkpoints.progress_values(Plateau(), 0)
+    if restored is not None:
+        state, progress = restored
+        _warn_of_change(progress)
+    schedule = checkpoints.plateau_of(progress)
+    steps_per_epoch, total_steps = _lengths(config, len(positions))
+    if int(state.step) >= total_steps or _is_over(config, schedule):
+        say(f"training is finished: {int(state.step)} steps")
+        store.close()
+        return Trained(model, None)
+    session = Session(
+        config=config,
+        mesh=mesh,
+        model=model,
+        step=_compile_step(config, model, optimizer, state, mesh),
+        rollout=_compile_validation(config, model, state, mesh),
+        validation=_validation_split(config, directory),
+        store=store,
+        writer=MetricsWriter(workdir, resume_step=int(state.step)),
+        steps_per_epoch=steps_per_epoch,
+        total_steps=total_steps,
+    )
+    try:
+        _run(session, state, schedule, _batches(config, slices, positions, int(state.step)))
+    finally:
+        session.writer.close()
+        store.close()
+    return Trained(model, session.rollout)
+
+
+def _batches(
+    config: ml_collections.ConfigDict, slices: pipeline.SliceSet, positions: Any, first_step: int
+) -> Any:
+    return pipeline.train_batches(
+        slices,
+        positions,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        first_step=first_step,
+        threads=config.data.read_threads,
+        window_hu=evaluation.override_window(config),
+    )
+
+
+def _compile_validation(
+    config: ml_collections.ConfigDict, model: InteractiveModel, state: TrainState, mesh: Mesh
+) -> rollouts.CompiledRollout:
+    rollout = evaluation.compile_for(config, model, state.variables, mesh)
+    say(f"compiled the evaluation rollout in {rollout.compile_seconds:.0f} s")
+    return rollout
+
+
+def _run(session: Session, state: TrainState, schedule: Plateau, batches: Any) -> None:
+    """Steps, logs, validates and saves until the last step or the early stop."""
+    config = session.config
+    start = int(state.step)
+    pending: list[Any] = []
+    clock = time.perf_counter()
+    bar = tqdm(total=session.total_steps, initial=start, desc="train", unit="step", file=sys.stderr)
+    with bar:
+        for done in range(start + 1, session.total_steps + 1):
+            if _is_over(config, schedule):
+                say(f"no gain in {schedule.since_best} epochs: training ends at step {done - 1}")
+                break
+            rate = plateau.learning_rate(
+                config.optimizer.learning_rate,
+                schedule,
+                done - 1,
+                warmup_steps=config.schedule.warmup_steps,
+            )
+            batch = parallel.to_global(next(batches), session.mesh)
+            state, values = session.step(state, batch, np.float32(rate))
+            pending.append(values)
+            bar.update()
+            is_epoch_end = done % session.steps_per_epoch == 0 or done == session.total_steps
+            is_save = _is_multiple(done, config.checkpoint.every_steps)
+            if is_epoch_end or is_save or done % config.train.log_every == 0:
+                host = jax.device_get(pending)  # waits for the device, so the clock is honest
+                seconds = time.perf_counter() - clock
+                bar.set_postfix(_log(session, done, host, seconds), refresh=False)
+                pending = []
+            score = None
+            if is_epoch_end:
+                schedule, score = _end_epoch(session, state, schedule, done)
+            if is_epoch_end or is_save:
+                _save(session, state, schedule, done, score)
+            if not pending:
+                clock = time.perf_counter()
+
+
+def _log(session: Session, done: int, host: list[Any], seconds: float) -> dict[str, str]:
+    """Records the mean of the steps since the last record; returns what the bar shows.
+
+    Raises:
+      FloatingPointError: The loss is not finite.
+    """
+    means = {name: float(np.mean([values[name] for values in host])) for name in host[0]}
+    if not np.isfinite(means["loss"]):
+        raise FloatingPointError(
+            f"the loss is not finite between steps {done - len(host) + 1} and {done}; lower "
+            "optimizer.learning_rate, or resume from the last checkpoint with another seed"
+        )
+    rate = len(host) * session.config.train.batch_size / seconds
+    session.writer.write(done, "train", {**means, "images_per_second": rate})
+    return {
+        "loss": f"{means['loss']:.3f}",
+        "IoU": f"{means['iou']:.3f}",
+        "images/s": f"{rate:.1f}",
+    }
+
+
+def _end_epoch(
+    session: Session, state: TrainState, schedule: Plateau, done: int
+) -> tuple[Plateau, float | None]:
+    """Validates, where it is due, and returns the schedule after it with the score."""
+    config = session.config
+    epoch = -(-done // session.steps_per_epoch)
+    if epoch % config.eval.validate_every and done != session.total_steps:
+        return schedule, None
+    results = rollouts.run_rollouts(
+        session.rollout,
+        state.variables,
+        session.validation.slices,
+        session.validation.positions,
+        num_clicks=config.eval.validation_clicks,
+        mesh=session.mesh,
+        window_hu=evaluation.override_window(config),
+    )
+    mean_iou = results.iou.mean(axis=0)
+    score = float(metrics.iterative_iou_error(mean_iou))
+    schedule = plateau.update(
+        schedule,
+        score,
+        epochs=config.eval.validate_every,
+        factor=config.schedule.factor,
+        patience=config.schedule.patience,
+    )
+    session.writer.write(
+        done,
+        "validation",
+        {
+            "epoch": epoch,
+            "iterative_iou_error": score,
+            "best": schedule.best,
+            **{f"iou_{i + 1}": float(v) for i, v in enumerate(mean_iou)},
+        },
+    )
+    best = " (best)" if schedule.since_best == 0 else ""
+    say(
+        f"epoch {epoch}, step {done}: validation Iterative IoU Error {score:.4f}{best}, "
+        f"IoU@1 {mean_iou[0]:.3f}, IoU@{len(mean_iou)} {mean_iou[-1]:.3f}"
+    )
+    return schedule, score
+
+
+def _save(
+    session: Session, state: TrainState, schedule: Plateau, done: int, score: float | None
+) -> None:
+    facts: dict[str, Any] = {"cores": parallel.available_cores(), "devices": session.mesh.size}
+    facts["jax"] = jax.__version__
+    progress = checkpoints.progress_values(schedule, done // session.steps_per_epoch, **facts)
+    session.store.save(done, state, progress, score)
+
+
+def _first_variables(config: ml_collections.ConfigDict, model: InteractiveModel) -> dict[str, Any]:
+    """Fresh variables, or those of the best checkpoint of `model.pretrained`."""
+    fresh = init_variables(model, config.seed)
+    if not config.model.pretrained:
+        return fresh
+    return pretrained_variables(Path(config.model.pretrained), fresh)
+
+
+def pretrained_variables(workdir: Path, like: dict[str, Any]) -> dict[str, Any]:
+    """Returns the best weights of another run, checked against the shapes of `like`.
+
+    Raises:
+      ValueError: No checkpoints there, or another network.
+    """
+    folder = workdir / "checkpoints"
+    if not folder.is_dir():
+        raise ValueError(
+            f"model.pretrained: {workdir} has no checkpoints folder; expected a run's workdir"
+        )
+    loaded = checkpoints.restore_variables(folder, checkpoints.best_step(folder))
+    want = {jax.tree_util.keystr(k): np.shape(v) for k, v in jax.tree.leaves_with_path(like)}
+    got = {jax.tree_util.keystr(k): np.shape(v) for k, v in jax.tree.leaves_with_path(loaded)}
+    if want != got:
+        name = sorted(key for key in {*want, *got} if want.get(key) != got.get(key))[0]
+        raise ValueError(
+            f"model.pretrained: {workdir} holds another network: {name} expected "
+            f"{want.get(name)}, got {got.get(name)}; set model.name to that run's"
+        )
+    return loaded
+
+
+def _validation_split(config: ml_collections.ConfigDict, directory: Path) -> evaluation.Split:
+    slices = pipeline.open_split(directory, "validation")
+    return evaluation.Split(
+        slices,
+        pipeline.spread_over_patients(slices.rows, max_slices=config.eval.validation_slices),
+    )
+
+
+def _lengths(config: ml_collections.ConfigDict, num_slices: int) -> tuple[int, int]:
+    """Returns steps per epoch and in all."""
+    one_pass = max(1, num_slices // config.train.batch_size)
+    steps_per_epoch = config.train.steps_per_epoch or one_pass
+    total = config.train.epochs * steps_per_epoch
+    limit = config.train.max_steps or total
+    return steps_per_epoch, min(total, limit)
+
+
+def _is_over(config: ml_collections.ConfigDict, schedule: Plateau) -> bool:
+    return plateau.should_stop(schedule, stop_after=config.schedule.stop_after)
+
+
+def _is_multiple(done: int, every: int) -> bool:
+    return bool(every) and done % every == 0
+
+
+def step_options(config: ml_collections.ConfigDict) -> StepOptions:
+    """Returns the train step's options from the configuration."""
+    micro = config.train.microbatch or config.train.batch_size
+    return StepOptions(
+        seed=config.seed,
+        crop=tuple(config.augment.crop) if config.augment.name == "ritm" else None,
+        scale=tuple(config.augment.scale),
+        flip_prob=config.augment.flip_prob,
+        rule=config.clicks.next_click,
+        radius=config.clicks.radius_train,
+        fixed_radius=config.clicks.fixed_radius,
+        max_clicks=config.clicks.max_train,
+        gamma=config.clicks.gamma,
+        threshold=config.inference.threshold,
+        main_weight=config.loss.main_weight,
+        aux_weight=config.loss.aux_weight,
+        microbatches=config.train.batch_size // micro,
+    )
+
+
+def _compile_step(
+    config: ml_collections.ConfigDict,
+    model: InteractiveModel,
+    optimizer: Any,
+    state: TrainState,
+    mesh: Mesh,
+) -> Any:
+    """Compiles the train step ahead of time and says what memory it will take."""
+    multiplier = config.optimizer.trunk_multiplier if config.model.pretrained else 1.0
+    multipliers = rate_multipliers(state.params, trunk=multiplier)
+    step = make_train_step(model, optimizer, multipliers, step_options(config))
+    everywhere, rows = parallel.replicated(mesh), parallel.batch_sharding(mesh)
+    compiled_from = jax.jit(
+        step,
+        in_shardings=(everywhere, rows, everywhere),
+        out_shardings=everywhere,
+        donate_argnums=0,
+    )
+    batch = rollouts.abstract_batch(config.train.batch_size, config.data.size)
+    start = time.perf_counter()
+    compiled = compiled_from.lower(state, batch, jax.ShapeDtypeStruct((), np.float32)).compile()
+    needed, free = parallel.memory_needed(compiled), parallel.free_memory_bytes()
+    say(
+        f"compiled the train step in {time.perf_counter() - start:.0f} s; it needs "
+        f"{needed / MEBIBYTE:.0f} MiB per device, {free / MEBIBYTE:.0f} MiB are free"
+    )
+    if needed > free:
+        say(
+            "WARNING: the train step needs more memory than is free; use the word `quick`, a "
+            "smaller train.batch_size, or train.microbatch"
+        )
+    return compiled
+
+
+def _describe(
+    config: ml_collections.ConfigDict, num_slices: int, parameters: int, mesh: Mesh
+) -> str:
+    return (
+        f"{config.model.name} ({parameters:,} parameters, {config.model.dtype}) on "
+        f"{config.data.name}: {num_slices} training slices, batch {config.train.batch_size}, "
+        f"{parallel.describe_devices(mesh)}"
+    )
+
+
+def _warn_of_change(progress: dict[str, Any]) -> None:
+    """Says so when a resumed run cannot repeat the bits of the one before."""
+    now: dict[str, Any] = {"cores": parallel.available_cores(), "devices": jax.device_count()}
+    now["jax"] = jax.__version__
+    for name, value in now.items():
+        if progress.get(name, value) != value:
+            say(
+                f"WARNING: the run was saved with {name} = {progress[name]}, now {value}; "
+                "it continues, but not bit for bit"
+            )

@@ -1,0 +1,201 @@
+"""THE train step: window, augment, simulate clicks, predict, loss, update, in one compiled call.
+
+Source: thesis sections 3.3 and 4 (iterative training, radius disks, BCE + Dice, Adam);
+isegm/engine/common_trainer/iterative_ritm_trainer.py for the order of operations. The click count
+is one traced number per batch, so the step compiles once.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from ecc_jax import losses, metrics
+from ecc_jax.clicks.sampling import sample_num_clicks
+from ecc_jax.data.augment import augment
+from ecc_jax.data.window import apply_window
+from ecc_jax.inference.pipelines import full_frame, network_inputs
+from ecc_jax.interaction import simulate
+from ecc_jax.training.state import TrainState
+from ecc_jax.types import Batch, Clicks, InteractiveModel
+
+TrainStep = Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, Any]]]
+
+
+class StepOptions(NamedTuple):
+    """Everything that shapes the step and never changes during a run."""
+
+    seed: int
+    crop: tuple[int, int] | None  # None: slices as stored, no augmentation
+    scale: tuple[float, float]
+    flip_prob: float
+    rule: str
+    radius: str
+    fixed_radius: float
+    max_clicks: int
+    gamma: float
+    threshold: float
+    main_weight: float
+    aux_weight: float
+    microbatches: int
+
+
+def make_train_step(
+    model: InteractiveModel,
+    optimizer: optax.GradientTransformation,
+    multipliers: Any,
+    options: StepOptions,
+) -> TrainStep:
+    """Returns `step(state, batch, learning_rate) -> (state, metrics)`, ready for `jax.jit`.
+
+    Every random number derives from `fold_in(seed, state.step)`, so a resumed run repeats an
+    uninterrupted one. Metrics are scalars: loss, iou, num_clicks, learning_rate.
+    """
+
+    def step(
+        state: TrainState, batch: Batch, learning_rate: Float[Array, ""]
+    ) -> tuple[TrainState, dict[str, Any]]:
+        key = jax.random.fold_in(jax.random.key(options.seed), state.step)
+        count_key, row_key, dropout_key = jax.random.split(key, 3)
+        num_clicks = sample_num_clicks(
+            count_key, max_clicks=options.max_clicks, gamma=options.gamma
+        )
+        row_keys = jax.vmap(jax.random.fold_in, (None, 0))(
+            row_key, jnp.arange(batch.image_hu.shape[0])
+        )
+
+        def gradients(batch_stats: Any, part: tuple[Batch, Any], dropout_key: Any) -> Any:
+            rows, keys = part
+            inputs = _prepare(model, state, rows, keys, num_clicks, options)
+            loss_fn = _make_loss(model, batch_stats, inputs, dropout_key, options)
+            (loss, (stats, iou)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+            return stats, grads, loss, iou
+
+        stats, grads, loss, iou = _accumulate(
+            gradients, state, (batch, row_keys), dropout_key, options.microbatches
+        )
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        updates = jax.tree.map(lambda u, m: -learning_rate * m * u, updates, multipliers)
+        new_state = TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=stats,
+            opt_state=opt_state,
+        )
+        return new_state, {
+            "loss": loss,
+            "iou": iou,
+            "num_clicks": num_clicks,
+            "learning_rate": learning_rate,
+        }
+
+    return step
+
+
+class _Inputs(NamedTuple):
+    """What the network is trained on: an image, the clicks so far, the mask before the newest."""
+
+    image: Float[Array, "b h w 1"]
+    target: Bool[Array, "b h w"]
+    clicks: Clicks
+    prev_mask: Float[Array, "b h w 1"]
+
+
+def _make_loss(
+    model: InteractiveModel,
+    batch_stats: Any,
+    inputs: _Inputs,
+    dropout_key: Any,
+    options: StepOptions,
+) -> Callable[[Any], Any]:
+    """Returns `loss(params) -> (loss, (new batch statistics, mean IoU))`, in training mode."""
+
+    def loss_fn(params: Any) -> Any:
+        channels, guidance = network_inputs(inputs.image, inputs.clicks)
+        prediction, updated = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            channels,
+            guidance,
+            inputs.prev_mask,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout_key},
+        )
+        loss = _loss(prediction, inputs.target, options)
+        mask = jax.nn.sigmoid(prediction.logits[..., 0]) > options.threshold
+        iou = jnp.mean(metrics.iou(mask, inputs.target))
+        return loss, (updated["batch_stats"], iou)
+
+    return loss_fn
+
+
+def _prepare(
+    model: InteractiveModel,
+    state: TrainState,
+    rows: Batch,
+    keys: Any,
+    num_clicks: Any,
+    options: StepOptions,
+) -> _Inputs:
+    """Windows, augments and clicks a batch; nothing here carries a gradient."""
+    both = jax.vmap(jax.random.split)(keys)
+    image = apply_window(rows.image_hu, rows.window_hu)
+    target = rows.target > 0
+    if options.crop is not None:
+        image, target = augment(
+            both[:, 0],
+            image,
+            target,
+            crop=options.crop,
+            scale=options.scale,
+            flip_prob=options.flip_prob,
+        )
+    clicks, prev_mask = simulate(
+        full_frame(model, jax.lax.stop_gradient(state.variables)),
+        both[:, 1],
+        image[..., None],
+        target,
+        num_clicks,
+        capacity=options.max_clicks,
+        threshold=options.threshold,
+        rule=options.rule,
+        radius=options.radius,
+        fixed_radius=options.fixed_radius,
+    )
+    return _Inputs(image[..., None], target, clicks, prev_mask)
+
+
+def _loss(prediction: Any, target: Bool[Array, "b h w"], options: StepOptions) -> Float[Array, ""]:
+    main = losses.bce_dice(prediction.logits, target)
+    aux = losses.bce_loss(prediction.aux_logits, target)
+    return jnp.mean(options.main_weight * main + options.aux_weight * aux)
+
+
+def _accumulate(
+    gradients: Callable[..., Any], state: TrainState, part: Any, dropout_key: Any, count: int
+) -> tuple[Any, Any, Any, Any]:
+    """Averages gradients, loss and IoU over `count` microbatches, in turn.
+
+    Batch statistics are those of a microbatch, updated one after the other. Microbatch i takes
+    the rows i, i + count, ...: each device then keeps the rows it already holds.
+    """
+    if count == 1:
+        return gradients(state.batch_stats, part, dropout_key)
+    parts = jax.tree.map(
+        lambda x: x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1), part
+    )
+
+    def body(carry: Any, xs: Any) -> tuple[Any, None]:
+        stats, grads, loss, iou = carry
+        rows, dropout = xs
+        stats, new_grads, new_loss, new_iou = gradients(stats, rows, dropout)
+        grads = jax.tree.map(lambda a, b: a + b / count, grads, new_grads)
+        return (stats, grads, loss + new_loss / count, iou + new_iou / count), None
+
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    start = (state.batch_stats, zeros, jnp.zeros(()), jnp.zeros(()))
+    carry, _ = jax.lax.scan(body, start, (parts, jax.random.split(dropout_key, count)))
+    return carry

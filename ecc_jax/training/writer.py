@@ -1,0 +1,68 @@
+"""Metrics of a run: `metrics.jsonl` is the record, TensorBoard files are a view of it.
+
+No step appears twice: a resumed run first cuts the record back to the step it resumes from and
+writes the TensorBoard files anew from what is left.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricsWriter:
+    """Appends records to `metrics.jsonl` and mirrors their numbers to TensorBoard."""
+
+    def __init__(self, workdir: str | Path, *, resume_step: int = 0) -> None:
+        workdir = Path(workdir)
+        path = workdir / METRICS_FILE
+        kept = [record for record in read_records(path) if record["step"] <= resume_step]
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
+        partial.replace(path)
+        shutil.rmtree(workdir / "tensorboard", ignore_errors=True)
+        self._board = SummaryWriter(str(workdir / "tensorboard"), flush_secs=30)
+        for record in kept:
+            self._mirror(record)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
+        """Appends one record.
+
+        Args:
+          step: Number of finished updates.
+          kind: "train" or "validation".
+          values: JSON values; numbers go to TensorBoard as `kind/name`.
+        """
+        record = {"step": step, "kind": kind, **values}
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        self._mirror(record)
+
+    def close(self) -> None:
+        """Flushes and closes both outputs."""
+        self._file.close()
+        self._board.close()
+
+    def _mirror(self, record: dict[str, Any]) -> None:
+        for name, value in record.items():
+            if name != "step" and isinstance(value, (int, float)):
+                self._board.add_scalar(f"{record['kind']}/{name}", value, record["step"])
+
+
+def read_records(path: str | Path) -> list[dict[str, Any]]:
+    """Returns the records of a `metrics.jsonl`; a half-written last line is left out."""
+    path = Path(path)
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # the process was killed while writing this line
+    return records

@@ -1,0 +1,210 @@
+"""The command as a user types it: a whole run, its repetition, evaluation, mistakes, kill -9."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    "--config=configs/ritm_dynamic.py:ct_folder_2d,quick",
+    "--config.model.name=ritm_tiny",
+    "--config.data.size=40",
+    "--config.augment.crop=(32, 32)",
+    "--config.train.batch_size=4",
+    "--config.train.steps_per_epoch=6",
+    "--config.train.epochs=2",
+    "--config.train.log_every=1",
+    "--config.eval.num_clicks=3",
+    "--config.eval.validation_clicks=2",
+    "--config.eval.batch_size=4",
+    "--config.eval.max_slices=6",
+]
+
+
+def _command(tmp, *args):
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "TFDS_DATA_DIR": str(tmp / "prepared"),
+        "JAX_PLATFORMS": "cpu",
+    }
+    return {
+        "args": [sys.executable, "-m", "ecc_jax.main", *args],
+        "cwd": ROOT,
+        "env": environment,
+        "text": True,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
+
+
+def _main(tmp, *args):
+    return subprocess.run(**_command(tmp, *args), timeout=500)
+
+
+def _records(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _losses(workdir):
+    return {r["step"]: r["loss"] for r in _records(workdir) if r["kind"] == "train"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, small_folder):
+    """A finished tiny run: (folder of everything, workdir, what the command printed)."""
+    tmp = tmp_path_factory.mktemp("e2e")
+    result = _main(tmp, *TINY, f"--config.data.path={small_folder}", f"--workdir={tmp / 'run'}")
+    assert result.returncode == 0, result.stderr
+    return tmp, tmp / "run", result
+
+
+def test_run_leaves_report_metrics_and_checkpoints(finished):
+    _, workdir, result = finished
+    summary_path = Path(result.stdout.strip().splitlines()[-1])
+    assert summary_path == workdir / "report" / "summary.json"
+    summary = json.loads(summary_path.read_text())
+    assert {"dataset", "split", "num_images", "num_patients", "seed", "steps"} <= set(summary)
+    rows = summary["rows"]
+    assert set(rows) == {
+        "model",
+        "disk_as_mask",
+        "disk_painter_average",
+        "disk_painter_tight",
+        "flooding",
+    }
+    assert [len(row["iou"]) for row in rows.values()] == [3, 1, 3, 3, 1]
+    assert set(rows["model"]["noc"]) == {"80", "85", "90"}
+    # A ball is a disk: the average disk must cover most of it, whatever the network learned.
+    assert rows["disk_as_mask"]["iou"][0] > 0.7
+    assert rows["disk_as_mask"]["iou"][0] == pytest.approx(
+        rows["disk_painter_average"]["iou"][0], abs=0.1
+    )
+    for name in ("report.md", "per_click.csv", "curves.png", "montage.png"):
+        assert (workdir / "report" / name).stat().st_size > 100
+    assert sorted(_losses(workdir)) == list(range(1, 13))
+    assert (workdir / "config.json").is_file()
+
+
+def test_same_command_again_only_prints_the_report(finished, small_folder):
+    tmp, workdir, first = finished
+    before = (workdir / "report" / "summary.json").stat().st_mtime_ns
+    again = _main(tmp, *TINY, f"--config.data.path={small_folder}", f"--workdir={workdir}")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == first.stdout
+    assert (workdir / "report" / "summary.json").stat().st_mtime_ns == before
+
+
+def test_evaluate_on_another_split_writes_its_own_report(finished):
+    tmp, workdir, _ = finished
+    result = _main(
+        tmp,
+        "--mode=evaluate",
+        f"--workdir={workdir}",
+        "--config.data.split=validation",
+        "--config.eval.num_clicks=2",
+    )
+    assert result.returncode == 0, result.stderr
+    path = workdir / "report" / "ct_folder_2d-validation" / "summary.json"
+    assert result.stdout.strip() == str(path)
+    summary = json.loads(path.read_text())
+    assert summary["split"] == "validation"
+    assert len(summary["rows"]["model"]["iou"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--config=configs/ritm_dynamic.py:quikc"], "unknown config word 'quikc'"),
+        (["--config=configs/ritm_dynamic.py:quick", "--config.train.batchsize=3"], "batchsize"),
+        (["--config=configs/ritm_dynamic.py:quick", "--config.seed=x"], "seed"),
+        (["--config=configs/nothing.py"], "nothing.py"),
+        (["--mode=evaluate"], "--workdir"),
+        (["--mode=evaluate", "--workdir=nowhere"], "nowhere is not the workdir of a run"),
+        ([], "--config is missing"),
+        (["--config=configs/ritm_dynamic.py:ct_folder_2d"], "data.path"),
+        (["--config=configs/ritm_dynamic.py:lidc_2d"], "LIDC-IDRI"),
+    ],
+)
+def test_mistakes_are_one_line_and_an_exit_code(tmp_path, args, message):
+    result = _main(tmp_path, *args)
+    assert result.returncode != 0
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert re.search(re.escape(message), lines[0]), lines[0]
+
+
+def test_workdir_of_another_configuration_is_refused(finished, small_folder):
+    tmp, workdir, _ = finished
+    result = _main(
+        tmp, *TINY, f"--config.data.path={small_folder}", f"--workdir={workdir}", "--config.seed=5"
+    )
+    assert result.returncode == 1
+    assert "seed=0, now 5" in result.stderr
+
+
+def test_evaluation_refuses_keys_of_training(finished):
+    tmp, workdir, _ = finished
+    result = _main(
+        tmp, "--mode=evaluate", f"--workdir={workdir}", "--config.train.batch_size=2"
+    )
+    assert result.returncode == 1
+    assert "cannot change train.batch_size" in result.stderr
+
+
+@pytest.mark.slow
+def test_kill_9_and_the_same_command_repeat_every_bit(finished, small_folder, tmp_path):
+    tmp, undisturbed, _ = finished
+    args = [*TINY, f"--config.data.path={small_folder}", f"--workdir={tmp_path / 'killed'}"]
+    process = subprocess.Popen(**_command(tmp, *args))
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    deadline = time.time() + 400
+    while not (metrics.is_file() and any(r["step"] >= 8 for r in _safe(metrics))):
+        assert process.poll() is None, process.stderr.read()
+        assert time.time() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "killed" / "report" / "summary.json").exists()
+    result = _main(tmp, *args)
+    assert result.returncode == 0, result.stderr
+    assert _losses(tmp_path / "killed") == _losses(undisturbed)
+    old, new = (
+        json.loads((folder / "report" / "summary.json").read_text())["rows"]
+        for folder in (undisturbed, tmp_path / "killed")
+    )
+    assert old["model"]["iou"] == new["model"]["iou"]
+
+
+def _safe(path):
+    records = []
+    for line in path.read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+@pytest.mark.slow
+def test_pretrained_weights_of_another_run_start_a_run(finished, small_folder, tmp_path):
+    tmp, workdir, _ = finished
+    result = _main(
+        tmp,
+        *TINY,
+        f"--config.data.path={small_folder}",
+        f"--workdir={tmp_path / 'second'}",
+        f"--config.model.pretrained={workdir}",
+        "--config.train.epochs=1",
+    )
+    assert result.returncode == 0, result.stderr
+    assert _losses(tmp_path / "second")[1] != _losses(workdir)[1]

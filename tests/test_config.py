@@ -1,0 +1,113 @@
+"""The configuration schema, its words and its checks."""
+
+import importlib.util
+import itertools
+from pathlib import Path
+
+import pytest
+
+from ecc_jax import catalog, config
+from ecc_jax.models import build
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+def _load(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_default_is_locked_and_valid():
+    tree = config.default()
+    with pytest.raises(AttributeError, match="raduis"):
+        tree.clicks.raduis = "tight"
+    config.validate(tree)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("name", ["", *catalog.DATASETS, "quick", "small", "kits_2d,small"])
+def test_every_leaf_resolves_for_every_word(path, name):
+    tree = _load(path).get_config(name)
+    config.validate(tree)
+    assert tree.name == path.stem
+    assert len(path.read_text().splitlines()) <= 25
+
+
+def test_words_apply_in_any_order():
+    hashes = {
+        config.resolved_hash(config.get_config(",".join(words)))
+        for words in itertools.permutations(["quick", "small", "lidc_2d"])
+    }
+    assert len(hashes) == 1
+
+
+def test_unknown_word_lists_the_valid_ones():
+    with pytest.raises(ValueError, match="'quikc'.*quick.*") as error:
+        config.get_config("quikc")
+    assert "lidc_2d" in str(error.value)
+
+
+def test_two_datasets_are_refused():
+    with pytest.raises(ValueError, match="at most one dataset, got kits_2d, lidc_2d"):
+        config.get_config("lidc_2d,kits_2d")
+
+
+def test_hash_tells_configurations_apart():
+    one, two = config.get_config("quick"), config.get_config("quick")
+    assert config.resolved_hash(one) == config.resolved_hash(two)
+    two.seed = 1
+    assert config.resolved_hash(one) != config.resolved_hash(two)
+
+
+def test_round_trip_through_json():
+    tree = config.get_config("kits_2d,quick,small")
+    again = config.from_dict(config.to_dict(tree))
+    assert config.differences(tree, again) == {}
+    again.train.batch_size = 3
+    assert config.differences(tree, again) == {"train.batch_size": (8, 3)}
+
+
+def test_from_dict_refuses_keys_of_another_version():
+    values = config.to_dict(config.default())
+    values["clicks"]["speed"] = 1
+    with pytest.raises(ValueError, match="clicks.speed"):
+        config.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.name", "lidc", "data.name must be one of"),
+        ("data.split", "val", "train, validation, test, all"),
+        ("model.name", "hrnet", "ritm_hrnet18s"),
+        ("clicks.radius_eval", "normal", "clicks.radius_eval"),
+        ("train.batch_size", 0, "positive"),
+        ("train.batch_size", 1, "degenerate"),
+        ("train.microbatch", 1, "degenerate"),
+        ("train.microbatch", 7, "must divide"),
+        ("inference.threshold", 1.0, "between 0 and 1"),
+        ("augment.scale", (1.4, 0.75), "low <= high"),
+        ("augment.crop", (16, 16), ">= 32"),
+        ("data.window_hu", (250.0, -150.0), "low < high"),
+        ("eval.flooding_tolerances", 5, "at least 20"),
+        ("data.phantom_patients", 2, "at least 3"),
+        ("clicks.gamma", 0.0, "gamma"),
+    ],
+)
+def test_bad_values_name_key_and_expectation(key, value, message):
+    tree = config.default()
+    config.set_key(tree, key, value)
+    with pytest.raises(ValueError, match=message) as error:
+        config.validate(tree)
+    assert key.split(".")[1] in str(error.value)
+
+
+def test_set_key_refuses_unknown_keys():
+    with pytest.raises(ValueError, match="unknown config key 'train.batchsize'.*batch_size"):
+        config.set_key(config.default(), "train.batchsize", 3)
+
+
+def test_lists_agree_with_the_code_they_name():
+    assert set(config.MODELS) <= set(build.NAMES)
