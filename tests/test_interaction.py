@@ -44,7 +44,11 @@ def oracle_predict(target):
 
 
 @pytest.mark.parametrize(
-    ("rule", "radius"), [("largest_component", "normal"), ("deepest", "average")]
+    ("rule", "radius"),
+    [
+        ("largest_component", "normal"),
+        pytest.param("deepest", "average", marks=pytest.mark.slow),
+    ],
 )
 def test_simulate_equals_rollout_cut_at_n_in_one_compilation(rule, radius):
     keys, image, target = scene()

@@ -40,9 +40,9 @@ COARSENING = {"lung": -0.1, "kidney": 0.6, "liver": 0.35, "pancreas": 0.35}
 # Standard deviation of the noise in HU, lowest and highest of the patients.
 NOISE_HU = {
     "lung": (30.0, 70.0),
-    "kidney": (12.0, 22.0),
+    "kidney": (10.0, 19.0),
     "liver": (8.0, 14.0),
-    "pancreas": (10.0, 18.0),
+    "pancreas": (9.0, 16.0),
 }
 
 

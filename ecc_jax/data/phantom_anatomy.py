@@ -78,8 +78,12 @@ def sample_trunk(rng: np.random.Generator, *, chest: bool) -> Trunk:
 
 def draw_trunk(
     canvas: Canvas, rng: np.random.Generator, trunk: Trunk
-) -> Float32[np.ndarray, "d h w"]:
-    """Draws skin, fat, muscle wall and table; returns the fraction of each voxel in the cavity."""
+) -> tuple[Float32[np.ndarray, "d h w"], Float32[np.ndarray, "d h w"]]:
+    """Draws skin, fat, muscle wall and table.
+
+    Returns:
+      The fraction of each voxel in the cavity, and the same for a cavity 3 mm smaller.
+    """
     width = canvas.spacing[2]
     _, y, x = canvas.warped
     outline = _superellipse(y, x, (0.0, 0.0), trunk.half)
@@ -98,7 +102,7 @@ def draw_trunk(
     # A layer of fat divides the muscle wall, as between the oblique muscles.
     sheet = np.abs(inside - np.float32(0.5 * trunk.wall)) - 0.7
     paint(canvas, whole, 0.6 * cover(sheet, width) * cover(muscle, width), FAT_HU)
-    return cover(inside, width)
+    return cover(inside, width), cover(inside + 3, width)
 
 
 def _superellipse(

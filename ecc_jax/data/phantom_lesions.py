@@ -37,7 +37,7 @@ RADIUS_LIMITS_MM = {
 # How far outlines deviate from a ball; chosen so that a disk fits them as well as real lesions.
 RAGGEDNESS = {"lung": 0.65, "kidney": 0.75, "liver": 0.75, "pancreas": 0.85}
 # The rim of compressed fat around a lesion: its width and how far below the lesion it lies.
-RIM_MM = 1.3
+RIM_MM = 1.6
 RIM_DEPTH_HU = 70.0
 
 
@@ -107,7 +107,7 @@ def sample_lesion(
         coarse=sample_waves(rng, 1.5 * radius),
         fine=sample_waves(rng, 0.6 * radius),
         roughness=(raggedness * rng.uniform(0.08, 0.2), raggedness * rng.uniform(0.03, 0.08)),
-        softness=rng.uniform(1.0, 2.0),
+        softness=rng.uniform(1.0, 1.6),
         hu=hu,
         texture_hu=texture_hu,
         core_hu=core_hu,
@@ -139,7 +139,7 @@ def sample_abdominal_lesions(
       kind: `kidney`, `liver` or `pancreas`.
       slab_mm: Height of the volume; lesions keep near its middle.
     """
-    draws = int(rng.uniform() < 0.15), int(rng.integers(0, 3))
+    draws = int(rng.uniform() < 0.1), int(rng.uniform() < 0.3)
     more = {"kidney": draws[0], "liver": draws[1], "pancreas": 0}[kind]
     lesions = []
     for index in range(1 + more):
@@ -158,10 +158,10 @@ def sample_abdominal_lesions(
                 (z, y, x),
                 radius,
                 hu,
-                texture_hu=rng.uniform(4, 9),
+                texture_hu=rng.uniform(5, 11),
                 raggedness=RAGGEDNESS[kind],
                 core_hu=core_hu,
-                rim=0.0 if kind == "liver" else rng.uniform(0.15, 0.55),
+                rim=0.0 if kind == "liver" else rng.uniform(0.3, 0.8),
             )
         )
     return lesions
@@ -216,15 +216,15 @@ def _abdominal_tissue(
     rng: np.random.Generator, kind: str, parenchyma: float
 ) -> tuple[float, float | None]:
     """Returns the HU of a lesion's tissue and of its core."""
-    cored = rng.uniform() < {"kidney": 0.45, "liver": 0.4, "pancreas": 0.3}[kind]
-    contrast = rng.uniform(36, 60) if kind == "pancreas" else rng.uniform(28, 55)
+    cored = rng.uniform() < {"kidney": 0.55, "liver": 0.5, "pancreas": 0.45}[kind]
+    contrast = rng.uniform(32, 58) if kind == "liver" else rng.uniform(38, 65)
     if kind == "kidney":
         hu = min(rng.uniform(55, 120), parenchyma - contrast)
     elif kind == "liver" and rng.uniform() < 0.2:
         hu = parenchyma + contrast
     else:
         hu = parenchyma - contrast
-    core = hu - rng.uniform(15, 35)
+    core = hu - rng.uniform(20, 45)
     return hu, core if cored else None
 
 
@@ -232,7 +232,7 @@ def sample_lung_lesions(rng: np.random.Generator, trunk: Trunk, slab_mm: float) 
     """Draws the nodules of one chest: at the wall, on vessels, or free; solid to ground-glass."""
     lesions = []
     depth, width = trunk.cavity
-    for index in range(int(rng.integers(1, 3))):
+    for index in range(1 + int(rng.uniform() < 0.35)):
         radius = sample_radius(rng, "lung", shrink=1.0 if index == 0 else 0.8)
         z = _level(rng, index, slab_mm)
         side, turn = rng.choice([-1, 1]), rng.uniform(-1.1, 1.1)
@@ -303,7 +303,7 @@ def draw_neighbours(
     for _ in range(rng.integers(1, 4) if kind == "lung" else rng.integers(0, 3)):
         direction = rng.standard_normal(3) * (0.5, 1.0, 1.0)
         direction /= np.linalg.norm(direction)
-        tissue = lesion.hu + rng.uniform(-12, 12)
+        tissue = lesion.hu + rng.choice([-1, 1]) * rng.uniform(6, 30)
         if kind == "lung":
             end = np.asarray(lesion.centre) + direction * rng.uniform(12, 30)
             thick = max(rng.uniform(0.2, 0.4) * lesion.radius, 0.9)
@@ -336,8 +336,9 @@ def draw_lesion(
     box, distance = lesion_distance(canvas, lesion)
     if is_empty(box):
         return
-    steps = [np.abs(np.gradient(distance, axis=a)) for a in range(3) if distance.shape[a] > 1]
-    width = np.maximum(sum(steps) * np.float32(lesion.softness), np.float32(1e-3))
+    # Half the voxels' extent along the normal on either side: the spread of the true profile.
+    steps = [np.gradient(distance, axis=a) ** 2 for a in range(3) if distance.shape[a] > 1]
+    width = np.maximum(np.sqrt(sum(steps)) * np.float32(lesion.softness), np.float32(1e-3))
     fraction = np.minimum(np.clip(0.5 - distance / width, 0, 1), organ[box])
     axes = tuple(axis[s] for axis, s in zip(canvas.axes, box, strict=True))
     if lesion.rim > 0:

@@ -119,7 +119,7 @@ def draw_abdomen(
       plan: Where the organs lie.
       kind: Organ of interest; one that would cover it is left out.
     """
-    cavity = draw_trunk(canvas, rng, trunk)
+    cavity, room = draw_trunk(canvas, rng, trunk)
     fat = FAT_HU + 9 * evaluate_waves(sample_waves(rng, 8.0), canvas.axes)
     paint(canvas, (slice(None), slice(None), slice(None)), cavity, fat)
     draw_bowel(canvas, rng, cavity, trunk)
@@ -138,8 +138,8 @@ def draw_abdomen(
     _draw_pancreas(canvas, rng, trunk, plan)
     spine = (0.0, trunk.spine_y, 0.0)
     box, distance = ellipsoid(canvas, spine, (THROUGH_MM, 20, 26))
-    cavity[box] *= 1 - cover(distance, canvas.spacing[2])
-    return cavity
+    room[box] *= 1 - cover(distance, canvas.spacing[2])
+    return room
 
 
 def _draw_stomach(
@@ -275,7 +275,7 @@ def draw_thorax(
     canvas: Canvas, rng: np.random.Generator, trunk: Trunk
 ) -> Float32[np.ndarray, "d h w"]:
     """Draws a chest; returns the fraction of each voxel that is lung."""
-    cavity = draw_trunk(canvas, rng, trunk)
+    cavity, _ = draw_trunk(canvas, rng, trunk)
     whole = (slice(None), slice(None), slice(None))
     lung_hu = rng.uniform(-890, -820)
     tissue = lung_hu + 14 * evaluate_waves(sample_waves(rng, 7.0), canvas.axes)

@@ -58,8 +58,7 @@ def make_train_step(
     def step(
         state: TrainState, batch: Batch, learning_rate: Float[Array, ""]
     ) -> tuple[TrainState, dict[str, Any]]:
-        key = jax.random.fold_in(jax.random.key(options.seed), state.step)
-        count_key, row_key, dropout_key = jax.random.split(key, 3)
+        count_key, row_key, dropout_key = _step_keys(options, state.step)
         num_clicks = sample_num_clicks(
             count_key, max_clicks=options.max_clicks, gamma=options.gamma
         )
@@ -93,6 +92,28 @@ def make_train_step(
         }
 
     return step
+
+
+def first_step_with(options: StepOptions, num_clicks: int) -> int:
+    """Returns the first step number at which the step draws `num_clicks` clicks.
+
+    For benchmarks and tests that need a certain count without compiling another step.
+
+    Raises:
+      ValueError: None of the first 100000 steps does.
+    """
+    keys = jax.vmap(lambda step: _step_keys(options, step)[0])(jnp.arange(100_000))
+    counts = jax.vmap(
+        lambda key: sample_num_clicks(key, max_clicks=options.max_clicks, gamma=options.gamma)
+    )(keys)
+    if not bool(jnp.any(counts == num_clicks)):
+        raise ValueError(f"no step of this seed draws {num_clicks} clicks; choose fewer")
+    return int(jnp.argmax(counts == num_clicks))
+
+
+def _step_keys(options: StepOptions, step: Any) -> Any:
+    """The keys for the click count, the rows and the dropout of one step."""
+    return jax.random.split(jax.random.fold_in(jax.random.key(options.seed), step), 3)
 
 
 class _Inputs(NamedTuple):

@@ -123,7 +123,6 @@ def test_radius_is_of_the_clicked_component_only(rule):
     click = jitted(*args, rule, "enclosing")
     # Corners of the 3 x 3 square are nearer than its border is.
     assert click.radius.item() == 2.0
-    assert jitted(*args, rule, "average").radius.item() == 2.0
 
 
 def random_errors(batch, seed=0):
@@ -134,9 +133,9 @@ def random_errors(batch, seed=0):
 
 @pytest.mark.parametrize("rule", CLICK_RULES)
 def test_row_alone_equals_row_in_batch(rule):
-    pred, target = random_errors(3)
-    keys = jax.random.split(jax.random.key(1), 3)
-    clicks = empty_clicks(3, 4)
+    pred, target = random_errors(8)
+    keys = jax.random.split(jax.random.key(1), 8)
+    clicks = empty_clicks(8, 4)
     together = jitted(keys, pred, target, clicks, rule, "normal")
     for row in range(3):
         one = slice(row, row + 1)
@@ -155,7 +154,9 @@ def test_jit_equals_eager(rule):
     jax.tree.map(equal, eager, jitted(*args, rule, "normal"))
 
 
-@pytest.mark.parametrize("rule", CLICK_RULES)
+@pytest.mark.parametrize(
+    "rule", ["largest_component", pytest.param("deepest", marks=pytest.mark.slow)]
+)
 def test_batch_sharded_over_devices_equals_one_device(rule):
     pred, target = random_errors(8)
     clicks = empty_clicks(8, 4)

@@ -154,9 +154,7 @@ def test_workdir_of_another_configuration_is_refused(finished, small_folder):
 
 def test_evaluation_refuses_keys_of_training(finished):
     tmp, workdir, _ = finished
-    result = _main(
-        tmp, "--mode=evaluate", f"--workdir={workdir}", "--config.train.batch_size=2"
-    )
+    result = _main(tmp, "--mode=evaluate", f"--workdir={workdir}", "--config.train.batch_size=2")
     assert result.returncode == 1
     assert "cannot change train.batch_size" in result.stderr
 

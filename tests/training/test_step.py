@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from ecc_jax import parallel
-from ecc_jax.clicks.sampling import sample_num_clicks
 from ecc_jax.evaluation.rollouts import abstract_batch
 from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step
 from ecc_jax.models.build import build, init_variables
@@ -45,12 +44,7 @@ def _batch():
 
 
 def _step_with_clicks(wanted):
-    """Returns a step number at which the step draws `wanted` clicks."""
-    for step in range(1000):
-        key = jax.random.split(jax.random.fold_in(jax.random.key(OPTIONS.seed), step), 3)[0]
-        if int(sample_num_clicks(key, max_clicks=24, gamma=0.7)) == wanted:
-            return step
-    raise AssertionError(wanted)
+    return steps.first_step_with(OPTIONS, wanted)
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +87,11 @@ def test_step_is_finite_counts_and_learns(one_device, start):
     assert int(state.step) == _step_with_clicks(1) + 1
     moved = [
         float(jnp.max(jnp.abs(a - b)))
-        for a, b in zip(
-            jax.tree.leaves(state.params), jax.tree.leaves(start.params), strict=True
-        )
+        for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(start.params), strict=True)
     ]
     assert max(moved) > 1e-4
     assert max(moved) < 2e-3  # Adam's first step is at most about the learning rate
-    stats = zip(
-        jax.tree.leaves(state.batch_stats), jax.tree.leaves(start.batch_stats), strict=True
-    )
+    stats = zip(jax.tree.leaves(state.batch_stats), jax.tree.leaves(start.batch_stats), strict=True)
     assert any(float(jnp.max(jnp.abs(a - b))) > 1e-3 for a, b in stats)
 
 
@@ -128,9 +118,7 @@ def test_eight_devices_equal_one(model, start, one_device):
         state = parallel.replicate(start._replace(step=jnp.int32(_step_with_clicks(n))), mesh)
         _, metrics = sharded(state, parallel.to_global(_batch(), mesh), np.float32(1e-3))
         assert int(metrics["num_clicks"]) == n
-        assert float(metrics["loss"]) == pytest.approx(
-            float(one_device[n][1]["loss"]), abs=1e-5
-        )
+        assert float(metrics["loss"]) == pytest.approx(float(one_device[n][1]["loss"]), abs=1e-5)
     assert sharded._cache_size() == 1
 
 

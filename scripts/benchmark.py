@@ -1,0 +1,189 @@
+"""Times the compiled parts: python scripts/benchmark.py {clicks,train,evaluate} [--json FILE].
+
+Every figure is the median over --repeats calls after a warm-up, with the device synchronised;
+compile time stands apart. Compare only figures of one run: ratios hold, seconds depend on what
+else the machine does. Input is synthetic: balls in noise.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
+
+from ecc_jax import config as schema
+from ecc_jax import parallel
+from ecc_jax.clicks.encoding import disk_maps, empty_clicks
+from ecc_jax.clicks.simulation import next_click
+from ecc_jax.data.augment import augment
+from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step
+from ecc_jax.models.build import NAMES, build, init_variables
+from ecc_jax.ops.components import label_components
+from ecc_jax.ops.distance import distance_transform
+from ecc_jax.training import state as states
+from ecc_jax.training.loop import step_options
+from ecc_jax.training.step import first_step_with, make_train_step
+from ecc_jax.types import Batch
+
+
+def synthetic_batch(rows: int, height: int, width: int) -> Any:
+    """Returns a `Batch` of slices with one ball each."""
+    rng = np.random.default_rng(0)
+    yy, xx = np.mgrid[:height, :width]
+    centre = rng.uniform(0.3, 0.7, (rows, 2, 1, 1)) * np.array([height, width])[:, None, None]
+    radius = rng.uniform(0.03, 0.12, (rows, 1, 1)) * min(height, width)
+    target = (np.hypot(yy - centre[:, 0], xx - centre[:, 1]) < radius).astype(np.uint8)
+    fields: dict[str, Any] = {
+        "image_hu": (target * 60 + rng.normal(0, 30, target.shape)).astype(np.int16),
+        "window_hu": np.tile(np.float32([-150, 250]), (rows, 1)),
+        "target": target,
+        "valid": np.ones(rows, bool),
+        "position": np.arange(rows, dtype=np.int32),
+    }
+    return jax.device_put(Batch(**fields))
+
+
+def measure(function: Callable[..., Any], args: tuple[Any, ...], repeats: int) -> dict[str, float]:
+    """Compiles and times a function; seconds."""
+    start = time.perf_counter()
+    compiled = jax.jit(function).lower(*args).compile()
+    compile_seconds = time.perf_counter() - start
+    return {
+        "compile_s": compile_seconds,
+        **median_seconds(lambda: jax.block_until_ready(compiled(*args)), repeats),
+        "memory_mib": parallel.memory_needed(compiled) / 2**20,
+    }
+
+
+def median_seconds(call: Callable[[], Any], repeats: int) -> dict[str, float]:
+    """Returns median and fastest of `repeats` calls after one warm-up call."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return {"median_s": float(np.median(times)), "min_s": float(np.min(times))}
+
+
+def bench_clicks(args: argparse.Namespace) -> dict[str, Any]:
+    """Times the parts of the simulated user, beside SciPy on one core."""
+    rows, (height, width) = args.batch, args.size
+    batch = synthetic_batch(rows, height, width)
+    target = batch.target > 0
+    noise = jnp.asarray(np.random.default_rng(1).random((rows, height, width)) < 0.6)
+    empty = jnp.zeros_like(target)
+    keys = jax.random.split(jax.random.key(0), rows)
+    image = jnp.zeros(target.shape, jnp.float32)
+    clicks = empty_clicks(rows, 24)
+    host, host_noise = np.asarray(target), np.asarray(noise)
+    crop = (height // 4 * 3, width // 4 * 3)
+    n = args.repeats
+    return {
+        "label_components, blobs": measure(label_components, (target,), n),
+        "label_components, noise": measure(label_components, (noise,), n),
+        "distance_transform, blobs": measure(distance_transform, (target,), n),
+        "next_click": measure(
+            lambda k, p, t: next_click(k, p, t, clicks), (keys, empty, target), n
+        ),
+        "disk_maps, 24 slots": measure(lambda c: disk_maps(c, (height, width)), (clicks,), n),
+        "augment": measure(lambda k, i, t: augment(k, i, t, crop=crop), (keys, image, target), n),
+        "scipy label, blobs": median_seconds(lambda: [_label(mask) for mask in host], n),
+        "scipy label, noise": median_seconds(lambda: [_label(mask) for mask in host_noise], n),
+        "scipy distance, blobs": median_seconds(
+            lambda: [ndimage.distance_transform_edt(mask) for mask in host], n
+        ),
+    }
+
+
+def _label(mask: np.ndarray) -> Any:
+    return ndimage.label(mask, np.ones((3, 3)))
+
+
+def bench_train(args: argparse.Namespace) -> dict[str, Any]:
+    """Times the whole train step at 1, 3 and 8 clicks, augmentation included."""
+    config = schema.default()
+    config.model.name, config.model.dtype = args.model, args.dtype
+    config.train.batch_size, config.augment.crop = args.batch, tuple(args.size)
+    model = build(args.model, dtype=args.dtype)
+    optimizer = states.make_optimizer(b1=0.9, b2=0.999)
+    state = states.create(init_variables(model, 0), optimizer)
+    batch = synthetic_batch(args.batch, *args.size)
+    multipliers = states.rate_multipliers(state.params, trunk=1.0)
+    options = step_options(config)
+    step = jax.jit(make_train_step(model, optimizer, multipliers, options))
+    rate = np.float32(1e-4)
+    start = time.perf_counter()
+    compiled = step.lower(state, batch, rate).compile()
+    compilation = {
+        "compile_s": time.perf_counter() - start,
+        "memory_mib": parallel.memory_needed(compiled) / 2**20,
+    }
+    results = {"compilation": compilation}
+    for clicks in args.clicks:
+        at = state._replace(step=jnp.asarray(first_step_with(options, clicks), jnp.int32))
+        timing = median_seconds(
+            lambda at=at: jax.block_until_ready(compiled(at, batch, rate)), args.repeats
+        )
+        timing["images_per_s"] = args.batch / timing["median_s"]
+        results[f"{clicks} clicks"] = timing
+    return results
+
+
+def bench_evaluate(args: argparse.Namespace) -> dict[str, Any]:
+    """Times a 20-click rollout of the network and of the image-blind painter."""
+    options = RolloutOptions(20, (), 0.5, "largest_component", "average", 5.0, 0)
+    batch = synthetic_batch(args.batch, *args.size)
+    model = build(args.model, dtype=args.dtype)
+    variables = jax.device_put(init_variables(model, 0))
+    results = {}
+    for name, network, weights in (("network", model, variables), ("painter", None, ())):
+        step = make_rollout_step(network, options)
+        timing = measure(step, (weights, batch, np.int32(20)), args.repeats)
+        timing["seconds_per_click"] = timing["median_s"] / (20 * args.batch)
+        results[f"20 clicks, {name}"] = timing
+    share = results["20 clicks, painter"]["median_s"] / results["20 clicks, network"]["median_s"]
+    results["share of click simulation"] = {"ratio": share}
+    return results
+
+
+BENCHMARKS = {"clicks": bench_clicks, "train": bench_train, "evaluate": bench_evaluate}
+
+
+def main() -> None:
+    """Parses the arguments, runs one benchmark, prints a table, writes JSON if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=sorted(BENCHMARKS))
+    parser.add_argument("--model", choices=NAMES, default="ritm_hrnet18s")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--batch", type=int, default=8, help="images per call")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(128, 128), metavar=("H", "W"), help="pixels"
+    )
+    parser.add_argument("--clicks", type=int, nargs="+", default=(1, 3, 8), help="for train")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    args = parser.parse_args()
+    device = parallel.describe_devices(parallel.make_mesh())
+    setting = f"{args.model}, {args.dtype}, batch {args.batch}, {args.size[0]} x {args.size[1]}"
+    print(f"{args.what}: {setting}; {device}, jax {jax.__version__}")
+    results = BENCHMARKS[args.what](args)
+    for name, values in results.items():
+        print(f"  {name:28s} " + "  ".join(f"{key} {value:.4g}" for key, value in values.items()))
+    if args.json:
+        facts = {"device": device, "jax": jax.__version__, "machine": platform.machine()}
+        command = " ".join(["python", *sys.argv])
+        report = {"command": command, "setting": setting, **facts, "results": results}
+        args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
