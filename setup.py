@@ -36,6 +36,7 @@ EXTRAS = {
     "convert": ["safetensors>=0.5"],
     "test": [
         "pytest>=8.3",
+        "pytest-xdist>=3.6",
         "hypothesis>=6.130",
         "beartype>=0.20",
         "ruff>=0.11",

@@ -6,6 +6,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +48,8 @@ def _groups() -> dict[str, dict[str, Any]]:
             "name": "ritm_hrnet32",  # see MODELS
             "dtype": "float32",  # float32 | bfloat16: arithmetic inside the network
             "pretrained": "",  # a run's workdir whose best weights start this one
+            "fusion_scale": 0.05,  # first factor of the click features; unused with pretrained
+            "lesion_prior": 0.5,  # first output of the score heads; unused with pretrained
         },
         "clicks": _clicks(),
         "inference": {
@@ -68,10 +71,12 @@ def _groups() -> dict[str, dict[str, Any]]:
             "patience": 10,  # epochs without gain before the learning rate drops
             "stop_after": 30,  # epochs without gain before training ends
             "warmup_steps": 0,  # linear warm-up, steps
+            "decay": "none",  # none | cosine: to 0 over all steps, beside the plateau rule
         },
         "train": {
             "batch_size": 80,  # images per step, over all devices
             "microbatch": 0,  # images per forward pass; 0 = whole batch at once
+            "stats_momentum": 0.9,  # of the running batch statistics, per microbatch
             "epochs": 300,  # upper bound; the plateau rule usually ends earlier
             "steps_per_epoch": 0,  # 0 = one pass over the training split
             "max_steps": 0,  # stop after so many steps; 0 = no limit
@@ -99,7 +104,8 @@ def _data() -> dict[str, Any]:
         "allow_empty": False,  # skip volumes without lesion instead of refusing them
         "slice_axis": -1,  # 0, 1, 2; -1 = axis of the largest spacing, else the last
         "patient_regex": "",  # finds the patient in a volume's name; empty = one per file
-        "split_seed": 0,  # seed of the split by patient
+        "split_rule": "patient",  # patient | thesis (by slice, leaks patients: count parity only)
+        "split_seed": 0,  # seed of the split
         "phantom_kind": "mixed",  # lung | kidney | liver | pancreas | mixed
         "phantom_patients": 120,  # synthetic patients
         "max_slices_per_patient": 0,  # training slices used per patient; 0 = all
@@ -146,6 +152,9 @@ def _word_small(config: ml_collections.ConfigDict) -> None:
 def _word_quick(config: ml_collections.ConfigDict) -> None:
     """Minutes on two CPU cores: a small network, small slices, few steps."""
     config.model.name = "ritm_hrnet18s"
+    config.model.fusion_scale = 1.0
+    config.model.lesion_prior = 0.05
+    config.schedule.decay = "cosine"
     config.data.size = 160
     config.data.phantom_patients = 48
     config.data.max_slices_per_patient = 32
@@ -263,41 +272,78 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _one_of(config, "data.name", tuple(catalog.DATASETS))
     _one_of(config, "data.split", SPLITS)
     _one_of(config, "data.subset", ("full", "small"))
+    _one_of(config, "data.split_rule", ("patient", "thesis"))
     _one_of(config, "data.variant", ("windowed", "raw"))
     _one_of(config, "data.slice_axis", (-1, 0, 1, 2))
     _one_of(config, "data.phantom_kind", PHANTOM_KINDS)
     _one_of(config, "augment.name", ("ritm", "none"))
     _one_of(config, "model.name", MODELS)
     _one_of(config, "model.dtype", ("float32", "bfloat16"))
+    _one_of(config, "schedule.decay", ("none", "cosine"))
     _one_of(config, "inference.pipeline", ("full_frame",))
     _one_of(config, "clicks.next_click", NEXT_CLICK_RULES)
     _one_of(config, "clicks.radius_train", TRAIN_RADII)
     _one_of(config, "clicks.radius_eval", EVAL_RADII)
-    for key in ("data.size", "train.batch_size", "train.epochs", "train.log_every"):
+    _validate_numbers(config)
+    _check_batch(config)
+
+
+_POSITIVE = (
+    "data.size",
+    "train.batch_size",
+    "train.epochs",
+    "train.log_every",
+    "eval.num_clicks",
+    "eval.batch_size",
+    "eval.validation_clicks",
+    "eval.validate_every",
+    "eval.flooding_slices",
+    "clicks.max_train",
+    "schedule.patience",
+    "schedule.stop_after",
+    "checkpoint.keep_latest",
+)
+_NOT_NEGATIVE = (
+    "seed",
+    "data.split_seed",
+    "data.max_slices_per_patient",
+    "data.read_threads",
+    "train.microbatch",
+    "train.steps_per_epoch",
+    "train.max_steps",
+    "eval.max_slices",
+    "eval.validation_slices",
+    "checkpoint.every_steps",
+    "schedule.warmup_steps",
+)
+
+
+def _validate_numbers(config: ml_collections.ConfigDict) -> None:
+    for key in _POSITIVE:
         _check(config, key, lambda v: v >= 1, "a positive integer")
-    for key in ("eval.num_clicks", "eval.batch_size", "eval.validation_clicks"):
-        _check(config, key, lambda v: v >= 1, "a positive integer")
-    for key in ("clicks.max_train", "schedule.patience", "schedule.stop_after"):
-        _check(config, key, lambda v: v >= 1, "a positive integer")
-    _check(config, "eval.validate_every", lambda v: v >= 1, "a positive integer")
+    for key in _NOT_NEGATIVE:
+        _check(config, key, lambda v: v >= 0, "0 or a positive integer")
+    for key in ("clicks.fixed_radius", "optimizer.learning_rate", "model.fusion_scale"):
+        _check(config, key, lambda v: 0 < v < math.inf, "a positive number")
+    for key in ("loss.main_weight", "loss.aux_weight", "optimizer.trunk_multiplier"):
+        _check(config, key, lambda v: 0 <= v < math.inf, "0 or a positive number")
+    for key in ("optimizer.b1", "optimizer.b2", "train.stats_momentum"):
+        _check(config, key, lambda v: 0 <= v < 1, "at least 0 and below 1")
+    _check(config, "schedule.factor", lambda v: 0 < v <= 1, "above 0 and at most 1")
     _check(config, "eval.flooding_tolerances", lambda v: v >= 20, "at least 20")
     _check(config, "data.phantom_patients", lambda v: v >= 3, "at least 3 patients")
-    for key in ("train.microbatch", "train.steps_per_epoch", "train.max_steps"):
-        _check(config, key, lambda v: v >= 0, "0 or a positive integer")
+    _check(config, "model.lesion_prior", lambda v: 0 < v < 1, "between 0 and 1")
     _check(config, "inference.threshold", lambda v: 0 < v < 1, "between 0 and 1")
     _check(config, "clicks.gamma", lambda v: 0 < v <= 1, "0 < gamma <= 1")
-    _check(config, "clicks.fixed_radius", lambda v: v > 0, "a positive radius in pixels")
-    _check(config, "optimizer.learning_rate", lambda v: v > 0, "a positive number")
     _check(config, "augment.flip_prob", lambda v: 0 <= v <= 1, "a probability")
     _check(config, "augment.scale", _is_range, "two numbers, 0 < low <= high")
-    _check(config, "augment.crop", lambda v: len(v) == 2 and min(v) >= 32, "height, width >= 32")
+    _check(config, "augment.crop", _is_crop, "two whole numbers, height, width >= 32")
     _check(
         config,
         "data.window_hu",
         lambda v: len(v) == 0 or (len(v) == 2 and v[0] < v[1]),
         "empty, or (low, high) in HU with low < high",
     )
-    _check_batch(config)
 
 
 def _check_batch(config: ml_collections.ConfigDict) -> None:
@@ -317,6 +363,10 @@ def _check_batch(config: ml_collections.ConfigDict) -> None:
 
 def _is_range(value: Any) -> bool:
     return len(value) == 2 and 0 < value[0] <= value[1]
+
+
+def _is_crop(value: Any) -> bool:
+    return len(value) == 2 and all(isinstance(v, int) and v >= 32 for v in value)
 
 
 def _get(config: ml_collections.ConfigDict, key: str) -> Any:

@@ -1,10 +1,13 @@
-"""Trains and evaluates an interactive segmentation network; kept short on purpose.
+"""Trains and evaluates an interactive segmentation network for CT.
 
   python -m ecc_jax.main --config=configs/ritm_dynamic.py:quick
+  python -m ecc_jax.main --config=configs/ritm_dynamic.py:ct_folder_2d --config.data.path=DIR
   python -m ecc_jax.main --mode=evaluate --workdir=runs/... --config.data.split=validation
 
-The same command resumes an interrupted run; a finished run only prints its report. The last line
-on stdout is the path of the report's summary.json.
+Words after the colon, in any order: a dataset name, small, quick. Every key that
+--config.group.key=value can set is listed with its meaning in ecc_jax/config.py. The same command
+resumes an interrupted run; a finished run only prints its report. The last line on stdout is the
+path of the report's summary.json. Research use only.
 """
 
 import os
@@ -14,9 +17,11 @@ from typing import NoReturn
 
 import ml_collections
 from absl import app, flags, logging
+from jax.errors import JaxRuntimeError
 from ml_collections import config_flags
 
 from ecc_jax import runs
+from ecc_jax.parallel import is_first_host
 from tfds_builders.preparation import DataOptions, prepare
 
 _DEFAULT_CONFIG = str(Path(__file__).with_name("config.py"))
@@ -45,7 +50,9 @@ def main(argv: list[str]) -> None:
     else:
         config = _CONFIG.value if has_config else None
         summary = runs.evaluate(config, overrides, _prepare, _WORKDIR.value)
-    print(summary)
+    if is_first_host():
+        print((summary.parent / "report.md").read_text(encoding="utf-8"))
+        print(summary)
 
 
 def _prepare(config: ml_collections.ConfigDict) -> Path:
@@ -67,6 +74,7 @@ def _prepare(config: ml_collections.ConfigDict) -> Path:
         allow_empty=data.allow_empty,
         slice_axis=None if data.slice_axis < 0 else data.slice_axis,
         window_hu=tuple(data.window_hu) or None,
+        split_rule=data.split_rule,
         split_seed=data.split_seed,
         kind=data.phantom_kind,
         num_patients=data.phantom_patients,
@@ -88,6 +96,11 @@ def _fail(error: BaseException, *, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _is_expected(error: BaseException) -> bool:
+    """Whether one line says it all; other device errors keep their traceback."""
+    return not isinstance(error, JaxRuntimeError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
 def run() -> None:
     """Entry point: reports expected errors in one line, others with their traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -97,8 +110,8 @@ def run() -> None:
         logging.set_verbosity(logging.ERROR)
         try:
             main(argv)
-        except (ValueError, FloatingPointError) as error:
-            if os.environ.get("ECC_JAX_TRACEBACK"):
+        except (ValueError, FloatingPointError, OSError, JaxRuntimeError) as error:
+            if os.environ.get("ECC_JAX_TRACEBACK") or not _is_expected(error):
                 raise
             _fail(error, code=1)
         except KeyboardInterrupt:

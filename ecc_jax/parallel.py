@@ -5,6 +5,8 @@ compiler splits it. Batch statistics are therefore those of the global batch on 
 """
 
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,25 +14,52 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 DATA_AXIS = "data"
+MEBIBYTE = 2**20
+
+
+_COORDINATOR = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+# Set inside a job step of SLURM, Open MPI or a TPU pod; JAX reads the rest by itself.
+_CLUSTER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 def start_multi_host() -> None:
     """Joins the other hosts of a pod, where the environment names a coordinator.
 
-    Single-host runs are left alone. Cloud TPU pods, SLURM and Open MPI are recognised by JAX
-    itself; elsewhere set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    Single-host runs are left alone. Steps of SLURM (`srun`), Open MPI (`mpirun`) and TPU pods
+    are recognised; elsewhere set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+    Raises:
+      ValueError: Some, but not all of those three variables are set.
     """
-    if "JAX_COORDINATOR_ADDRESS" in os.environ:
+    given = [name for name in _COORDINATOR if name in os.environ]
+    if given and len(given) < len(_COORDINATOR):
+        missing = sorted(set(_COORDINATOR) - set(given))
+        raise ValueError(f"{', '.join(given)} is set, but not {', '.join(missing)}; set all three")
+    if given:
         jax.distributed.initialize(
+            coordinator_address=os.environ["JAX_COORDINATOR_ADDRESS"],
             num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
             process_id=int(os.environ["JAX_PROCESS_ID"]),
         )
-    elif int(os.environ.get("SLURM_NTASKS", "1")) > 1 or _on_tpu_pod():
+    elif _on_tpu_pod() or any(int(os.environ.get(name, "1")) > 1 for name in _CLUSTER_SIZES):
         jax.distributed.initialize()
 
 
 def _on_tpu_pod() -> bool:
     return "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+
+
+def is_first_host() -> bool:
+    """Whether this process is the one that writes files and talks to the user."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(name: str) -> None:
+    """Waits until every host has come to the point called `name`."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils  # only where there are several hosts
+
+        multihost_utils.sync_global_devices(name)
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
@@ -82,7 +111,16 @@ def free_memory_bytes() -> int:
         return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
     import psutil  # the host's memory is the device's only on CPU
 
-    return int(psutil.virtual_memory().available)
+    return min(int(psutil.virtual_memory().available), _container_memory_bytes())
+
+
+def _container_memory_bytes(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """What the container's own limit leaves; the host's counters do not know of it."""
+    try:
+        limit = int((root / "memory.max").read_text(encoding="utf-8"))
+        return limit - int((root / "memory.current").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # no control group, or the limit is "max"
+        return sys.maxsize
 
 
 def memory_needed(compiled: Any) -> int:
@@ -92,6 +130,20 @@ def memory_needed(compiled: Any) -> int:
         return 0
     total = analysis.argument_size_in_bytes + analysis.output_size_in_bytes
     return int(total + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes)
+
+
+def check_memory(needed: int, free: int) -> None:
+    """Refuses a train step that would not fit, before the machine swaps or the device gives up.
+
+    Raises:
+      ValueError: What is needed, what is free, and how to need less.
+    """
+    if needed > free:
+        raise ValueError(
+            f"the train step needs {needed / MEBIBYTE:.0f} MiB per device, {free / MEBIBYTE:.0f} "
+            "MiB are free; use the word `quick`, a smaller train.batch_size, or "
+            "train.microbatch (gradient accumulation)"
+        )
 
 
 def describe_devices(mesh: Mesh) -> str:

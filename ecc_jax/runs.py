@@ -3,8 +3,10 @@
 What `main` does once the flags are parsed; also the functions to call from a notebook.
 """
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +45,13 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = ""
         training.say(f"{folder} is finished; its report:")
         return summary
     parallel.start_multi_host()
-    directory = prepare(config)
     mesh = parallel.make_mesh()
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(schema.to_dict(config), indent=1)
-    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+    training.check(config, mesh)
+    directory = prepare(config)
+    _write_config(config, folder)
     training.say(f"workdir {folder}")
-    trained = training.train(config, directory, folder, mesh)
+    with _alone_in(folder):
+        trained = training.train(config, directory, folder, mesh)
     best = checkpoints.best_step(folder / "checkpoints")
     variables = checkpoints.restore_variables(folder / "checkpoints", best)
     return evaluation.evaluate(
@@ -94,11 +96,11 @@ def evaluate(
     parallel.start_multi_host()
     directory = prepare(resolved)
     mesh = parallel.make_mesh()
-    best = checkpoints.best_step(folder / "checkpoints")
     model = build(resolved.model.name, dtype=resolved.model.dtype)
-    variables = training.pretrained_variables(folder, init_variables(model, resolved.seed))
+    best, variables = checkpoints.best_variables(folder, init_variables(model, resolved.seed))
     training.say(f"evaluating step {best} of {folder} on {resolved.data.name}")
     name = f"{resolved.data.name}-{resolved.data.split}"
+    _write_config(resolved, folder / "report" / name)
     return evaluation.evaluate(
         resolved,
         directory,
@@ -161,9 +163,34 @@ def load_config(folder: Path) -> ml_collections.ConfigDict:
     return schema.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
 
+def _write_config(config: ml_collections.ConfigDict, folder: Path) -> None:
+    if parallel.is_first_host():
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(schema.to_dict(config), indent=1)
+        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Holds the workdir, so that a second process does not train into it at the same time."""
+    if not parallel.is_first_host():
+        yield
+        return
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"another process is training in {folder}; wait for it or choose another --workdir"
+            ) from error
+        yield
+
+
 def _check_same_run(config: ml_collections.ConfigDict, folder: Path) -> None:
-    """Refuses to train into the workdir of another configuration."""
+    """Refuses to train into the workdir of another configuration that has trained there."""
     if not (folder / CONFIG_FILE).is_file():
+        return
+    if not checkpoints.complete_steps(folder / "checkpoints"):
         return
     changed = schema.differences(load_config(folder), config)
     for key, (old, new) in changed.items():

@@ -6,6 +6,7 @@ else the machine does. Input is synthetic: balls in noise.
 """
 
 import argparse
+import functools
 import json
 import platform
 import sys
@@ -43,7 +44,7 @@ def synthetic_batch(rows: int, height: int, width: int) -> Any:
     target = (np.hypot(yy - centre[:, 0], xx - centre[:, 1]) < radius).astype(np.uint8)
     fields: dict[str, Any] = {
         "image_hu": (target * 60 + rng.normal(0, 30, target.shape)).astype(np.int16),
-        "window_hu": np.tile(np.float32([-150, 250]), (rows, 1)),
+        "window_hu": np.tile(np.array([-150, 250], np.float32), (rows, 1)),
         "target": target,
         "valid": np.ones(rows, bool),
         "position": np.arange(rows, dtype=np.int32),
@@ -58,7 +59,7 @@ def measure(function: Callable[..., Any], args: tuple[Any, ...], repeats: int) -
     compile_seconds = time.perf_counter() - start
     return {
         "compile_s": compile_seconds,
-        **median_seconds(lambda: jax.block_until_ready(compiled(*args)), repeats),
+        **median_seconds(functools.partial(_wait, compiled, *args), repeats),
         "memory_mib": parallel.memory_needed(compiled) / 2**20,
     }
 
@@ -130,12 +131,14 @@ def bench_train(args: argparse.Namespace) -> dict[str, Any]:
     results = {"compilation": compilation}
     for clicks in args.clicks:
         at = state._replace(step=jnp.asarray(first_step_with(options, clicks), jnp.int32))
-        timing = median_seconds(
-            lambda at=at: jax.block_until_ready(compiled(at, batch, rate)), args.repeats
-        )
+        timing = median_seconds(functools.partial(_wait, compiled, at, batch, rate), args.repeats)
         timing["images_per_s"] = args.batch / timing["median_s"]
         results[f"{clicks} clicks"] = timing
     return results
+
+
+def _wait(call: Callable[..., Any], *args: Any) -> Any:
+    return jax.block_until_ready(call(*args))
 
 
 def bench_evaluate(args: argparse.Namespace) -> dict[str, Any]:

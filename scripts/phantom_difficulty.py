@@ -111,7 +111,7 @@ def threshold_iou(samples: list[Sample]) -> float:
 
 
 def measure(kind: str, size: int, patients: int, seed: int) -> dict[str, float]:
-    """Returns the figures of one kind and size, and areas (pixels) and contrast for orientation."""
+    """Returns the figures of one kind and size, and areas (pixels) for orientation."""
     samples = collect(kind, size, patients, seed)
     by_window: dict[tuple[float, float], list[Sample]] = {}
     for sample in samples:
@@ -132,6 +132,11 @@ def measure(kind: str, size: int, patients: int, seed: int) -> dict[str, float]:
     return result
 
 
+def outside(figures: dict[str, float]) -> list[str]:
+    """Returns the names of the figures that are not in their range."""
+    return [name for name, (low, high) in RANGES.items() if not low <= figures[name] <= high]
+
+
 def main() -> int:
     """Prints the table; returns 1 if a figure is outside its range."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -146,15 +151,14 @@ def main() -> int:
     for size in options.sizes:
         for kind in options.kinds:
             figures = measure(kind, size, options.patients, options.seed)
-            cells = []
-            for column in columns:
-                if column not in RANGES:
-                    cells.append(f"{figures[column]:14.0f}")
-                    continue
-                low, high = RANGES[column]
-                outside = not low <= figures[column] <= high
-                failed = failed or outside
-                cells.append(f"{figures[column]:13.3f}{'!' if outside else ' '}")
+            wrong = outside(figures)
+            failed = failed or bool(wrong)
+            cells = [
+                f"{figures[c]:13.3f}{'!' if c in wrong else ' '}"
+                if c in RANGES
+                else f"{figures[c]:14.0f}"
+                for c in columns
+            ]
             print(f"{kind:9}{size:5}" + "".join(cells), flush=True)
     print("! outside its range: " + ", ".join(f"{k} {v}" for k, v in RANGES.items()))
     return int(failed)

@@ -15,4 +15,6 @@ fi
 "$PY" -m ruff check .
 "$PY" -m ruff format --check .
 "$PY" -m mypy
-exec "$PY" -m pytest "${selection[@]}" "$@"
+# Compilation dominates and uses one core, so one process per core halves the time.
+workers=(-n "${ECC_JAX_TEST_WORKERS:-auto}" --dist loadscope)
+exec "$PY" -m pytest "${workers[@]}" ${selection[@]+"${selection[@]}"} "$@"

@@ -94,6 +94,18 @@ def test_from_dict_refuses_keys_of_another_version():
         ("eval.flooding_tolerances", 5, "at least 20"),
         ("data.phantom_patients", 2, "at least 3"),
         ("clicks.gamma", 0.0, "gamma"),
+        ("schedule.warmup_steps", -5, "0 or a positive"),
+        ("data.max_slices_per_patient", -1, "0 or a positive"),
+        ("eval.max_slices", -5, "0 or a positive"),
+        ("eval.flooding_slices", 0, "positive"),
+        ("checkpoint.keep_latest", 0, "positive"),
+        ("schedule.factor", -1.0, "at most 1"),
+        ("optimizer.b1", 1.0, "below 1"),
+        ("optimizer.learning_rate", float("inf"), "positive number"),
+        ("model.fusion_scale", float("nan"), "positive number"),
+        ("loss.aux_weight", -0.1, "0 or a positive"),
+        ("augment.crop", (33.5, 40), "whole numbers"),
+        ("data.split_rule", "slice", "patient, thesis"),
     ],
 )
 def test_bad_values_name_key_and_expectation(key, value, message):

@@ -64,7 +64,7 @@ def default_tolerances(
 
 def search_tolerance(
     images_hu: Num[np.ndarray, "b h w"],
-    targets: Num[np.ndarray, "b h w"],
+    targets: Bool[np.ndarray, "b h w"] | Num[np.ndarray, "b h w"],
     seeds: Sequence[tuple[int, int]],
     tolerances: Float[np.ndarray, " t"] | Sequence[float],
 ) -> tuple[float, Float64[np.ndarray, " t"]]:

@@ -24,7 +24,7 @@ from ecc_jax.data.phantom_organs import draw_abdomen, draw_thorax, sample_abdome
 from ecc_jax.data.phantom_shapes import Canvas, Point, make_canvas
 
 # Raised whenever the same arguments give other volumes, so that prepared sets are built anew.
-GENERATION = 1
+GENERATION = 2
 ORGANS = ("lung", "kidney", "liver", "pancreas")
 KINDS = (*ORGANS, "mixed")
 WINDOW_HU = {
@@ -36,13 +36,13 @@ WINDOW_HU = {
 # In-plane spacing at 512 x 512, slice spacing (mm), and how fast pixels grow as matrices shrink.
 PIXEL_MM = {"lung": 0.70, "kidney": 0.78, "liver": 0.76, "pancreas": 0.78}
 SLICE_MM = {"lung": 1.0, "kidney": 3.0, "liver": 2.0, "pancreas": 2.0}
-COARSENING = {"lung": -0.1, "kidney": 0.6, "liver": 0.35, "pancreas": 0.35}
+COARSENING = {"lung": -0.4, "kidney": 0.2, "liver": 0.1, "pancreas": 0.1}
 # Standard deviation of the noise in HU, lowest and highest of the patients.
 NOISE_HU = {
-    "lung": (30.0, 70.0),
-    "kidney": (10.0, 19.0),
-    "liver": (8.0, 14.0),
-    "pancreas": (9.0, 16.0),
+    "lung": (25.0, 60.0),
+    "kidney": (9.0, 16.0),
+    "liver": (6.5, 11.5),
+    "pancreas": (7.5, 13.0),
 }
 
 

@@ -12,6 +12,7 @@ from ecc_jax.data.phantom_shapes import (
     Canvas,
     Point,
     Waves,
+    as_point,
     box_around,
     evaluate_waves,
     is_empty,
@@ -23,19 +24,19 @@ from ecc_jax.data.phantom_shapes import (
 # Median radius (mm) and spread of its logarithm, so that the areas of slices at 512 x 512 fall
 # where those of the public sets do (LIDC, KiTS, LiTS, MSD pancreas).
 RADIUS_MM = {
-    "lung": (4.2, 0.40),
-    "kidney": (20.0, 0.55),
+    "lung": (5.4, 0.40),
+    "kidney": (23.0, 0.50),
     "liver": (11.0, 0.50),
     "pancreas": (12.5, 0.35),
 }
 RADIUS_LIMITS_MM = {
-    "lung": (2.6, 16.0),
+    "lung": (3.0, 16.0),
     "kidney": (6.0, 52.0),
     "liver": (5.0, 42.0),
     "pancreas": (6.0, 28.0),
 }
 # How far outlines deviate from a ball; chosen so that a disk fits them as well as real lesions.
-RAGGEDNESS = {"lung": 0.65, "kidney": 0.75, "liver": 0.75, "pancreas": 0.85}
+RAGGEDNESS = {"lung": 0.45, "kidney": 0.55, "liver": 0.7, "pancreas": 0.75}
 # The rim of compressed fat around a lesion: its width and how far below the lesion it lies.
 RIM_MM = 1.6
 RIM_DEPTH_HU = 70.0
@@ -94,11 +95,11 @@ def sample_lesion(
     for _ in range(rng.integers(1, 5)):
         direction = rng.standard_normal(3) * (0.6, 1.0, 1.0)
         offset = direction / np.linalg.norm(direction) * rng.uniform(0.45, 0.8)
-        lobes.append((*_point(raggedness * offset), rng.uniform(0.35, 0.65)))
+        lobes.append((*as_point(raggedness * offset), rng.uniform(0.35, 0.65)))
     tips = []
     for _ in range(spikes):
         direction = rng.standard_normal(3) * (0.5, 1.0, 1.0)
-        tips.append(_point(direction / np.linalg.norm(direction) * rng.uniform(1.3, 2.2)))
+        tips.append(as_point(direction / np.linalg.norm(direction) * rng.uniform(1.3, 2.2)))
     return Lesion(
         centre=centre,
         radius=radius,
@@ -115,10 +116,6 @@ def sample_lesion(
         core_share=rng.uniform(0.25, 0.5),
         mottle=sample_waves(rng, max(0.45 * radius, 3.0)),
     )
-
-
-def _point(values: np.ndarray) -> Point:
-    return float(values[0]), float(values[1]), float(values[2])
 
 
 def sample_radius(rng: np.random.Generator, kind: str, *, shrink: float = 1.0) -> float:
@@ -220,7 +217,7 @@ def _abdominal_tissue(
     contrast = rng.uniform(32, 58) if kind == "liver" else rng.uniform(38, 65)
     if kind == "kidney":
         hu = min(rng.uniform(55, 120), parenchyma - contrast)
-    elif kind == "liver" and rng.uniform() < 0.2:
+    elif kind == "liver" and rng.uniform() < 0.1:
         hu = parenchyma + contrast
     else:
         hu = parenchyma - contrast
@@ -307,11 +304,11 @@ def draw_neighbours(
         if kind == "lung":
             end = np.asarray(lesion.centre) + direction * rng.uniform(12, 30)
             thick = max(rng.uniform(0.2, 0.4) * lesion.radius, 0.9)
-            branch = (lesion.centre, _point(end), thick, 0.7 * thick)
+            branch = (lesion.centre, as_point(end), thick, 0.7 * thick)
             paint_within(canvas, organ, [branch], rng.uniform(-60, 50))
             continue
         size = lesion.radius * rng.uniform(0.35, 0.7)
-        centre = _point(np.asarray(lesion.centre) + direction * (lesion.radius + 0.75 * size))
+        centre = as_point(np.asarray(lesion.centre) + direction * (lesion.radius + 0.75 * size))
         radii = (size * 1.3, size * rng.uniform(0.7, 1.3), size)
         draw_soft_organ(canvas, organ, centre, radii, tissue, angle=rng.uniform(0, 3))
 

@@ -45,6 +45,11 @@ class Canvas(NamedTuple):
     spacing: Point
 
 
+def as_point(values: Float[np.ndarray, " 3"]) -> Point:
+    """Returns an array (z, y, x) as a tuple."""
+    return float(values[0]), float(values[1]), float(values[2])
+
+
 def sample_waves(rng: np.random.Generator, wavelength: Real, *, terms: int = 16) -> Waves:
     """Returns plane waves of random direction with wavelengths of 0.6 to 1.8 x `wavelength` mm."""
     direction = rng.standard_normal((terms, 3))
@@ -273,14 +278,10 @@ def grow_tree(
         grown = []
         for start, direction, r, reach in tips:
             end = start + direction * reach * rng.uniform(0.7, 1.3)
-            branches.append((_point(start), _point(end), r, r * 0.85))
+            branches.append((as_point(start), as_point(end), r, r * 0.85))
             for _ in range(2):
                 turned = direction + spread * rng.standard_normal(3)
                 turned /= np.linalg.norm(turned)
                 grown.append((end, turned, r * rng.uniform(0.6, 0.88), reach * 0.85))
         tips = grown
     return branches
-
-
-def _point(values: np.ndarray) -> Point:
-    return float(values[0]), float(values[1]), float(values[2])

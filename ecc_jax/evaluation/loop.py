@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+import ecc_jax
 from ecc_jax import metrics, parallel
 from ecc_jax.classical import flooding
 from ecc_jax.data import pipeline
@@ -108,13 +108,12 @@ def evaluate(
     """
     split = open_for_evaluation(config, directory, config.data.split)
     k = config.eval.num_clicks
-    total = (1 + len(PAINTERS)) * len(split.positions)
     compiled = compiled or compile_for(config, model, variables, mesh)
     painters = {
         name: compile_for(config, None, (), mesh, radius=radius)
         for name, radius in PAINTERS.items()
     }
-    with tqdm(total=total, desc="evaluate", unit="image", file=sys.stderr) as bar:
+    with _progress_bar((1 + len(PAINTERS)) * len(split.positions)) as bar:
         outcome = _run(config, compiled, variables, split, mesh, bar.update)
         painted = {
             name: _run(config, painter, (), split, mesh, bar.update)
@@ -133,10 +132,15 @@ def evaluate(
     rows = _summary_rows(per_click, outcome, tolerance)
     summary = {**_facts(config, directory, split, steps, mesh), "rows": rows}
     examples = _examples(compiled, variables, split, outcome.iou, k, mesh)
-    if jax.process_index():
+    if not parallel.is_first_host():
         return Path(out_dir) / "summary.json"
     rows_of = [split.slices.rows[int(p)] for p in split.positions]
     return report.write_report(out_dir, summary, per_click, rows_of, examples)
+
+
+def _progress_bar(total: int) -> tqdm:
+    silent = not parallel.is_first_host()
+    return tqdm(total=total, desc="evaluate", unit="image", file=sys.stderr, disable=silent)
 
 
 def _run(
@@ -269,7 +273,7 @@ def _facts(
     config: ml_collections.ConfigDict, directory: Path, split: Split, steps: int, mesh: Mesh
 ) -> dict[str, Any]:
     rows = [split.slices.rows[int(p)] for p in split.positions]
-    packages = ("ecc_jax", "jax", "flax", "optax", "numpy", "scikit-image")
+    packages = ("jax", "flax", "optax", "numpy", "scikit-image")
     index = json.loads((directory / pipeline.INDEX_FILE).read_text(encoding="utf-8"))
     return {
         "dataset": config.data.name,
@@ -280,10 +284,13 @@ def _facts(
         "steps": steps,
         "model": config.model.name,
         "encoding": f"{config.clicks.radius_eval} radius",
+        "next_click": config.clicks.next_click,
+        "threshold": config.inference.threshold,
         "config_name": f"{config.name}:{config.words}" if config.words else config.name,
         "data": index.get("options", {}),
         "versions": {
             "python": platform.python_version(),
+            "ecc_jax": ecc_jax.__version__,
             **{name: importlib.metadata.version(name) for name in packages},
         },
         "device": parallel.describe_devices(mesh),

@@ -12,6 +12,8 @@ RESAMPLES = 1000
 _OPTIONAL_FACTS = {
     "model": "Model",
     "encoding": "Click encoding",
+    "next_click": "Next click",
+    "threshold": "Probability threshold",
     "config_name": "Configuration",
     "training_seconds": "Training time",
 }
@@ -260,12 +262,13 @@ image is therefore its **gain** over disk and painter, not its IoU. A network wi
 receives no radius, so for it disk and painter are no bar, only a reference."""
 
 _PROTOCOL = """\
-A simulated user corrects the mask. The first click goes to the centre of the largest component of \
-the ground truth; every later one to the largest connected error, at its deepest pixel: a lesion \
-click where lesion was missed, a background click where too much was marked. Each click comes with \
-a disk radius. IoU is taken at full slice size after every click, and averaged over slices. When \
-nothing is left to correct, the user stops and the IoU stays as it is. Thresholds do not stop the \
-user. The configuration may choose other rules for place and radius; it is stored with the run."""
+A simulated user corrects the mask. Its rule `largest_component` puts the first click at the \
+centre of the largest component of the ground truth and every later one on the largest connected \
+error, at its deepest pixel; `deepest` takes the deepest error pixel of all. A lesion click goes \
+where lesion was missed, a background click where too much was marked. Each comes with a disk \
+radius. IoU is taken at full slice size after every click, and averaged over slices. When nothing \
+is left to correct, the user stops and the IoU stays as it is. Thresholds do not stop the user. \
+The whole configuration is in config.json, beside this report or in the run's folder."""
 
 _CAPTIONS = {
     "curves.png": "Mean IoU per click and gain over the disk painter; shaded: 95 % intervals.",

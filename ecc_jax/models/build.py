@@ -46,6 +46,7 @@ _SPECS: dict[str, dict[str, Any]] = {
     },
 }
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+_SCORE_BIASES = (("cls_head", "bias"), ("aux_head_3", "bias"))
 _CONSTANT_INIT = {"bias": 0.0, "scale": 1.0, "multiplier": SCALE_INIT, "mean": 0.0, "var": 1.0}
 
 NAMES = tuple(_SPECS)
@@ -87,11 +88,16 @@ def variable_shapes(model: nn.Module) -> dict[str, Any]:
     return jax.eval_shape(init)
 
 
-def init_variables(model: nn.Module, seed: int) -> dict[str, Any]:
+def init_variables(
+    model: nn.Module, seed: int, *, fusion_scale: float = SCALE_INIT, lesion_prior: float = 0.5
+) -> dict[str, Any]:
     """Returns fresh variables as NumPy float32 arrays, {"params": …, "batch_stats": …}.
 
     Convolution kernels are Gaussian with variance 2 / ((fan_in + fan_out) / 2), fans counted
-    over the window; biases 0, normalisation gains 1, the fusion scale 0.05.
+    over the window; biases 0, normalisation gains 1. The defaults of `fusion_scale` and
+    `lesion_prior` are the originals', made for pretrained trunks; from random weights a network
+    learns within fewer steps to use the clicks and to leave background alone with 1 and with
+    the share of lesion pixels.
 
     Every kernel draws from its own generator, keyed by the seed and the kernel's path, so one
     layer's numbers depend neither on the other layers nor on the machine. Drawn in NumPy:
@@ -100,18 +106,26 @@ def init_variables(model: nn.Module, seed: int) -> dict[str, Any]:
     Args:
       model: A network of `build`.
       seed: At least 0.
+      fusion_scale: Factor of the click features added to the stem.
+      lesion_prior: Lesion probability that the untrained score heads are biased to.
 
     Raises:
-      ValueError: A negative seed.
+      ValueError: A negative seed, or a prior outside (0, 1).
 
     Source: isegm/model/initializer.py:65-105 (XavierGluon, gaussian, magnitude 2).
     """
     if seed < 0:
         raise ValueError(f"seed must be at least 0, got {seed}")
+    if not 0 < lesion_prior < 1:
+        raise ValueError(f"lesion_prior must be a probability inside (0, 1), got {lesion_prior}")
     flat = traverse_util.flatten_dict(variable_shapes(model))
-    return traverse_util.unflatten_dict(
-        {path: _initial_value(path, leaf.shape, seed) for path, leaf in flat.items()}
-    )
+    values = {path: _initial_value(path, leaf.shape, seed) for path, leaf in flat.items()}
+    for path, value in values.items():
+        if path[-1] == "multiplier":
+            value.fill(fusion_scale)
+        elif path[-2:] in _SCORE_BIASES:
+            value.fill(np.log(lesion_prior / (1 - lesion_prior)))
+    return traverse_util.unflatten_dict(values)
 
 
 def parameter_groups(params: dict[str, Any]) -> dict[str, Any]:

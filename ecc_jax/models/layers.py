@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 SCALE_INIT = 0.05
+BATCH_NORM_MOMENTUM = 0.9
 
 # Gaussian of variance 2 / ((fan_in + fan_out) / 2), "XavierGluon" with magnitude 2
 # (isegm/model/initializer.py:65).
@@ -83,7 +84,7 @@ def batch_norm(
     """
     return nn.BatchNorm(
         use_running_average=not train,
-        momentum=0.9,
+        momentum=BATCH_NORM_MOMENTUM,
         epsilon=1e-5,
         dtype=dtype,
         use_fast_variance=use_fast_variance,

@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from ecc_jax import parallel
 from ecc_jax.training.plateau import Plateau
 
 MANIFEST = "manifest.json"
@@ -23,7 +24,11 @@ SCORE = "iterative_iou_error"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is missing, damaged, or belongs to another network."""
+    """A checkpoint is missing or damaged."""
+
+
+class MismatchError(ValueError):
+    """An intact checkpoint belongs to another network."""
 
 
 class Checkpoints:
@@ -37,13 +42,14 @@ class Checkpoints:
     ) -> None:
         self._warn = warn
         self.directory = Path(directory).resolve()
-        if jax.process_index() == 0:
+        if parallel.is_first_host():
             self.directory.mkdir(parents=True, exist_ok=True)
             _remove_interrupted(self.directory, warn)
+        parallel.wait_for_all("checkpoints opened")
         keep = [
             policies.LatestN(keep_latest),
             policies.BestN(
-                get_metric_fn=lambda metrics: metrics[SCORE],
+                get_metric_fn=_score,
                 n=1,
                 reverse=True,  # the lowest score is kept
                 keep_checkpoints_without_metrics=False,
@@ -53,7 +59,7 @@ class Checkpoints:
             self.directory,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy(keep),
-                best_fn=lambda metrics: metrics[SCORE],
+                best_fn=_score,
                 best_mode="min",
                 enable_async_checkpointing=False,
             ),
@@ -74,11 +80,12 @@ class Checkpoints:
                 state=ocp.args.StandardSave(state._asdict()),
                 progress=ocp.args.JsonSave({**progress, "score": score}),
             ),
-            metrics=None if score is None else {SCORE: score},
+            metrics=None if score is None else {SCORE: score, "step": step},
         )
         self._manager.wait_until_finished()
-        if jax.process_index() == 0:
+        if parallel.is_first_host():
             write_manifest(self.directory / str(step))
+        parallel.wait_for_all(f"checkpoint {step} written")
 
     def close(self) -> None:
         """Waits for pending work."""
@@ -95,6 +102,7 @@ class Checkpoints:
 
         Raises:
           CheckpointError: Checkpoints exist, and all are damaged.
+          MismatchError: The newest intact one belongs to another network.
         """
         steps = self.steps()
         for step in reversed(steps):
@@ -102,13 +110,20 @@ class Checkpoints:
                 return restore(self.directory, step, state)
             except CheckpointError as error:
                 self._warn(f"{error}; falling back to the checkpoint before it")
-                _set_aside(self.directory, step)
+                if parallel.is_first_host():
+                    _set_aside(self.directory, step)
+                parallel.wait_for_all(f"checkpoint {step} set aside")
                 self._manager.reload()
         if steps:
             raise CheckpointError(
                 f"every checkpoint in {self.directory} is damaged; delete the folder to start anew"
             )
         return None
+
+
+def _score(metrics: dict[str, Any]) -> tuple[float, int]:
+    """Orders checkpoints, the lowest score first, of equal scores the earliest."""
+    return metrics[SCORE], int(metrics["step"])
 
 
 def complete_steps(directory: str | Path) -> list[int]:
@@ -145,7 +160,8 @@ def restore(directory: str | Path, step: int, state: Any) -> tuple[Any, dict[str
     """Restores one checkpoint onto the shapes and shardings of `state`.
 
     Raises:
-      CheckpointError: A file differs from the manifest, or shapes differ from `state`.
+      CheckpointError: A file differs from the manifest.
+      MismatchError: The shapes differ from those of `state`.
     """
     folder = Path(directory).resolve() / str(step)
     verify_manifest(folder)
@@ -154,8 +170,9 @@ def restore(directory: str | Path, step: int, state: Any) -> tuple[Any, dict[str
         with ocp.StandardCheckpointer() as reader:
             values = reader.restore(folder / "state", abstract)
     except (ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{folder} does not fit this network: {str(error).splitlines()[0]}"
+        raise MismatchError(
+            f"{folder} does not fit this network: {str(error).splitlines()[0]}; use the version "
+            "that wrote it, or another workdir"
         ) from error
     return type(state)(**values), read_progress(directory, step)
 
@@ -178,6 +195,31 @@ def restore_variables(directory: str | Path, step: int) -> dict[str, Any]:
             args=ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True),
         )
     return values
+
+
+def best_variables(workdir: Path, like: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Returns the best step of a run and its weights, checked against the shapes of `like`.
+
+    Raises:
+      CheckpointError: No usable checkpoint there.
+      MismatchError: It is of another network.
+    """
+    folder = workdir / "checkpoints"
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{workdir} has no checkpoints folder; expected a trained run's workdir"
+        )
+    best = best_step(folder)
+    loaded = restore_variables(folder, best)
+    want = {jax.tree_util.keystr(k): np.shape(v) for k, v in jax.tree.leaves_with_path(like)}
+    got = {jax.tree_util.keystr(k): np.shape(v) for k, v in jax.tree.leaves_with_path(loaded)}
+    if want != got:
+        name = sorted(key for key in {*want, *got} if want.get(key) != got.get(key))[0]
+        raise MismatchError(
+            f"{workdir} holds another network: {name} expected {want.get(name)}, got "
+            f"{got.get(name)}; set model.name to that run's"
+        )
+    return best, loaded
 
 
 def write_manifest(folder: Path) -> None:

@@ -34,8 +34,6 @@ from ecc_jax.training.step import StepOptions, make_train_step
 from ecc_jax.training.writer import MetricsWriter
 from ecc_jax.types import InteractiveModel
 
-MEBIBYTE = 2**20
-
 
 class Trained(NamedTuple):
     """What training hands to the evaluation.
@@ -67,8 +65,27 @@ class Session(NamedTuple):
 
 def say(text: str) -> None:
     """Prints one line on stderr, from the first host, without breaking a progress bar."""
-    if jax.process_index() == 0:
+    if parallel.is_first_host():
         tqdm.write(text, file=sys.stderr)
+
+
+def check(config: ml_collections.ConfigDict, mesh: Mesh) -> None:
+    """Checks what needs devices or other runs to check, before data are prepared.
+
+    Raises:
+      ValueError: Batches that do not split over the devices, or no weights to start from.
+    """
+    for key, rows in (
+        ("train.batch_size", config.train.batch_size),
+        ("train.microbatch", config.train.microbatch),
+        ("eval.batch_size", config.eval.batch_size),
+    ):
+        parallel.check_divisible(key, rows, mesh)
+    pretrained = Path(config.model.pretrained)
+    if config.model.pretrained and not checkpoints.complete_steps(pretrained / "checkpoints"):
+        raise ValueError(
+            f"model.pretrained: {pretrained} holds no checkpoint; expected the workdir of a run"
+        )
 
 
 def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mesh: Mesh) -> Trained:
@@ -81,10 +98,9 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
       mesh: The devices.
 
     Raises:
-      ValueError: Bad batch size for these devices, or unusable pretrained weights.
+      ValueError: Unusable pretrained weights, or too little memory.
       FloatingPointError: The loss stopped being finite.
     """
-    parallel.check_divisible("train.batch_size", config.train.batch_size, mesh)
     slices = pipeline.open_split(directory, "train")
     positions = pipeline.limit_per_patient(
         slices.rows, max_slices=config.data.max_slices_per_patient
@@ -101,6 +117,7 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
     progress = checkpoints.progress_values(Plateau(), 0)
     if restored is not None:
         state, progress = restored
+        say(f"resuming from step {int(state.step)}")
         _warn_of_change(progress)
     schedule = checkpoints.plateau_of(progress)
     steps_per_epoch, total_steps = _lengths(config, len(positions))
@@ -116,7 +133,9 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
         rollout=_compile_validation(config, model, state, mesh),
         validation=_validation_split(config, directory),
         store=store,
-        writer=MetricsWriter(workdir, resume_step=int(state.step)),
+        writer=MetricsWriter(
+            workdir, resume_step=int(state.step), is_active=parallel.is_first_host()
+        ),
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
     )
@@ -167,6 +186,8 @@ def _run(session: Session, state: TrainState, schedule: Plateau, batches: Any) -
                 schedule,
                 done - 1,
                 warmup_steps=config.schedule.warmup_steps,
+                decay=config.schedule.decay,
+                total_steps=session.total_steps,
             )
             batch = parallel.to_global(next(batches), session.mesh)
             state, values = session.step(state, batch, np.float32(rate))
@@ -197,8 +218,9 @@ def _log(session: Session, done: int, host: list[Any], seconds: float) -> dict[s
     means = {name: float(np.mean([values[name] for values in host])) for name in host[0]}
     if not np.isfinite(means["loss"]):
         raise FloatingPointError(
-            f"the loss is not finite between steps {done - len(host) + 1} and {done}; lower "
-            "optimizer.learning_rate, or resume from the last checkpoint with another seed"
+            f"the loss is not finite between steps {done - len(host) + 1} and {done}; start "
+            "another --workdir with a lower optimizer.learning_rate, if you like with "
+            "model.pretrained set to this one"
         )
     rate = len(host) * session.config.train.batch_size / seconds
     session.writer.write(done, "train", {**means, "images_per_second": rate})
@@ -264,33 +286,15 @@ def _save(
 
 def _first_variables(config: ml_collections.ConfigDict, model: InteractiveModel) -> dict[str, Any]:
     """Fresh variables, or those of the best checkpoint of `model.pretrained`."""
-    fresh = init_variables(model, config.seed)
+    fresh = init_variables(
+        model,
+        config.seed,
+        fusion_scale=config.model.fusion_scale,
+        lesion_prior=config.model.lesion_prior,
+    )
     if not config.model.pretrained:
         return fresh
-    return pretrained_variables(Path(config.model.pretrained), fresh)
-
-
-def pretrained_variables(workdir: Path, like: dict[str, Any]) -> dict[str, Any]:
-    """Returns the best weights of another run, checked against the shapes of `like`.
-
-    Raises:
-      ValueError: No checkpoints there, or another network.
-    """
-    folder = workdir / "checkpoints"
-    if not folder.is_dir():
-        raise ValueError(
-            f"model.pretrained: {workdir} has no checkpoints folder; expected a run's workdir"
-        )
-    loaded = checkpoints.restore_variables(folder, checkpoints.best_step(folder))
-    want = {jax.tree_util.keystr(k): np.shape(v) for k, v in jax.tree.leaves_with_path(like)}
-    got = {jax.tree_util.keystr(k): np.shape(v) for k, v in jax.tree.leaves_with_path(loaded)}
-    if want != got:
-        name = sorted(key for key in {*want, *got} if want.get(key) != got.get(key))[0]
-        raise ValueError(
-            f"model.pretrained: {workdir} holds another network: {name} expected "
-            f"{want.get(name)}, got {got.get(name)}; set model.name to that run's"
-        )
-    return loaded
+    return checkpoints.best_variables(Path(config.model.pretrained), fresh)[1]
 
 
 def _validation_split(config: ml_collections.ConfigDict, directory: Path) -> evaluation.Split:
@@ -335,6 +339,8 @@ def step_options(config: ml_collections.ConfigDict) -> StepOptions:
         main_weight=config.loss.main_weight,
         aux_weight=config.loss.aux_weight,
         microbatches=config.train.batch_size // micro,
+        stats_momentum=config.train.stats_momentum,
+        is_pretrained=bool(config.model.pretrained),
     )
 
 
@@ -362,13 +368,10 @@ def _compile_step(
     needed, free = parallel.memory_needed(compiled), parallel.free_memory_bytes()
     say(
         f"compiled the train step in {time.perf_counter() - start:.0f} s; it needs "
-        f"{needed / MEBIBYTE:.0f} MiB per device, {free / MEBIBYTE:.0f} MiB are free"
+        f"{needed / parallel.MEBIBYTE:.0f} MiB per device, "
+        f"{free / parallel.MEBIBYTE:.0f} MiB are free"
     )
-    if needed > free:
-        say(
-            "WARNING: the train step needs more memory than is free; use the word `quick`, a "
-            "smaller train.batch_size, or train.microbatch"
-        )
+    parallel.check_memory(needed, free)
     return compiled
 
 

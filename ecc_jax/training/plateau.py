@@ -4,6 +4,7 @@ Source: thesis section 4 (patience 10, stop after 30; 25 and 75 for the small se
 the Iterative IoU Error of a fixed, deterministic rollout, so a gain is never luck of the clicks.
 """
 
+import math
 from typing import NamedTuple
 
 
@@ -47,7 +48,25 @@ def should_stop(plateau: Plateau, *, stop_after: int) -> bool:
     return plateau.since_best >= stop_after
 
 
-def learning_rate(base: float, plateau: Plateau, step: int, *, warmup_steps: int) -> float:
-    """Returns the rate of update number `step` (from 0), with linear warm-up."""
+def learning_rate(
+    base: float,
+    plateau: Plateau,
+    step: int,
+    *,
+    warmup_steps: int,
+    decay: str = "none",
+    total_steps: int = 0,
+) -> float:
+    """Returns the rate of one update.
+
+    Args:
+      base: Rate before any reduction.
+      plateau: The schedule's state, with its reduction.
+      step: Number of the update, from 0.
+      warmup_steps: Steps of the linear rise; 0 for none.
+      decay: "none", or "cosine" from `base` down to 0 over `total_steps`.
+      total_steps: Length of the run; only for "cosine".
+    """
     warmup = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
-    return base * plateau.rate_factor * warmup
+    share = 0.5 * (1 + math.cos(math.pi * step / total_steps)) if decay == "cosine" else 1.0
+    return base * plateau.rate_factor * warmup * share

@@ -19,6 +19,7 @@ from ecc_jax.data.augment import augment
 from ecc_jax.data.window import apply_window
 from ecc_jax.inference.pipelines import full_frame, network_inputs
 from ecc_jax.interaction import simulate
+from ecc_jax.models.layers import BATCH_NORM_MOMENTUM
 from ecc_jax.training.state import TrainState
 from ecc_jax.types import Batch, Clicks, InteractiveModel
 
@@ -41,6 +42,8 @@ class StepOptions(NamedTuple):
     main_weight: float
     aux_weight: float
     microbatches: int
+    stats_momentum: float
+    is_pretrained: bool
 
 
 def make_train_step(
@@ -71,6 +74,8 @@ def make_train_step(
             inputs = _prepare(model, state, rows, keys, num_clicks, options)
             loss_fn = _make_loss(model, batch_stats, inputs, dropout_key, options)
             (loss, (stats, iou)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+            gain = _stats_gain(state.step, options)
+            stats = jax.tree.map(lambda old, new: old + gain * (new - old), batch_stats, stats)
             return stats, grads, loss, iou
 
         stats, grads, loss, iou = _accumulate(
@@ -92,6 +97,19 @@ def make_train_step(
         }
 
     return step
+
+
+def _stats_gain(step: Any, options: StepOptions) -> Any:
+    """Returns the factor that turns the network's own running average into the wanted one.
+
+    The layers move their statistics by 1 - BATCH_NORM_MOMENTUM towards those of the batch. From
+    random weights the first steps average all batches so far instead: the simulated user needs
+    usable statistics at once, and the layers' first values (0 and 1) are no data.
+    """
+    momentum = jnp.float32(options.stats_momentum)
+    if not options.is_pretrained:
+        momentum = jnp.minimum(momentum, step / (step + 1))
+    return (1 - momentum) / (1 - BATCH_NORM_MOMENTUM)
 
 
 def first_step_with(options: StepOptions, num_clicks: int) -> int:

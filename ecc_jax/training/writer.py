@@ -15,9 +15,17 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class MetricsWriter:
-    """Appends records to `metrics.jsonl` and mirrors their numbers to TensorBoard."""
+    """Appends records to `metrics.jsonl` and mirrors their numbers to TensorBoard.
 
-    def __init__(self, workdir: str | Path, *, resume_step: int = 0) -> None:
+    Only the first host of several writes; on the others every call does nothing.
+    """
+
+    def __init__(
+        self, workdir: str | Path, *, resume_step: int = 0, is_active: bool = True
+    ) -> None:
+        self._is_active = is_active
+        if not is_active:
+            return
         workdir = Path(workdir)
         path = workdir / METRICS_FILE
         kept = [record for record in read_records(path) if record["step"] <= resume_step]
@@ -38,6 +46,8 @@ class MetricsWriter:
           kind: "train" or "validation".
           values: JSON values; numbers go to TensorBoard as `kind/name`.
         """
+        if not self._is_active:
+            return
         record = {"step": step, "kind": kind, **values}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
@@ -45,6 +55,8 @@ class MetricsWriter:
 
     def close(self) -> None:
         """Flushes and closes both outputs."""
+        if not self._is_active:
+            return
         self._file.close()
         self._board.close()
 

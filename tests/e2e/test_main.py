@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ecc_jax.training import checkpoints
+
 ROOT = Path(__file__).parents[2]
 TINY = [
     "--config=configs/ritm_dynamic.py:ct_folder_2d,quick",
@@ -19,8 +21,8 @@ TINY = [
     "--config.augment.crop=(32, 32)",
     "--config.train.batch_size=4",
     "--config.train.steps_per_epoch=6",
-    "--config.train.epochs=2",
-    "--config.train.log_every=1",
+    "--config.train.epochs=3",
+    "--config.train.log_every=4",
     "--config.eval.num_clicks=3",
     "--config.eval.validation_clicks=2",
     "--config.eval.batch_size=4",
@@ -90,7 +92,8 @@ def test_run_leaves_report_metrics_and_checkpoints(finished):
     )
     for name in ("report.md", "per_click.csv", "curves.png", "montage.png"):
         assert (workdir / "report" / name).stat().st_size > 100
-    assert sorted(_losses(workdir)) == list(range(1, 13))
+    # Every fourth step and the ends of the three epochs.
+    assert sorted(_losses(workdir)) == [4, 6, 8, 12, 16, 18]
     assert (workdir / "config.json").is_file()
 
 
@@ -100,6 +103,7 @@ def test_same_command_again_only_prints_the_report(finished, small_folder):
     again = _main(tmp, *TINY, f"--config.data.path={small_folder}", f"--workdir={workdir}")
     assert again.returncode == 0, again.stderr
     assert again.stdout == first.stdout
+    assert "Mean IoU" in again.stdout
     assert (workdir / "report" / "summary.json").stat().st_mtime_ns == before
 
 
@@ -114,7 +118,8 @@ def test_evaluate_on_another_split_writes_its_own_report(finished):
     )
     assert result.returncode == 0, result.stderr
     path = workdir / "report" / "ct_folder_2d-validation" / "summary.json"
-    assert result.stdout.strip() == str(path)
+    assert result.stdout.strip().splitlines()[-1] == str(path)
+    assert (path.parent / "config.json").is_file()
     summary = json.loads(path.read_text())
     assert summary["split"] == "validation"
     assert len(summary["rows"]["model"]["iou"]) == 2
@@ -166,15 +171,17 @@ def test_kill_9_and_the_same_command_repeat_every_bit(finished, small_folder, tm
     process = subprocess.Popen(**_command(tmp, *args))
     metrics = tmp_path / "killed" / "metrics.jsonl"
     deadline = time.time() + 400
-    while not (metrics.is_file() and any(r["step"] >= 8 for r in _safe(metrics))):
+    while not (metrics.is_file() and any(r["step"] == 8 for r in _safe(metrics))):
         assert process.poll() is None, process.stderr.read()
         assert time.time() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not (tmp_path / "killed" / "report" / "summary.json").exists()
+    saved = checkpoints.complete_steps(tmp_path / "killed" / "checkpoints")[-1]
+    assert saved in (6, 12)
     result = _main(tmp, *args)
     assert result.returncode == 0, result.stderr
+    assert f"resuming from step {saved}" in result.stderr
     assert _losses(tmp_path / "killed") == _losses(undisturbed)
     old, new = (
         json.loads((folder / "report" / "summary.json").read_text())["rows"]
@@ -205,4 +212,4 @@ def test_pretrained_weights_of_another_run_start_a_run(finished, small_folder, t
         "--config.train.epochs=1",
     )
     assert result.returncode == 0, result.stderr
-    assert _losses(tmp_path / "second")[1] != _losses(workdir)[1]
+    assert _losses(tmp_path / "second")[4] != _losses(workdir)[4]

@@ -105,3 +105,22 @@ def test_parameter_groups():
     assert flat["head/cls_head/kernel"] == flat["head/aux_head_3/bias"] == "head"
     assert flat["fusion/maps_transform_0/kernel"] == "head"
     assert flat["head/ocr_distri_head/conv_bn_dropout_0/kernel"] == "head"
+
+
+def test_first_scores_and_fusion_scale_follow_the_options():
+    model = build.build("ritm_tiny")
+    plain = build.init_variables(model, 0)["params"]
+    other = build.init_variables(model, 0, fusion_scale=1.0, lesion_prior=0.1)["params"]
+    changed = {
+        jax.tree_util.keystr(path): (float(a.ravel()[0]), float(b.ravel()[0]))
+        for (path, a), b in zip(
+            jax.tree.leaves_with_path(plain), jax.tree.leaves(other), strict=True
+        )
+        if not np.array_equal(a, b)
+    }
+    assert len(changed) == 3
+    assert sorted(new for _, new in changed.values()) == pytest.approx(
+        [-2.1972246, -2.1972246, 1.0]
+    )
+    with pytest.raises(ValueError, match="lesion_prior"):
+        build.init_variables(model, 0, lesion_prior=1.0)

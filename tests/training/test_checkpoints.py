@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from ecc_jax.training import checkpoints
-from ecc_jax.training.checkpoints import CheckpointError, Checkpoints, progress_values
+from ecc_jax.training.checkpoints import (
+    CheckpointError,
+    Checkpoints,
+    MismatchError,
+    progress_values,
+)
 from ecc_jax.training.plateau import Plateau
 
 
@@ -135,8 +140,16 @@ def test_interrupted_save_is_removed_on_start(tmp_path):
 def test_other_shapes_are_refused(store):
     _save(store, 1, 0.5)
     other = _state(0)._replace(params={"a": {"kernel": jnp.ones((4, 4))}})
-    with pytest.raises(CheckpointError, match="does not fit"):
-        checkpoints.restore(store.directory, 1, other)
+    with pytest.raises(MismatchError, match="does not fit"):
+        store.restore_latest(other)
+    assert store.steps() == [1]  # it is not damaged, so it stays
+
+
+def test_of_equal_scores_the_earliest_is_kept(store):
+    for step in range(1, 6):
+        _save(store, step, 0.5)
+    assert store.steps() == [1, 4, 5]
+    assert checkpoints.best_step(store.directory) == 1
 
 
 def test_variables_alone(store):

@@ -43,3 +43,14 @@ def test_warmup_is_linear_and_reaches_the_base():
     rates = [plateau.learning_rate(1.0, Plateau(), step, warmup_steps=4) for step in range(6)]
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
     assert plateau.learning_rate(2.0, Plateau(rate_factor=0.1), 0, warmup_steps=0) == 0.2
+
+
+def test_cosine_falls_from_the_base_to_nearly_zero():
+    rates = [
+        plateau.learning_rate(2.0, Plateau(), s, warmup_steps=0, decay="cosine", total_steps=8)
+        for s in range(8)
+    ]
+    assert rates[0] == 2.0
+    assert rates[4] == pytest.approx(1.0)
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < 0.1

@@ -29,6 +29,8 @@ OPTIONS = steps.StepOptions(
     main_weight=1.0,
     aux_weight=0.4,
     microbatches=1,
+    stats_momentum=0.9,
+    is_pretrained=False,
 )
 
 
@@ -165,3 +167,16 @@ def test_trunk_multiplier_reaches_the_trunk_only(start):
     }
     assert any(value == 1.0 and "ocr" in name for name, value in names.items())
     assert all(value == 0.1 for name, value in names.items() if "stage" in name)
+
+
+def test_memory_that_does_not_fit_is_refused_with_the_remedy():
+    parallel.check_memory(100 << 20, 100 << 20)
+    with pytest.raises(ValueError, match="needs 101 MiB .* 100 MiB are free; .*microbatch"):
+        parallel.check_memory(101 << 20, 100 << 20)
+
+
+def test_running_statistics_average_the_first_batches_unless_pretrained():
+    gains = [float(steps._stats_gain(jnp.int32(t), OPTIONS)) for t in (0, 1, 4, 9, 50)]
+    assert gains == pytest.approx([10, 5, 2, 1, 1])
+    pretrained = OPTIONS._replace(is_pretrained=True, stats_momentum=0.95)
+    assert float(steps._stats_gain(jnp.int32(0), pretrained)) == pytest.approx(0.5)
