@@ -24,7 +24,7 @@ from ecc_jax.data.phantom_organs import draw_abdomen, draw_thorax, sample_abdome
 from ecc_jax.data.phantom_shapes import Canvas, Point, make_canvas
 
 # Raised whenever the same arguments give other volumes, so that prepared sets are built anew.
-GENERATION = 2
+GENERATION = 1
 ORGANS = ("lung", "kidney", "liver", "pancreas")
 KINDS = (*ORGANS, "mixed")
 WINDOW_HU = {
@@ -39,10 +39,10 @@ SLICE_MM = {"lung": 1.0, "kidney": 3.0, "liver": 2.0, "pancreas": 2.0}
 COARSENING = {"lung": -0.4, "kidney": 0.2, "liver": 0.1, "pancreas": 0.1}
 # Standard deviation of the noise in HU, lowest and highest of the patients.
 NOISE_HU = {
-    "lung": (25.0, 60.0),
-    "kidney": (9.0, 16.0),
-    "liver": (6.5, 11.5),
-    "pancreas": (7.5, 13.0),
+    "lung": (20.0, 45.0),
+    "kidney": (7.0, 12.0),
+    "liver": (5.5, 9.5),
+    "pancreas": (5.0, 9.0),
 }
 
 
