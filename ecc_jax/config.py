@@ -163,7 +163,7 @@ def _word_quick(config: ml_collections.ConfigDict) -> None:
     config.train.batch_size = 8
     config.train.stats_momentum = 0.97
     config.train.steps_per_epoch = 100
-    config.train.epochs = 4
+    config.train.epochs = 6
     config.train.log_every = 10
     config.optimizer.learning_rate = 5e-3
     config.schedule.warmup_steps = 30

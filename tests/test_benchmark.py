@@ -1,0 +1,37 @@
+"""scripts/benchmark.py: figures are there and mean what they say."""
+
+import importlib.util
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("benchmark", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_median_leaves_out_the_warm_up(benchmark):
+    naps = iter([0.2, 0.01, 0.03, 0.02])
+    result = benchmark.median_seconds(lambda: time.sleep(next(naps)), 3)
+    assert result["median_s"] == pytest.approx(0.02, abs=0.009)
+    assert result["min_s"] < 0.02
+
+
+def test_clicks_benchmark_writes_json(benchmark, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "clicks.json"
+    arguments = "benchmark.py clicks --batch 2 --size 32 32 --repeats 1 --json"
+    monkeypatch.setattr(sys, "argv", [*arguments.split(), str(path)])
+    benchmark.main()
+    report = json.loads(path.read_text())
+    assert report["results"]["next_click"]["median_s"] > 0
+    assert report["device"].endswith("cores")
+    assert "next_click" in capsys.readouterr().out
