@@ -39,8 +39,9 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "hypothesis>=6.130",
         "beartype>=0.20",
-        "ruff>=0.11",
-        "mypy>=1.15",
+        # Formatting differs between minor versions.
+        "ruff>=0.17,<0.18",
+        "mypy>=2.4,<3",
         # jax.export serialises with flatbuffers, which jax does not declare.
         "flatbuffers>=24",
     ],

@@ -156,7 +156,7 @@ def _word_quick(config: ml_collections.ConfigDict) -> None:
     config.model.lesion_prior = 0.05
     config.schedule.decay = "cosine"
     config.data.size = 160
-    config.data.phantom_patients = 48
+    config.data.phantom_patients = 96
     config.data.max_slices_per_patient = 32
     config.augment.crop = (112, 112)
     config.clicks.gamma = 0.5

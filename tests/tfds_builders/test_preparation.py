@@ -18,7 +18,7 @@ SPLITS = slice_builder.SPLITS
 VOLUMES = 6
 
 
-class Tiny(slice_builder.SliceBuilder):
+class Tiny(slice_builder.SliceBuilder, skip_registration=True):
     """Six volumes of two patients' halves each: slice i of volume v is filled with 10 v + i HU."""
 
     name = "ct_phantom_2d"
