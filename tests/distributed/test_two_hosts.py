@@ -71,5 +71,5 @@ def test_two_processes_are_one_run(tmp_path, small_folder):
 
 def _csv_rows(path):
     header, *rows = [line.split(",") for line in path.read_text().splitlines()]
-    wanted = [header.index(name) for name in ("volume", "slice_index")]
+    wanted = [header.index(name) for name in ("volume", "slice")]
     return [[row[i] for i in wanted] for row in rows]
