@@ -43,6 +43,12 @@ def _groups() -> dict[str, dict[str, Any]]:
             "crop": (320, 480),  # height, width of a training crop, pixels
             "scale": (0.75, 1.40),  # range of the random zoom
             "flip_prob": 0.5,  # probability of a horizontal flip
+            "vertical_flip_prob": 0.0,  # probability of a vertical flip
+            "transpose_prob": 0.0,  # probability that rows and columns are swapped
+            "contrast": 0.0,  # grey values spread by exp(u) about mid-grey, u within +- this
+            "brightness": 0.0,  # share of the window added or subtracted at most
+            "gamma": 0.0,  # grey values to the power of exp(u), u within +- this
+            "noise": 0.0,  # largest standard deviation of pixel noise, share of the window
         },
         "model": {
             "name": "ritm_hrnet32",  # see MODELS
@@ -62,6 +68,7 @@ def _groups() -> dict[str, dict[str, Any]]:
         },
         "optimizer": {
             "learning_rate": 5e-4,
+            "learning_rate_pretrained": 5e-4,  # takes its place where model.pretrained is set
             "b1": 0.9,
             "b2": 0.999,
             "trunk_multiplier": 0.1,  # learning-rate factor of the trunk, with pretrained weights
@@ -77,6 +84,7 @@ def _groups() -> dict[str, dict[str, Any]]:
             "batch_size": 80,  # images per step, over all devices
             "microbatch": 0,  # images per forward pass; 0 = whole batch at once
             "stats_momentum": 0.9,  # of the running batch statistics, per microbatch
+            "average_decay": 0.0,  # of a running average of the weights to evaluate; 0 = none
             "epochs": 300,  # upper bound; the plateau rule usually ends earlier
             "steps_per_epoch": 0,  # 0 = one pass over the training split
             "max_steps": 0,  # stop after so many steps; 0 = no limit
@@ -325,11 +333,12 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
         _check(config, key, lambda v: v >= 1, "a positive integer")
     for key in _NOT_NEGATIVE:
         _check(config, key, lambda v: v >= 0, "0 or a positive integer")
-    for key in ("clicks.fixed_radius", "optimizer.learning_rate", "model.fusion_scale"):
+    rates = ("optimizer.learning_rate", "optimizer.learning_rate_pretrained")
+    for key in ("clicks.fixed_radius", "model.fusion_scale", *rates):
         _check(config, key, lambda v: 0 < v < math.inf, "a positive number")
     for key in ("loss.main_weight", "loss.aux_weight", "optimizer.trunk_multiplier"):
         _check(config, key, lambda v: 0 <= v < math.inf, "0 or a positive number")
-    for key in ("optimizer.b1", "optimizer.b2", "train.stats_momentum"):
+    for key in ("optimizer.b1", "optimizer.b2", "train.stats_momentum", "train.average_decay"):
         _check(config, key, lambda v: 0 <= v < 1, "at least 0 and below 1")
     _check(config, "schedule.factor", lambda v: 0 < v <= 1, "above 0 and at most 1")
     _check(config, "eval.flooding_tolerances", lambda v: v >= 20, "at least 20")
@@ -337,7 +346,10 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     _check(config, "model.lesion_prior", lambda v: 0 < v < 1, "between 0 and 1")
     _check(config, "inference.threshold", lambda v: 0 < v < 1, "between 0 and 1")
     _check(config, "clicks.gamma", lambda v: 0 < v <= 1, "0 < gamma <= 1")
-    _check(config, "augment.flip_prob", lambda v: 0 <= v <= 1, "a probability")
+    for name in ("flip_prob", "vertical_flip_prob", "transpose_prob"):
+        _check(config, f"augment.{name}", lambda v: 0 <= v <= 1, "a probability")
+    for name in ("contrast", "brightness", "gamma", "noise"):
+        _check(config, f"augment.{name}", lambda v: 0 <= v < 2, "at least 0 and below 2")
     _check(config, "augment.scale", _is_range, "two numbers, 0 < low <= high")
     _check(config, "augment.crop", _is_crop, "two whole numbers, height, width >= 32")
     _check(

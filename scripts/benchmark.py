@@ -30,7 +30,7 @@ from ecc_jax.models.build import NAMES, build, init_variables
 from ecc_jax.ops.components import label_components
 from ecc_jax.ops.distance import distance_transform
 from ecc_jax.training import state as states
-from ecc_jax.training.loop import step_options
+from ecc_jax.training.options import step_options
 from ecc_jax.training.step import first_step_with, make_train_step
 from ecc_jax.types import Batch
 

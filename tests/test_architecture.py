@@ -34,7 +34,7 @@ LAYERS = {
 }
 # Layer 2 parts are blind to each other.
 SIBLINGS = {name for name, layer in LAYERS.items() if layer == 2}
-MAY_SEE_CONFIG_DICT = {"config.py", "main.py", "runs.py", "loop.py"}
+MAY_SEE_CONFIG_DICT = {"config.py", "main.py", "runs.py", "loop.py", "options.py"}
 
 
 def _part(path: Path) -> str:

@@ -10,7 +10,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from ecc_jax.data.intensity import vary_intensity
 from ecc_jax.ops.affine import resample_affine
+
+
+class Augmentation(NamedTuple):
+    """How training slices are varied; the arguments of `augment` and of `vary_intensity`."""
+
+    crop: tuple[int, int] = (320, 480)
+    scale: tuple[float, float] = (0.75, 1.40)
+    flip_prob: float = 0.5
+    vertical_flip_prob: float = 0.0
+    transpose_prob: float = 0.0
+    contrast: float = 0.0
+    brightness: float = 0.0
+    gamma: float = 0.0
+    noise: float = 0.0
 
 
 class _Placement(NamedTuple):
@@ -21,6 +36,35 @@ class _Placement(NamedTuple):
     offset: Int[Array, " 2"]
 
 
+def augment_slices(
+    keys: Key[Array, " b"],
+    image: Float[Array, "b h w"],
+    target: Bool[Array, "b h w"],
+    options: Augmentation,
+) -> tuple[Float[Array, "b H W"], Bool[Array, "b H W"]]:
+    """Returns windowed images and their masks, varied first in place, then in grey values."""
+    both = jax.vmap(jax.random.split)(keys)
+    image, target = augment(
+        both[:, 0],
+        image,
+        target,
+        crop=options.crop,
+        scale=options.scale,
+        flip_prob=options.flip_prob,
+        vertical_flip_prob=options.vertical_flip_prob,
+        transpose_prob=options.transpose_prob,
+    )
+    varied = vary_intensity(
+        both[:, 1],
+        image,
+        contrast=options.contrast,
+        brightness=options.brightness,
+        gamma=options.gamma,
+        noise=options.noise,
+    )
+    return varied, target
+
+
 def augment(
     keys: Key[Array, " b"],
     image: Float[Array, "b h w"],
@@ -29,6 +73,8 @@ def augment(
     crop: tuple[int, int] = (320, 480),
     scale: tuple[float, float] = (0.75, 1.40),
     flip_prob: float = 0.5,
+    vertical_flip_prob: float = 0.0,
+    transpose_prob: float = 0.0,
 ) -> tuple[Float[Array, "b H W"], Bool[Array, "b H W"]]:
     """Returns randomly scaled, flipped and cropped images with their masks.
 
@@ -48,6 +94,9 @@ def augment(
       crop: Output rows and columns (H, W).
       scale: Lowest and highest scale.
       flip_prob: Probability of a left-right flip.
+      vertical_flip_prob: Probability of a top-bottom flip.
+      transpose_prob: Probability that rows and columns are swapped, for square images; with both
+        flips at one half, 0.5 draws all eight orientations alike.
 
     Returns:
       Images in [0, 1] and masks, both of size `crop`.
@@ -60,11 +109,13 @@ def augment(
       does not antialias the image, and redraws another sample when the crop lost the lesion.
     """
     _check_options(crop, scale, flip_prob)
+    both = jax.vmap(jax.random.split)(keys)
+    image, target = _reorient(both[:, 0], image, target, vertical_flip_prob, transpose_prob)
 
     def place(key: Array, mask: Array) -> _Placement:
         return _draw_placement(key, mask, crop, scale, flip_prob)
 
-    flip, factor, offset = jax.vmap(place)(keys, target)
+    flip, factor, offset = jax.vmap(place)(both[:, 1], target)
     mirrored = flip[:, None, None]
     image = jnp.where(mirrored, image[:, :, ::-1], image)
     target = jnp.where(mirrored, target[:, :, ::-1], target)
@@ -84,6 +135,45 @@ def _check_options(crop: tuple[int, int], scale: tuple[float, float], flip_prob:
         raise ValueError(f"scale must satisfy 0 < low <= high, got {scale}; swap the two ends?")
     if not 0 <= flip_prob <= 1:
         raise ValueError(f"flip_prob must be a probability in [0, 1], got {flip_prob}")
+
+
+def _reorient(
+    keys: Key[Array, " b"],
+    image: Float[Array, "b h w"],
+    target: Bool[Array, "b h w"],
+    vertical_flip_prob: float,
+    transpose_prob: float,
+) -> tuple[Float[Array, "b h w"], Bool[Array, "b h w"]]:
+    """Swaps and reverses axes at random; free of resampling, and of cost where it is switched off.
+
+    Raises:
+      ValueError: If an option is no probability, or images that are not square are to be swapped.
+    """
+    for name, prob in (
+        ("vertical_flip_prob", vertical_flip_prob),
+        ("transpose_prob", transpose_prob),
+    ):
+        if not 0 <= prob <= 1:
+            raise ValueError(f"{name} must be a probability in [0, 1], got {prob}")
+    both = jax.vmap(jax.random.split)(keys)
+    if transpose_prob > 0:
+        if image.shape[1] != image.shape[2]:
+            raise ValueError(
+                f"transpose_prob needs square images, got {image.shape[1:]}; set it to 0"
+            )
+        swap = _draw_rows(both[:, 0], transpose_prob)
+        image = jnp.where(swap, image.swapaxes(1, 2), image)
+        target = jnp.where(swap, target.swapaxes(1, 2), target)
+    if vertical_flip_prob > 0:
+        reverse = _draw_rows(both[:, 1], vertical_flip_prob)
+        image = jnp.where(reverse, image[:, ::-1], image)
+        target = jnp.where(reverse, target[:, ::-1], target)
+    return image, target
+
+
+def _draw_rows(keys: Key[Array, " b"], prob: float) -> Bool[Array, "b 1 1"]:
+    """Draws yes or no for every row."""
+    return jax.vmap(lambda key: jax.random.bernoulli(key, prob))(keys)[:, None, None]
 
 
 def _draw_placement(

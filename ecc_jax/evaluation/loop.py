@@ -107,7 +107,6 @@ def evaluate(
       The path of `summary.json`.
     """
     split = open_for_evaluation(config, directory, config.data.split)
-    k = config.eval.num_clicks
     compiled = compiled or compile_for(config, model, variables, mesh)
     painters = {
         name: compile_for(config, None, (), mesh, radius=radius)
@@ -131,7 +130,7 @@ def evaluate(
     }
     rows = _summary_rows(per_click, outcome, tolerance)
     summary = {**_facts(config, directory, split, steps, mesh), "rows": rows}
-    examples = _examples(compiled, variables, split, outcome.iou, k, mesh)
+    examples = _examples(config, compiled, variables, split, outcome.iou, mesh)
     if not parallel.is_first_host():
         return Path(out_dir) / "summary.json"
     rows_of = [split.slices.rows[int(p)] for p in split.positions]
@@ -232,20 +231,27 @@ def flooding_image(row: Any) -> np.ndarray:
 
 
 def _examples(
+    config: ml_collections.ConfigDict,
     compiled: rollouts.CompiledRollout,
     variables: Any,
     split: Split,
     iou: np.ndarray,
-    num_clicks: int,
     mesh: Mesh,
 ) -> list[Example]:
     """Replays the best, middle and worst slices (by mean IoU over the clicks) for the montage."""
+    num_clicks = config.eval.num_clicks
     order = np.argsort(-iou.mean(axis=1), kind="stable")
     count = min(NUM_EXAMPLES, compiled.batch_size, len(order))
     picks = np.unique(np.linspace(0, len(order) - 1, count).round().astype(int))
     chosen = order[picks]
     batch, outcome = rollouts.outcome_of(
-        compiled, variables, split.slices, split.positions[chosen], num_clicks=num_clicks, mesh=mesh
+        compiled,
+        variables,
+        split.slices,
+        split.positions[chosen],
+        num_clicks=num_clicks,
+        mesh=mesh,
+        window_hu=override_window(config),
     )
     keep = [k for k in MONTAGE_CLICKS if k <= num_clicks]
     examples = []

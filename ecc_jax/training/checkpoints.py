@@ -180,6 +180,9 @@ def restore(directory: str | Path, step: int, state: Any) -> tuple[Any, dict[str
 def restore_variables(directory: str | Path, step: int) -> dict[str, Any]:
     """Returns the network variables of a checkpoint as NumPy arrays, without the optimiser.
 
+    Where the run kept a running average of its variables, that is what was validated and what
+    comes back.
+
     Raises:
       CheckpointError: A file differs from the manifest.
     """
@@ -187,14 +190,17 @@ def restore_variables(directory: str | Path, step: int) -> dict[str, Any]:
     verify_manifest(folder)
     with ocp.PyTreeCheckpointer() as reader:
         tree = reader.metadata(folder / "state").item_metadata.tree
-        wanted = {name: tree[name] for name in ("params", "batch_stats")}
-        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-        item = jax.tree.map(lambda leaf: 0, wanted)
+        has_average = isinstance(tree.get("average"), dict)
+        variables = tree["average"] if has_average else tree
+        wanted = {name: variables[name] for name in ("params", "batch_stats")}
+        item = {"average": wanted} if has_average else wanted
+        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
+        item = jax.tree.map(lambda leaf: 0, item)
         values = reader.restore(
             folder / "state",
             args=ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True),
         )
-    return values
+    return values["average"] if has_average else values
 
 
 def best_variables(workdir: Path, like: dict[str, Any]) -> tuple[int, dict[str, Any]]:

@@ -22,6 +22,7 @@ from ecc_jax.evaluation import loop as evaluation
 from ecc_jax.evaluation import rollouts
 from ecc_jax.models.build import build, init_variables
 from ecc_jax.training import checkpoints, plateau
+from ecc_jax.training.options import step_options
 from ecc_jax.training.plateau import Plateau
 from ecc_jax.training.state import (
     TrainState,
@@ -30,7 +31,7 @@ from ecc_jax.training.state import (
     num_parameters,
     rate_multipliers,
 )
-from ecc_jax.training.step import StepOptions, make_train_step
+from ecc_jax.training.step import make_train_step
 from ecc_jax.training.writer import MetricsWriter
 from ecc_jax.types import InteractiveModel
 
@@ -107,7 +108,8 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
     )
     model = build(config.model.name, dtype=config.model.dtype)
     optimizer = make_optimizer(b1=config.optimizer.b1, b2=config.optimizer.b2)
-    state = create(_first_variables(config, model), optimizer)
+    with_average = config.train.average_decay > 0
+    state = create(_first_variables(config, model), optimizer, with_average=with_average)
     say(_describe(config, len(positions), num_parameters(state.params), mesh))
     store = checkpoints.Checkpoints(
         workdir / "checkpoints", keep_latest=config.checkpoint.keep_latest, warn=say
@@ -164,7 +166,7 @@ def _batches(
 def _compile_validation(
     config: ml_collections.ConfigDict, model: InteractiveModel, state: TrainState, mesh: Mesh
 ) -> rollouts.CompiledRollout:
-    rollout = evaluation.compile_for(config, model, state.variables, mesh)
+    rollout = evaluation.compile_for(config, model, state.evaluated, mesh)
     say(f"compiled the evaluation rollout in {rollout.compile_seconds:.0f} s")
     return rollout
 
@@ -182,7 +184,7 @@ def _run(session: Session, state: TrainState, schedule: Plateau, batches: Any) -
                 say(f"no gain in {schedule.since_best} epochs: training ends at step {done - 1}")
                 break
             rate = plateau.learning_rate(
-                config.optimizer.learning_rate,
+                _first_rate(config),
                 schedule,
                 done - 1,
                 warmup_steps=config.schedule.warmup_steps,
@@ -219,8 +221,8 @@ def _log(session: Session, done: int, host: list[Any], seconds: float) -> dict[s
     if not np.isfinite(means["loss"]):
         raise FloatingPointError(
             f"the loss is not finite between steps {done - len(host) + 1} and {done}; start "
-            "another --workdir with a lower optimizer.learning_rate, if you like with "
-            "model.pretrained set to this one"
+            "another --workdir with a lower optimizer.learning_rate (learning_rate_pretrained with "
+            "model.pretrained, which you may set to this one)"
         )
     rate = len(host) * session.config.train.batch_size / seconds
     session.writer.write(done, "train", {**means, "images_per_second": rate})
@@ -241,7 +243,7 @@ def _end_epoch(
         return schedule, None
     results = rollouts.run_rollouts(
         session.rollout,
-        state.variables,
+        state.evaluated,
         session.validation.slices,
         session.validation.positions,
         num_clicks=config.eval.validation_clicks,
@@ -314,34 +316,20 @@ def _lengths(config: ml_collections.ConfigDict, num_slices: int) -> tuple[int, i
     return steps_per_epoch, min(total, limit)
 
 
+def _first_rate(config: ml_collections.ConfigDict) -> float:
+    """Returns the learning rate before warm-up, decay and plateaus."""
+    optimizer = config.optimizer
+    return (
+        optimizer.learning_rate_pretrained if config.model.pretrained else optimizer.learning_rate
+    )
+
+
 def _is_over(config: ml_collections.ConfigDict, schedule: Plateau) -> bool:
     return plateau.should_stop(schedule, stop_after=config.schedule.stop_after)
 
 
 def _is_multiple(done: int, every: int) -> bool:
     return bool(every) and done % every == 0
-
-
-def step_options(config: ml_collections.ConfigDict) -> StepOptions:
-    """Returns the train step's options from the configuration."""
-    micro = config.train.microbatch or config.train.batch_size
-    return StepOptions(
-        seed=config.seed,
-        crop=tuple(config.augment.crop) if config.augment.name == "ritm" else None,
-        scale=tuple(config.augment.scale),
-        flip_prob=config.augment.flip_prob,
-        rule=config.clicks.next_click,
-        radius=config.clicks.radius_train,
-        fixed_radius=config.clicks.fixed_radius,
-        max_clicks=config.clicks.max_train,
-        gamma=config.clicks.gamma,
-        threshold=config.inference.threshold,
-        main_weight=config.loss.main_weight,
-        aux_weight=config.loss.aux_weight,
-        microbatches=config.train.batch_size // micro,
-        stats_momentum=config.train.stats_momentum,
-        is_pretrained=bool(config.model.pretrained),
-    )
 
 
 def _compile_step(

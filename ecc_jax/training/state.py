@@ -18,17 +18,25 @@ class TrainState(NamedTuple):
       params: Network parameters, float32.
       batch_stats: Running batch statistics, float32.
       opt_state: State of Adam.
+      average: Running average of `variables`, the weights that are evaluated; None where it is
+        switched off.
     """
 
     step: Any
     params: Any
     batch_stats: Any
     opt_state: Any
+    average: Any = None
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The variables as `model.apply` takes them."""
+        """The variables being trained, as `model.apply` takes them."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def evaluated(self) -> dict[str, Any]:
+        """The variables to validate and to keep: the running average where there is one."""
+        return self.variables if self.average is None else self.average
 
 
 def make_optimizer(*, b1: float, b2: float) -> optax.GradientTransformation:
@@ -39,15 +47,42 @@ def make_optimizer(*, b1: float, b2: float) -> optax.GradientTransformation:
     return optax.scale_by_adam(b1=b1, b2=b2)
 
 
-def create(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
-    """Returns the state before the first step."""
+def create(
+    variables: dict[str, Any],
+    optimizer: optax.GradientTransformation,
+    *,
+    with_average: bool = False,
+) -> TrainState:
+    """Returns the state before the first step.
+
+    Args:
+      variables: "params" and "batch_stats" of a network.
+      optimizer: From `make_optimizer`.
+      with_average: Whether the step keeps a running average of the variables.
+    """
     params = jax.tree.map(jnp.asarray, variables["params"])
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=jax.tree.map(jnp.asarray, variables["batch_stats"]),
         opt_state=optimizer.init(params),
+        # Copies: the step donates its state, and a buffer cannot be given away twice.
+        average=jax.tree.map(jnp.array, variables) if with_average else None,
     )
+
+
+def moved_average(state: TrainState, decay: float) -> Any:
+    """Returns the average one step further towards the state's variables; None without one.
+
+    The decay rises from 0.1 as (1 + step) / (10 + step) until it reaches `decay`, so the first
+    weights, which are random, do not linger.
+
+    Source: Polyak averaging; the rise as in TensorFlow's ExponentialMovingAverage.
+    """
+    if state.average is None:
+        return None
+    rising = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    return jax.tree.map(lambda old, new: new + rising * (old - new), state.average, state.variables)
 
 
 def rate_multipliers(params: Any, *, trunk: float) -> Any:

@@ -15,12 +15,12 @@ from jaxtyping import Array, Bool, Float
 
 from ecc_jax import losses, metrics
 from ecc_jax.clicks.sampling import sample_num_clicks
-from ecc_jax.data.augment import augment
+from ecc_jax.data.augment import Augmentation, augment_slices
 from ecc_jax.data.window import apply_window
 from ecc_jax.inference.pipelines import full_frame, network_inputs
 from ecc_jax.interaction import simulate
 from ecc_jax.models.layers import BATCH_NORM_MOMENTUM
-from ecc_jax.training.state import TrainState
+from ecc_jax.training.state import TrainState, moved_average
 from ecc_jax.types import Batch, Clicks, InteractiveModel
 
 TrainStep = Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, Any]]]
@@ -30,9 +30,7 @@ class StepOptions(NamedTuple):
     """Everything that shapes the step and never changes during a run."""
 
     seed: int
-    crop: tuple[int, int] | None  # None: slices as stored, no augmentation
-    scale: tuple[float, float]
-    flip_prob: float
+    augmentation: Augmentation | None  # None: slices as stored
     rule: str
     radius: str
     fixed_radius: float
@@ -43,6 +41,7 @@ class StepOptions(NamedTuple):
     aux_weight: float
     microbatches: int
     stats_momentum: float
+    average_decay: float
     is_pretrained: bool
 
 
@@ -88,7 +87,9 @@ def make_train_step(
             params=optax.apply_updates(state.params, updates),
             batch_stats=stats,
             opt_state=opt_state,
+            average=state.average,
         )
+        new_state = new_state._replace(average=moved_average(new_state, options.average_decay))
         return new_state, {
             "loss": loss,
             "iou": iou,
@@ -183,15 +184,8 @@ def _prepare(
     both = jax.vmap(jax.random.split)(keys)
     image = apply_window(rows.image_hu, rows.window_hu)
     target = rows.target > 0
-    if options.crop is not None:
-        image, target = augment(
-            both[:, 0],
-            image,
-            target,
-            crop=options.crop,
-            scale=options.scale,
-            flip_prob=options.flip_prob,
-        )
+    if options.augmentation is not None:
+        image, target = augment_slices(both[:, 0], image, target, options.augmentation)
     clicks, prev_mask = simulate(
         full_frame(model, jax.lax.stop_gradient(state.variables)),
         both[:, 1],

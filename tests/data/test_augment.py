@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecc_jax.data.augment import augment
+from ecc_jax.data.augment import Augmentation, augment, augment_slices
 from ecc_jax.ops.affine import resample_affine
 
 SIZE, CROP = 24, (20, 16)
@@ -223,9 +223,50 @@ def test_shrinking_is_antialiased_even_when_flipped():
         ({"scale": (1.4, 0.75)}, "low <= high"),
         ({"scale": (0.0, 1.0)}, "low <= high"),
         ({"flip_prob": 1.5}, "flip_prob"),
+        ({"vertical_flip_prob": -0.1}, "vertical_flip_prob"),
+        ({"transpose_prob": 2.0}, "transpose_prob"),
     ],
 )
 def test_bad_options_are_refused(options, message):
     image, target = _blobs(0)
     with pytest.raises(ValueError, match=message):
         augment(_keys(0, 4), image, target, **options)
+
+
+def test_all_eight_orientations_are_drawn_and_the_mask_follows():
+    image, target = _blobs(3, rows=1)
+    whole = _compiled(
+        crop=(SIZE, SIZE), scale=(1.0, 1.0), vertical_flip_prob=0.5, transpose_prob=0.5
+    )
+    rows = 128
+    got, mask = whole(_keys(5, rows), *(jnp.repeat(x, rows, axis=0) for x in (image, target)))
+    turned = [
+        np.rot90(x, k) for x in (np.asarray(image[0]), np.asarray(image[0]).T) for k in range(4)
+    ]
+    masks = [
+        np.rot90(x, k) for x in (np.asarray(target[0]), np.asarray(target[0]).T) for k in range(4)
+    ]
+    counts = np.zeros(8, int)
+    for row in range(rows):
+        which = [i for i, x in enumerate(turned) if np.array_equal(x, got[row])]
+        assert len(which) == 1
+        np.testing.assert_array_equal(mask[row], masks[which[0]])
+        counts[which[0]] += 1
+    assert counts.min() >= 5 and counts.max() <= 32
+
+
+def test_swapping_axes_needs_square_images():
+    image, target = jnp.zeros((2, 8, 9)), jnp.zeros((2, 8, 9), bool)
+    with pytest.raises(ValueError, match="square"):
+        augment(_keys(0, 2), image, target, crop=(8, 8), transpose_prob=0.5)
+
+
+def test_switched_off_options_change_nothing_and_grey_values_leave_the_place_alone():
+    image, target = _blobs(12)
+    same = augment_slices(_keys(2, 4), image, target, Augmentation(crop=CROP))
+    plain, mask = augment(jax.vmap(jax.random.split)(_keys(2, 4))[:, 0], image, target, crop=CROP)
+    np.testing.assert_array_equal(same[0], plain)
+    np.testing.assert_array_equal(same[1], mask)
+    varied = augment_slices(_keys(2, 4), image, target, Augmentation(crop=CROP, noise=0.3))
+    np.testing.assert_array_equal(varied[1], mask)
+    assert 0.001 < float(jnp.abs(varied[0] - plain).mean()) < 0.3

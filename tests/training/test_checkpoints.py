@@ -20,6 +20,7 @@ class State(NamedTuple):
     step: Any
     params: Any
     batch_stats: Any
+    average: Any = None
 
 
 def _state(step):
@@ -158,3 +159,19 @@ def test_variables_alone(store):
     assert set(values) == {"params", "batch_stats"}
     assert isinstance(values["params"]["a"]["kernel"], np.ndarray)
     np.testing.assert_array_equal(values["params"]["a"]["kernel"], np.arange(6.0).reshape(2, 3) + 4)
+
+
+def test_the_average_comes_back_where_the_run_kept_one(store):
+    average = {
+        "params": {"a": {"kernel": jnp.full((2, 3), 7.0)}},
+        "batch_stats": {"m": jnp.zeros(3)},
+    }
+    state = _state(3)._replace(average=average)
+    store.save(3, state, progress_values(Plateau(), 3), 0.5)
+    values = checkpoints.restore_variables(store.directory, 3)
+    assert set(values) == {"params", "batch_stats"}
+    np.testing.assert_array_equal(values["params"]["a"]["kernel"], np.full((2, 3), 7.0))
+    np.testing.assert_array_equal(values["batch_stats"]["m"], np.zeros(3))
+    back, _ = store.restore_latest(state)
+    np.testing.assert_array_equal(back.params["a"]["kernel"], state.params["a"]["kernel"])
+    np.testing.assert_array_equal(back.average["params"]["a"]["kernel"], np.full((2, 3), 7.0))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ecc_jax import parallel
+from ecc_jax.data.augment import Augmentation
 from ecc_jax.evaluation.rollouts import abstract_batch
 from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step
 from ecc_jax.models.build import build, init_variables
@@ -17,9 +18,9 @@ from ecc_jax.types import Batch
 BATCH, SIZE = 8, 40
 OPTIONS = steps.StepOptions(
     seed=0,
-    crop=(32, 32),
-    scale=(0.75, 1.4),
-    flip_prob=0.5,
+    augmentation=Augmentation(
+        crop=(32, 32), vertical_flip_prob=0.5, transpose_prob=0.5, contrast=0.5, noise=0.05
+    ),
     rule="largest_component",
     radius="normal",
     fixed_radius=5.0,
@@ -30,6 +31,7 @@ OPTIONS = steps.StepOptions(
     aux_weight=0.4,
     microbatches=1,
     stats_momentum=0.9,
+    average_decay=0.9,
     is_pretrained=False,
 )
 
@@ -56,7 +58,8 @@ def model():
 
 @pytest.fixture(scope="module")
 def start(model):
-    return states.create(init_variables(model, 0), states.make_optimizer(b1=0.9, b2=0.999))
+    optimizer = states.make_optimizer(b1=0.9, b2=0.999)
+    return states.create(init_variables(model, 0), optimizer, with_average=True)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +98,21 @@ def test_step_is_finite_counts_and_learns(one_device, start):
     assert max(moved) < 2e-3  # Adam's first step is at most about the learning rate
     stats = zip(jax.tree.leaves(state.batch_stats), jax.tree.leaves(start.batch_stats), strict=True)
     assert any(float(jnp.max(jnp.abs(a - b))) > 1e-3 for a, b in stats)
+
+
+def test_average_follows_the_weights_and_is_what_gets_evaluated(one_device, start):
+    state, _ = one_device[4]
+    step = int(state.step)
+    decay = min(0.9, (1 + step) / (10 + step))
+    triples = zip(
+        *(jax.tree.leaves(x) for x in (start.average, state.variables, state.evaluated)),
+        strict=True,
+    )
+    for old, new, average in triples:
+        np.testing.assert_allclose(average, new + decay * (old - new), atol=1e-6)
+    without = start._replace(average=None)
+    assert states.moved_average(without, 0.9) is None
+    assert without.evaluated["params"] is without.params
 
 
 def test_same_step_twice_is_the_same(train_step, one_device, start):

@@ -1,0 +1,56 @@
+"""Random changes of grey values in training, on the device, for windowed images."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+
+def vary_intensity(
+    keys: Key[Array, " b"],
+    image: Float[Array, "b h w"],
+    *,
+    contrast: float = 0.0,
+    brightness: float = 0.0,
+    gamma: float = 0.0,
+    noise: float = 0.0,
+) -> Float[Array, "b h w"]:
+    """Returns images with random gamma, contrast, brightness and pixel noise, in this order.
+
+    A handful of patients differ so clearly in their grey values that a network learns to tell
+    them apart and to remember where each one's lesion is. These changes take that away.
+
+    Every strength is drawn per image; 0 switches its change off. With all of them 0 the image
+    comes back as it is.
+
+    Args:
+      keys: One PRNG key per row.
+      image: Windowed images in [0, 1].
+      contrast: Distances from mid-grey are multiplied by exp(u), u uniform in ±contrast.
+      brightness: A uniform number in ±brightness is added.
+      gamma: Values are raised to exp(u), u uniform in ±gamma.
+      noise: Independent Gaussian noise, its standard deviation uniform in [0, noise].
+
+    Returns:
+      Images in [0, 1].
+
+    Raises:
+      ValueError: If a strength is negative.
+
+    Source: the thesis changes geometry only; this is the usual intensity augmentation of medical
+      segmentation (nnU-Net, supplement section 2), on the fixed window instead of z-scores.
+    """
+    strengths = (contrast, brightness, gamma, noise)
+    if min(strengths) < 0:
+        raise ValueError(f"intensity strengths must be at least 0, got {strengths}")
+    if not any(strengths):
+        return image
+
+    def vary(key: Array, x: Float[Array, "h w"]) -> Float[Array, "h w"]:
+        draws = jax.random.split(key, 5)
+        uniform = [jax.random.uniform(k, minval=-1.0) for k in draws[:3]]
+        x = jnp.power(x, jnp.exp(gamma * uniform[0]))
+        x = 0.5 + (x - 0.5) * jnp.exp(contrast * uniform[1]) + brightness * uniform[2]
+        spread = noise * jax.random.uniform(draws[3])
+        return jnp.clip(x + spread * jax.random.normal(draws[4], x.shape), 0.0, 1.0)
+
+    return jax.vmap(vary)(keys, image)
