@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Int16
+from jaxtyping import Float, Int, Int16, UInt8
 
 from ecc_jax.data.pipeline import SliceSet
 
@@ -47,7 +47,7 @@ def summarize(
         spacings.append(np.asarray(record["spacing_mm"], np.float64))
         shapes["{} x {}".format(*np.asarray(record["fit_original_shape"]).tolist())] += 1
         if "reader_masks" in record:
-            agreements.append(pairwise_iou(np.asarray(record["reader_masks"], bool)))
+            agreements.append(pairwise_iou(np.asarray(record["reader_masks"])))
     summary = {
         "counts": {split: _counts(part.rows) for split, part in splits.items()},
         "lesion_area": {split: area_summary(_areas(part)) for split, part in splits.items()},
@@ -87,8 +87,13 @@ def patient_overlap(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str
     }
 
 
-def pairwise_iou(masks: Bool[np.ndarray, "r h w"]) -> list[float]:
-    """Returns the IoU of each two readers who both drew something on a slice."""
+def pairwise_iou(reader_masks: UInt8[np.ndarray, "h w"]) -> list[float]:
+    """Returns the IoU of each two readers who both drew something on a slice.
+
+    Args:
+      reader_masks: Bit r is set where reader r drew.
+    """
+    masks = [(reader_masks >> reader & 1) > 0 for reader in range(8)]
     drawn = [mask for mask in masks if mask.any()]
     return [
         float(np.count_nonzero(a & b) / np.count_nonzero(a | b))

@@ -24,7 +24,7 @@ def make_split(seed, patients, *, readers=False):
             "fit_original_shape": np.int32([SIZE, SIZE - i % 2]),
         }
         if readers:
-            record["reader_masks"] = np.stack([mask, mask * 0, np.roll(mask, 1, 1), mask])
+            record["reader_masks"] = mask | np.roll(mask, 1, 1) << 2 | mask << 3
         records.append(record)
         area = int(mask.sum())
         rows.append({"patient": patient, "volume": patient, "slice_index": i, "lesion_area": area})
@@ -75,10 +75,12 @@ def test_area_histogram_counts_every_slice_once():
 
 
 def test_pairwise_iou_leaves_out_readers_who_drew_nothing():
-    masks = np.zeros((4, 4, 4), bool)
-    masks[0, :2] = masks[1, 1:3] = masks[2, :4] = True
-    assert report.pairwise_iou(masks) == pytest.approx([4 / 12, 8 / 16, 8 / 16])
-    assert report.pairwise_iou(masks[3:]) == []
+    bits = np.zeros((4, 4), np.uint8)
+    bits[:2] |= 1
+    bits[1:3] |= 2
+    bits |= 128
+    assert report.pairwise_iou(bits) == pytest.approx([4 / 12, 8 / 16, 8 / 16])
+    assert report.pairwise_iou(bits & 128) == report.pairwise_iou(bits & 0) == []
 
 
 def test_reader_summary():
