@@ -158,6 +158,9 @@ def test_prepared_data_outlive_the_raw_files(fresh):
     directory = prepare(fresh.options)
     shutil.rmtree(fresh.options.path)
     assert prepare(fresh.options._replace(path="")) == directory
+    assert prepare(fresh.options) == directory
+    with pytest.raises(ValueError, match="other is not a folder; get KiTS23"):
+        prepare(fresh.options._replace(path=fresh.options.path + "other"))
     with pytest.raises(ValueError, match="kits_2d is not prepared under .*; get KiTS23: clone"):
         prepare(fresh.options._replace(path="", size=32))
 
