@@ -1,5 +1,6 @@
 """kits_2d, lits_2d and md_panc_2d from raw files to batches, against a count voxel by voxel."""
 
+import importlib
 import json
 import shutil
 
@@ -141,6 +142,16 @@ def test_configs(source, config):
         assert lowest < source.window[0] and highest > source.window[1]
     else:
         assert (lowest, highest) == source.window
+
+
+@pytest.mark.parametrize("name", sorted({*SETS, "combined_2d"}))
+def test_named_configs(name, tmp_path):
+    builder_class = importlib.import_module(preparation.BUILDERS[name]).Builder
+    assert [config.name for config in builder_class.BUILDER_CONFIGS] == list(CONFIGS)
+    builder = builder_class(data_dir=tmp_path, config="small_thesis")
+    assert builder.options.subset == "small" and builder.options.split_rule == "thesis"
+    with pytest.raises(ValueError, match="data.path is empty; get|lacks 4 of 4 sources"):
+        builder.download_and_prepare(file_format="array_record")
 
 
 def test_batches(source):
