@@ -52,12 +52,14 @@ def _sampling_matrices(
 ) -> Float[Array, "b size_out size_in"]:
     """Returns, for every box, the weight of every input pixel of one axis in every cell."""
     most = -(-size_in // size_out)
-    cell = (high - low) / size_out
-    count = jnp.clip(jnp.ceil(cell), 0, most)
+    size = high - low
+    # ceil(size / size_out), at most `most`, by comparing: a compiled division may round up where
+    # an eager one is exact, and the number of samples would differ.
+    count = jnp.sum(size[:, None] > (jnp.arange(most) * size_out)[None], axis=1)
     # [b cells samples]: sample s of `count` sits in the middle of its share of the cell.
     share = (jnp.arange(most) + 0.5)[None] / jnp.maximum(count, 1)[:, None]
     offset = jnp.arange(size_out, dtype=jnp.float32)[None, :, None] + share[:, None, :]
-    position = (low - 0.5)[:, None, None] + offset * cell[:, None, None]
+    position = (low - 0.5)[:, None, None] + offset * (size / size_out)[:, None, None]
     is_used = jnp.arange(most)[None, None] < count[:, None, None]
     is_used &= (position >= -1) & (position <= size_in)
     clipped = jnp.clip(position, 0, size_in - 1)[..., None]
