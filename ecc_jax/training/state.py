@@ -51,7 +51,7 @@ def create(variables: dict[str, Any], optimizer: optax.GradientTransformation) -
 
 
 def rate_multipliers(params: Any, *, trunk: float) -> Any:
-    """Returns the learning-rate factor of every parameter: `trunk` in the HRNet trunk, else 1."""
+    """Returns the learning-rate factor of every parameter: `trunk` in the trunk, else 1."""
     return jax.tree.map(lambda group: trunk if group == "trunk" else 1.0, parameter_groups(params))
 
 

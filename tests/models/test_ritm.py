@@ -9,8 +9,7 @@ import pytest
 from flax import traverse_util
 
 from ecc_jax.models.build import build, init_variables
-from ecc_jax.models.layers import normalise_image
-from ecc_jax.models.ritm import check_inputs
+from ecc_jax.models.layers import check_inputs, normalise_image
 
 SHAPE = (2, 40, 32)
 DEAD = ("f_pixel", "f_object")
