@@ -161,7 +161,7 @@ class FocalClick(RITM):
         Raises:
           ValueError: Shapes disagree.
         """
-        _check_focus(
+        check_focus(
             focus_image.shape,
             focus_guidance.shape,
             features.shape,
@@ -184,14 +184,18 @@ class FocalClick(RITM):
         return Refinement(refined, boundary, detail, cropped_coarse)
 
 
-def _check_focus(
+def check_focus(
     image: tuple[int, ...],
     guidance: tuple[int, ...],
     features: tuple[int, ...],
     coarse: tuple[int, ...],
     boxes: tuple[int, ...],
 ) -> None:
-    """Raises ValueError when the shapes of the refiner's inputs disagree."""
+    """Checks the shapes of the refiner's inputs.
+
+    Raises:
+      ValueError: The shapes disagree.
+    """
     ranks = [len(shape) for shape in (image, guidance, features, coarse, boxes)]
     rows = {shape[:1] for shape in (image, guidance, features, coarse, boxes)}
     channels = [shape[-1:] for shape in (image, guidance, coarse, boxes)]
