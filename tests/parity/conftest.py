@@ -28,7 +28,7 @@ def check_stages(record_property):
     """Compares stages in the order of the computation, so a failure names the first that differs.
 
     `expected` and `got` map the same stages to arrays; `got` gives the order. With
-    `--junit-xml=FILE` the differences are in the file.
+    `--junit-xml=FILE -o junit_family=xunit1` the differences are in the file.
     """
 
     def check(expected, got):
