@@ -171,6 +171,8 @@ class FocalClick(RITM):
         image, guidance, features, coarse = map(
             jnp.asarray, (focus_image, focus_guidance, features, coarse_logits)
         )
+        # The stride, 4, rounds up; the original takes the ratio of the widths for both axes, which
+        # is the same for the multiples of 4 it was used with.
         (height, width), (rows, columns) = coarse.shape[1:3], features.shape[1:3]
         box = jnp.asarray(boxes, jnp.float32)
         scale = jnp.asarray([[rows / height, columns / width] * 2], jnp.float32)
