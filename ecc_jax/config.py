@@ -18,7 +18,9 @@ NEXT_CLICK_RULES = ("largest_component", "deepest")
 EVAL_RADII = ("average", "tight", "enclosing", "fixed")
 TRAIN_RADII = ("normal", "uniform", *EVAL_RADII)
 SPLITS = ("train", "validation", "test", "all")
-MODELS = ("ritm_hrnet18s", "ritm_hrnet18", "ritm_hrnet32", "ritm_tiny")
+_RITM = ("ritm_hrnet18s", "ritm_hrnet18", "ritm_hrnet32", "ritm_tiny")
+_FOCALCLICK = ("focalclick_hrnet18s", "focalclick_hrnet32", "focalclick_tiny")
+MODELS = (*_RITM, *_FOCALCLICK, "unetpp_resnet50", "unetpp_tiny")
 PHANTOM_KINDS = ("lung", "kidney", "liver", "pancreas", "mixed")
 # Groups that --mode=evaluate may change on a finished run: none of them alters what was trained.
 EVALUATION_GROUPS = ("data", "clicks", "inference", "eval")
@@ -64,7 +66,7 @@ def _groups() -> dict[str, dict[str, Any]]:
         },
         "loss": {
             "main_weight": 1.0,  # weight of 0.5 BCE + 0.5 Dice on the main head
-            "aux_weight": 0.4,  # weight of BCE on the auxiliary head
+            "aux_weight": 0.4,  # weight of BCE on the auxiliary head; U-Net++ has none: use 0
         },
         "optimizer": {
             "learning_rate": 5e-4,
