@@ -125,3 +125,6 @@ def _torch_name(path: tuple[str, ...]) -> str:
 def _counters(slots: Mapping[str, _Slot]) -> set[str]:
     suffix = "running_mean"
     return {key.removesuffix(suffix) + _COUNTER for key in slots if key.endswith(suffix)}
+
+
+slots = _slots

@@ -158,3 +158,15 @@ def test_variables_alone(store):
     assert set(values) == {"params", "batch_stats"}
     assert isinstance(values["params"]["a"]["kernel"], np.ndarray)
     np.testing.assert_array_equal(values["params"]["a"]["kernel"], np.arange(6.0).reshape(2, 3) + 4)
+
+
+def test_imported_weights_have_the_form_of_a_run(tmp_path):
+    variables = {"params": {"a": {"kernel": np.ones((2, 3))}}, "batch_stats": {"m": np.zeros(3)}}
+    checkpoints.save_weights(tmp_path, variables)
+    step, loaded = checkpoints.best_variables(tmp_path, variables)
+    assert step == checkpoints.IMPORTED_STEP
+    np.testing.assert_array_equal(loaded["params"]["a"]["kernel"], np.ones((2, 3)))
+    np.testing.assert_array_equal(loaded["batch_stats"]["m"], np.zeros(3))
+    other = {**variables, "params": {"a": {"kernel": np.ones((2, 4))}}}
+    with pytest.raises(MismatchError, match="holds another network"):
+        checkpoints.best_variables(tmp_path, other)
