@@ -87,12 +87,14 @@ def evaluate(
       The path of `report/<dataset>-<split>/summary.json` in the workdir.
 
     Raises:
-      ValueError: No such run, or a key that evaluation cannot change.
+      ValueError: No such run, a key that evaluation cannot change, or converted weights of
+        which a part is missing.
     """
     if not workdir and config is None:
         raise ValueError("--mode=evaluate needs --workdir=DIR, the folder of a trained run")
     folder = Path(workdir) if workdir else default_workdir(config)
     saved = load_config(folder)
+    _check_complete(folder)
     resolved = merge_for_evaluation(saved, config if workdir else None, overrides)
     schema.validate(resolved)
     parallel.start_multi_host()
@@ -203,6 +205,17 @@ def _check_same_run(config: ml_collections.ConfigDict, folder: Path) -> None:
     for key, (old, new) in changed.items():
         raise ValueError(
             f"{folder} belongs to a run with {key}={old!r}, now {new!r}; choose another --workdir"
+        )
+
+
+def _check_complete(folder: Path) -> None:
+    """Refuses converted weights that lack a part, which random values stand for."""
+    path = folder / CONVERSION_FILE
+    missing = json.loads(path.read_text(encoding="utf-8"))["missing"] if path.is_file() else []
+    if missing:
+        raise ValueError(
+            f"{folder} lacks {len(missing)} tensors, among them {missing[0]}; train from it first, "
+            f"with --config.model.pretrained={folder}"
         )
 
 

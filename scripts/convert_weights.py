@@ -27,6 +27,7 @@ from ecc_jax.models.torch_file import read_checkpoint
 from ecc_jax.training import checkpoints
 
 _OWN_FILES = {"checkpoints", runs.CONFIG_FILE, runs.CONVERSION_FILE}
+_SHOWN_PARTS = 12
 
 
 def main() -> int:
@@ -109,7 +110,8 @@ def _shortened(names: list[str]) -> str:
     parts = collections.Counter(
         name.removeprefix("feature_extractor.").split(".")[0] for name in names
     )
-    return ", ".join(f"{part}.* ({count})" for part, count in parts.items())
+    shown = [f"{part}.* ({count})" for part, count in list(parts.items())[:_SHOWN_PARTS]]
+    return ", ".join(shown) + (", …" if len(parts) > _SHOWN_PARTS else "")
 
 
 def _check_dest(dest: Path, force: bool) -> None:

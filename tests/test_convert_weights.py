@@ -109,6 +109,8 @@ def test_trunk_weights_are_completed_and_the_lists_printed(
     assert "maps_transform.* (5)" in lines[5] and "ocr_distri_head.*" in lines[5]
     assert "train before use" in lines[6]
     assert lines[-1] == str(tmp_path / "out")
+    with pytest.raises(ValueError, match=r"out lacks \d+ tensors, among them feature.*train from"):
+        runs.evaluate(None, {}, lambda _: pytest.fail("data were prepared"), str(tmp_path / "out"))
     fresh = init_variables(build(NAME), 0)
     _, variables = checkpoints.best_variables(tmp_path / "out", fresh)
     kernel = variables["params"]["trunk"]["conv1"]["kernel"]

@@ -133,7 +133,7 @@ def choose_model(state_dict: Mapping[str, np.ndarray], config: dict[Any, Any] | 
     if not fitting:
         stored = _get(config, "class")
         raise ValueError(
-            f"the weights ({kind}{f', class {stored!r:.80}' if stored else ''}) fit none of "
+            f"the weights ({kind}{f', class {_shown(stored)}' if stored else ''}) fit none of "
             f"{', '.join(NAMES)}; --model=NAME says why"
         )
     return fitting[0]
@@ -156,7 +156,7 @@ def check_options(name: str, config: dict[Any, Any] | None) -> None:
         value = _get(_get(_get(config, "params"), option), "value")
         if value is not None and value != expected:
             raise ValueError(
-                f"the weights were trained with {option}={value!r:.40}, {name} has "
+                f"the weights were trained with {option}={_shown(value)}, {name} has "
                 f"{option}={expected!r}: the same weights would give other results"
             )
 
@@ -208,6 +208,12 @@ def _shapes(name: str) -> dict[str, tuple[int, ...]]:
 
 def _get(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
+
+
+def _shown(value: Any) -> str:
+    # Only short values: a few bytes of pickle can nest lists that print for ever.
+    is_short = isinstance(value, (str, int, float))
+    return f"{value!r:.80}" if is_short else type(value).__name__
 
 
 def _any_starts(names: list[str], *prefixes: str) -> bool:

@@ -260,6 +260,17 @@ def test_options_that_change_the_network_are_refused():
         {"pipeline_version": "s1"},
         {"binary_prev_mask": True},
     ):
-        (key, value) = next(iter(option.items()))
+        ((key, value),) = option.items()
         with pytest.raises(ValueError, match=f"trained with {key}={value!r}, ritm_tiny has"):
             check_options(NAME, _options(**option))
+
+
+def test_nested_configurations_are_not_printed(monkeypatch):
+    laughs = ["ha"]
+    for _ in range(60):
+        laughs = [laughs, laughs]
+    with pytest.raises(ValueError, match="use_disks=list, ritm_tiny has use_disks=True"):
+        check_options(NAME, _options(use_disks=laughs))
+    monkeypatch.setattr(sources, "NAMES", (NAME,))
+    with pytest.raises(ValueError, match="class list"):
+        choose_model({"maps_transform.0.bias": np.ones(16)}, {"class": laughs})
