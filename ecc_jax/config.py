@@ -55,7 +55,7 @@ def _groups() -> dict[str, dict[str, Any]]:
         "model": {
             "name": "ritm_hrnet32",  # see MODELS
             "dtype": "float32",  # float32 | bfloat16: arithmetic inside the network
-            "pretrained": "",  # a run's workdir whose best weights start this one
+            "pretrained": "",  # a run's workdir, or converted weights, that start this one
             "fusion_scale": 0.05,  # first factor of the click features; unused with pretrained
             "lesion_prior": 0.5,  # first output of the score heads; unused with pretrained
         },
