@@ -16,6 +16,7 @@ LAYERS = {
     "types": 0,
     "catalog": 0,
     "config": 0,
+    "config_words": 0,
     "ops": 1,
     "parallel": 1,
     "volumes": 1,
@@ -34,7 +35,7 @@ LAYERS = {
 }
 # Layer 2 parts are blind to each other.
 SIBLINGS = {name for name, layer in LAYERS.items() if layer == 2}
-MAY_SEE_CONFIG_DICT = {"config.py", "main.py", "runs.py", "loop.py"}
+MAY_SEE_CONFIG_DICT = {"config.py", "config_words.py", "main.py", "runs.py", "loop.py"}
 
 
 def _part(path: Path) -> str:
