@@ -30,6 +30,7 @@ LAYERS = {
     "interaction": 3,
     "training": 4,
     "evaluation": 4,
+    "predictor": 4,
     "runs": 4,
     "main": 5,
 }
