@@ -13,6 +13,7 @@ from typing import Any
 import ml_collections
 
 from ecc_jax import catalog
+from ecc_jax.config_words import apply_words
 
 NEXT_CLICK_RULES = ("largest_component", "deepest")
 EVAL_RADII = ("average", "tight", "enclosing", "fixed")
@@ -21,6 +22,8 @@ SPLITS = ("train", "validation", "test", "all")
 _RITM = ("ritm_hrnet18s", "ritm_hrnet18", "ritm_hrnet32", "ritm_tiny")
 _FOCALCLICK = ("focalclick_hrnet18s", "focalclick_hrnet32", "focalclick_tiny")
 MODELS = (*_RITM, *_FOCALCLICK, "unetpp_resnet50", "unetpp_tiny")
+PIPELINES = ("full_frame", "zoom_in")
+ZOOM_RULES = ("longest", "shortest")
 PHANTOM_KINDS = ("lung", "kidney", "liver", "pancreas", "mixed")
 # Groups that --mode=evaluate may change on a finished run: none of them alters what was trained.
 EVALUATION_GROUPS = ("data", "clicks", "inference", "eval")
@@ -61,8 +64,14 @@ def _groups() -> dict[str, dict[str, Any]]:
         },
         "clicks": _clicks(),
         "inference": {
-            "pipeline": "full_frame",  # the network sees the whole slice
+            "pipeline": "full_frame",  # full_frame | zoom_in (a crop around the lesion, enlarged)
             "threshold": 0.5,  # probability above which a pixel is lesion
+            "flip": False,  # average the scores of slice and mirror image; twice the work
+            "zoom_target": 400,  # pixels per side of the crop for the network, see zoom_rule
+            "zoom_rule": "longest",  # longest: longest side = target | shortest: all sides >=
+            "zoom_min_crop": 200,  # smallest side of the crop, slice pixels
+            "zoom_expansion": 1.4,  # sides of the crop relative to the lesion's box
+            "zoom_skip_clicks": 1,  # first clicks answered on the whole slice, at least 1
         },
         "loss": {
             "main_weight": 1.0,  # weight of 0.5 BCE + 0.5 Dice on the main head
@@ -152,69 +161,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     return apply_words(default(), arg)
 
 
-def _word_small(config: ml_collections.ConfigDict) -> None:
-    config.data.subset = "small"
-    config.train.batch_size = 40
-    config.schedule.patience = 25
-    config.schedule.stop_after = 75
-
-
-def _word_quick(config: ml_collections.ConfigDict) -> None:
-    """Minutes on two CPU cores: a small network, small slices, few steps."""
-    config.model.name = "ritm_hrnet18s"
-    config.model.fusion_scale = 1.0
-    config.model.lesion_prior = 0.05
-    config.schedule.decay = "cosine"
-    config.data.size = 160
-    config.data.phantom_patients = 96
-    config.data.max_slices_per_patient = 32
-    config.augment.crop = (112, 112)
-    config.clicks.gamma = 0.5
-    config.train.batch_size = 8
-    config.train.stats_momentum = 0.97
-    config.train.steps_per_epoch = 100
-    config.train.epochs = 6
-    config.train.log_every = 10
-    config.optimizer.learning_rate = 5e-3
-    config.schedule.warmup_steps = 30
-    config.eval.max_slices = 64
-    config.eval.validation_slices = 24
-    config.eval.flooding_slices = 64
-
-
-WORDS: dict[str, Callable[[ml_collections.ConfigDict], None]] = {
-    "small": _word_small,
-    "quick": _word_quick,
-}
-
-
-def apply_words(config: ml_collections.ConfigDict, arg: str) -> ml_collections.ConfigDict:
-    """Applies the comma-separated words after the colon of `--config=file.py:words`.
-
-    Args:
-      config: A locked tree; changed in place and returned.
-      arg: Words in any order: at most one dataset name, `small`, `quick`.
-
-    Raises:
-      ValueError: Unknown word, or two datasets.
-    """
-    words = sorted({word.strip() for word in arg.split(",") if word.strip()})
-    valid = [*catalog.DATASETS, *WORDS]
-    for word in words:
-        if word not in valid:
-            raise ValueError(f"unknown config word {word!r}; valid words: {', '.join(valid)}")
-    datasets = [word for word in words if word in catalog.DATASETS]
-    if len(datasets) > 1:
-        raise ValueError(f"expected at most one dataset, got {', '.join(datasets)}")
-    if datasets:
-        config.data.name = datasets[0]
-    for word in WORDS:  # a fixed order, so the order on the command line does not matter
-        if word in words:
-            WORDS[word](config)
-    config.words = ",".join(words)
-    return config
-
-
 def resolved_hash(config: ml_collections.ConfigDict) -> str:
     """Returns the 8 hex digits that tell two configurations apart in a workdir's name."""
     text = json.dumps(to_dict(config), sort_keys=True)
@@ -292,7 +238,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _one_of(config, "model.name", MODELS)
     _one_of(config, "model.dtype", ("float32", "bfloat16"))
     _one_of(config, "schedule.decay", ("none", "cosine"))
-    _one_of(config, "inference.pipeline", ("full_frame",))
+    _one_of(config, "inference.pipeline", PIPELINES)
+    _one_of(config, "inference.zoom_rule", ZOOM_RULES)
     _one_of(config, "clicks.next_click", NEXT_CLICK_RULES)
     _one_of(config, "clicks.radius_train", TRAIN_RADII)
     _one_of(config, "clicks.radius_eval", EVAL_RADII)
@@ -311,6 +258,8 @@ _POSITIVE = (
     "eval.validate_every",
     "eval.flooding_slices",
     "clicks.max_train",
+    "inference.zoom_min_crop",
+    "inference.zoom_skip_clicks",
     "schedule.patience",
     "schedule.stop_after",
     "checkpoint.keep_latest",
@@ -347,6 +296,8 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     _check(config, "data.phantom_patients", lambda v: v >= 3, "at least 3 patients")
     _check(config, "model.lesion_prior", lambda v: 0 < v < 1, "between 0 and 1")
     _check(config, "inference.threshold", lambda v: 0 < v < 1, "between 0 and 1")
+    _check(config, "inference.zoom_target", lambda v: v >= 32, "at least 32 pixels")
+    _check(config, "inference.zoom_expansion", lambda v: 1 <= v < math.inf, "at least 1")
     _check(config, "clicks.gamma", lambda v: 0 < v <= 1, "0 < gamma <= 1")
     for name in ("flip_prob", "vertical_flip_prob", "transpose_prob"):
         _check(config, f"augment.{name}", lambda v: 0 <= v <= 1, "a probability")

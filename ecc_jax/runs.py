@@ -16,6 +16,7 @@ from ecc_jax import config as schema
 from ecc_jax import parallel
 from ecc_jax.evaluation import loop as evaluation
 from ecc_jax.models.build import build, init_variables
+from ecc_jax.predictor import InteractivePredictor
 from ecc_jax.training import checkpoints
 from ecc_jax.training import loop as training
 
@@ -116,6 +117,31 @@ def evaluate(
     )
 
 
+def load_predictor(
+    workdir: str | Path, overrides: Mapping[str, Any] | None = None
+) -> InteractivePredictor:
+    """Returns the best network of a run, ready for clicks on single slices.
+
+    Args:
+      workdir: Folder of the run.
+      overrides: Keys that evaluation may change, such as {"inference.pipeline": "zoom_in"}.
+
+    Raises:
+      ValueError: No such run, no checkpoint in it, or a bad key or value.
+    """
+    folder = Path(workdir)
+    config = merge_for_evaluation(load_config(folder), None, overrides or {})
+    schema.validate(config)
+    model = build(config.model.name, dtype=config.model.dtype)
+    _, variables = checkpoints.best_variables(folder, init_variables(model, config.seed))
+    return InteractivePredictor(
+        model,
+        variables,
+        options=evaluation.inference_options(config),
+        threshold=config.inference.threshold,
+    )
+
+
 def merge_for_evaluation(
     saved: ml_collections.ConfigDict,
     given: ml_collections.ConfigDict | None,
@@ -141,7 +167,7 @@ def merge_for_evaluation(
         group = key.split(".")[0]
         if group not in schema.EVALUATION_GROUPS:
             raise ValueError(
-                f"--mode=evaluate cannot change {key}; it may change "
+                f"evaluation cannot change {key}; it may change "
                 f"{', '.join(f'{g}.*' for g in schema.EVALUATION_GROUPS)}"
             )
         schema.set_key(merged, key, value)

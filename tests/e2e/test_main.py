@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from ecc_jax import runs
 from ecc_jax.models.build import build, init_variables
 from ecc_jax.models.pretrained import export_state_dict
 from ecc_jax.training import checkpoints
@@ -128,6 +129,41 @@ def test_evaluate_on_another_split_writes_its_own_report(finished):
     summary = json.loads(path.read_text())
     assert summary["split"] == "validation"
     assert len(summary["rows"]["model"]["iou"]) == 2
+
+
+@pytest.mark.slow
+def test_evaluate_with_zoom_in_and_flips_says_so_in_the_report(finished):
+    tmp, workdir, _ = finished
+    result = _main(
+        tmp,
+        "--mode=evaluate",
+        f"--workdir={workdir}",
+        "--config.data.split=train",
+        "--config.inference.pipeline=zoom_in",
+        "--config.inference.flip=True",
+        "--config.inference.zoom_target=40",
+        "--config.inference.zoom_min_crop=12",
+    )
+    assert result.returncode == 0, result.stderr
+    words = "zoom-in after click 1 (longest side 40 pixels), mirror image averaged"
+    assert words in result.stdout
+    summary = json.loads(Path(result.stdout.strip().splitlines()[-1]).read_text())
+    assert summary["inference"] == words
+    assert len(summary["rows"]["model"]["iou"]) == 3
+
+
+def test_clicks_from_python_on_a_finished_run(finished):
+    _, workdir, _ = finished
+    for overrides in ({}, {"inference.pipeline": "zoom_in"}):
+        predictor = runs.load_predictor(workdir, overrides)
+        predictor.set_image(np.full((40, 40), 30), window_hu=(-150, 250))
+        mask = predictor.add_click(20, 18, 6.5)
+        assert mask.shape == (40, 40) and predictor.num_clicks == 1
+        assert np.isfinite(predictor.prob).all() and predictor.prob.max() > 0
+    with pytest.raises(ValueError, match="cannot change train.batch_size"):
+        runs.load_predictor(workdir, {"train.batch_size": 2})
+    with pytest.raises(ValueError, match="inference.pipeline must be one of"):
+        runs.load_predictor(workdir, {"inference.pipeline": "zoom"})
 
 
 @pytest.mark.parametrize(
