@@ -149,11 +149,13 @@ def test_box_is_cut_at_the_border():
 
 
 def test_binary_mask_from_elsewhere_is_no_memory():
-    prev = np.zeros((1, 40, 40, 1), np.float32)
-    prev[0, 10:20, 10:20] = 1.0
-    clicks = clicks_at([[(12, 12, True), (30, 30, False), (31, 30, False)]])
+    prev = np.zeros((2, 40, 40, 1), np.float32)
+    prev[:, 0:10, 0:10] = 1.0
+    prev[1, 9, 0:10] = 0.3  # an answer of a network: it was shown these ten rows
+    clicks = clicks_at([[(2, 2, True), (30, 30, False), (31, 30, False)]] * 2)
     box = find(prev, clicks, zoom=Zoom(min_crop=1), keeps_aspect=False).box
-    np.testing.assert_array_equal(box, [[8, 8, 23, 23]])  # 14.5 +- 7, half to even
+    # Both overlap the expanded box (4.5 +- 7, half to even) by more than half.
+    np.testing.assert_array_equal(box, [[0, 0, 13, 13], [0, 0, 10, 10]])
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (24, 40), (50, 20)])
