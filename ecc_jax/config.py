@@ -244,6 +244,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _one_of(config, "clicks.radius_train", TRAIN_RADII)
     _one_of(config, "clicks.radius_eval", EVAL_RADII)
     _validate_numbers(config)
+    _validate_augment(config)
     _check_batch(config)
 
 
@@ -299,18 +300,21 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     _check(config, "inference.zoom_target", lambda v: v >= 32, "at least 32 pixels")
     _check(config, "inference.zoom_expansion", lambda v: 1 <= v < math.inf, "at least 1")
     _check(config, "clicks.gamma", lambda v: 0 < v <= 1, "0 < gamma <= 1")
-    for name in ("flip_prob", "vertical_flip_prob", "transpose_prob"):
-        _check(config, f"augment.{name}", lambda v: 0 <= v <= 1, "a probability")
-    for name in ("contrast", "brightness", "gamma", "noise"):
-        _check(config, f"augment.{name}", lambda v: 0 <= v < 2, "at least 0 and below 2")
-    _check(config, "augment.scale", _is_range, "two numbers, 0 < low <= high")
-    _check(config, "augment.crop", _is_crop, "two whole numbers, height, width >= 32")
     _check(
         config,
         "data.window_hu",
         lambda v: len(v) == 0 or (len(v) == 2 and v[0] < v[1]),
         "empty, or (low, high) in HU with low < high",
     )
+
+
+def _validate_augment(config: ml_collections.ConfigDict) -> None:
+    for name in ("flip_prob", "vertical_flip_prob", "transpose_prob"):
+        _check(config, f"augment.{name}", lambda v: 0 <= v <= 1, "a probability")
+    for name in ("contrast", "brightness", "gamma", "noise"):
+        _check(config, f"augment.{name}", lambda v: 0 <= v < 2, "at least 0 and below 2")
+    _check(config, "augment.scale", _is_range, "two numbers, 0 < low <= high")
+    _check(config, "augment.crop", _is_crop, "two whole numbers, height, width >= 32")
 
 
 def _check_batch(config: ml_collections.ConfigDict) -> None:
