@@ -43,18 +43,7 @@ def default() -> ml_collections.ConfigDict:
 def _groups() -> dict[str, dict[str, Any]]:
     return {
         "data": _data(),
-        "augment": {
-            "name": "ritm",  # ritm | none
-            "crop": (320, 480),  # height, width of a training crop, pixels
-            "scale": (0.75, 1.40),  # range of the random zoom
-            "flip_prob": 0.5,  # probability of a horizontal flip
-            "vertical_flip_prob": 0.0,  # probability of a vertical flip
-            "transpose_prob": 0.0,  # probability that rows and columns are swapped
-            "contrast": 0.0,  # grey values spread by exp(u) about mid-grey, u within +- this
-            "brightness": 0.0,  # share of the window added or subtracted at most
-            "gamma": 0.0,  # grey values to the power of exp(u), u within +- this
-            "noise": 0.0,  # largest standard deviation of pixel noise, share of the window
-        },
+        "augment": _augment(),
         "model": {
             "name": "ritm_hrnet32",  # see MODELS
             "dtype": "float32",  # float32 | bfloat16: arithmetic inside the network
@@ -63,16 +52,7 @@ def _groups() -> dict[str, dict[str, Any]]:
             "lesion_prior": 0.5,  # first output of the score heads; unused with pretrained
         },
         "clicks": _clicks(),
-        "inference": {
-            "pipeline": "full_frame",  # full_frame | zoom_in (a crop around the lesion, enlarged)
-            "threshold": 0.5,  # probability above which a pixel is lesion
-            "flip": False,  # average the scores of slice and mirror image; twice the work
-            "zoom_target": 400,  # pixels per side of the crop for the network, see zoom_rule
-            "zoom_rule": "longest",  # longest: longest side = target | shortest: all sides >=
-            "zoom_min_crop": 200,  # smallest side of the crop, slice pixels
-            "zoom_expansion": 1.4,  # sides of the crop relative to the lesion's box
-            "zoom_skip_clicks": 1,  # first clicks answered on the whole slice, at least 1
-        },
+        "inference": _inference(),
         "loss": {
             "main_weight": 1.0,  # weight of 0.5 BCE + 0.5 Dice on the main head
             "aux_weight": 0.4,  # weight of BCE on the auxiliary head; U-Net++ has none: use 0
@@ -129,6 +109,34 @@ def _data() -> dict[str, Any]:
         "phantom_patients": 120,  # synthetic patients
         "max_slices_per_patient": 0,  # training slices used per patient; 0 = all
         "read_threads": 4,  # reader threads; 0 = read in the main thread
+    }
+
+
+def _augment() -> dict[str, Any]:
+    return {
+        "name": "ritm",  # ritm | none
+        "crop": (320, 480),  # height, width of a training crop, pixels
+        "scale": (0.75, 1.40),  # range of the random zoom
+        "flip_prob": 0.5,  # probability of a horizontal flip
+        "vertical_flip_prob": 0.0,  # probability of a vertical flip
+        "transpose_prob": 0.0,  # probability that rows and columns are swapped
+        "contrast": 0.0,  # grey values spread by exp(u) about mid-grey, u within +- this
+        "brightness": 0.0,  # share of the window added or subtracted at most
+        "gamma": 0.0,  # grey values to the power of exp(u), u within +- this
+        "noise": 0.0,  # largest standard deviation of pixel noise, share of the window
+    }
+
+
+def _inference() -> dict[str, Any]:
+    return {
+        "pipeline": "full_frame",  # full_frame | zoom_in (a crop around the lesion, enlarged)
+        "threshold": 0.5,  # probability above which a pixel is lesion
+        "flip": False,  # average the scores of slice and mirror image; twice the work
+        "zoom_target": 400,  # pixels per side of the crop for the network, see zoom_rule
+        "zoom_rule": "longest",  # longest: longest side = target | shortest: all sides >=
+        "zoom_min_crop": 200,  # smallest side of the crop, slice pixels
+        "zoom_expansion": 1.4,  # sides of the crop relative to the lesion's box
+        "zoom_skip_clicks": 1,  # first clicks answered on the whole slice, at least 1
     }
 
 
