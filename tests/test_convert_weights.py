@@ -101,7 +101,7 @@ def test_trunk_weights_are_completed_and_the_lists_printed(
     }
     trunk["classifier.weight"] = np.zeros((2, 2), np.float32)
     source = write_safetensors(tmp_path / "w4.safetensors", trunk)
-    assert _run(script, monkeypatch, source, tmp_path / "out") == 0
+    assert _run(script, monkeypatch, source, tmp_path / "out", "--model", NAME) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "source   w4.safetensors (HRNet trunk)"
     assert lines[2] == f"model    {NAME}"

@@ -5,6 +5,7 @@ PyTorch name follows from the path: positions such as `_0` become `.0`, kernels 
 and kernels [kh kw in out] are stored as [out in kh kw].
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -117,6 +118,7 @@ def export_state_dict(name: str, variables: Mapping[str, Any]) -> dict[str, np.n
     return state_dict | {key: np.zeros((), np.int64) for key in _counters(table)}
 
 
+@functools.cache
 def slots(name: str) -> dict[str, Slot]:
     """Returns PyTorch name -> slot for every variable of the network.
 

@@ -5,7 +5,6 @@ network; HRNet weights of ImageNet or of a segmentation benchmark hold a trunk; 
 ResNet holds the encoder of U-Net++. What a source lacks keeps its fresh values.
 """
 
-import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -125,7 +124,8 @@ def choose_model(state_dict: Mapping[str, np.ndarray], config: dict[Any, Any] | 
     """
     kind, names = translate_names(state_dict)
     given = {new: np.shape(state_dict[key]) for key, new in names.items()}
-    fitting = [name for name in NAMES if _fits(kind, given, _shapes(name))]
+    tried = [name for name in NAMES if not _is_ruled_out(name, kind, given)]
+    fitting = [name for name in tried if _fits(kind, given, _shapes(name))]
     if len(fitting) > 1:
         raise ValueError(
             f"the weights ({kind}) fit {' and '.join(fitting)}; choose one with --model"
@@ -201,7 +201,6 @@ def merge_state_dict(
     return merged, Report(kind, sorted(placed), ignored, sorted(shapes.keys() - placed.keys()))
 
 
-@functools.cache
 def _shapes(name: str) -> dict[str, tuple[int, ...]]:
     return {key: slot.shape for key, slot in slots(name).items()}
 
@@ -218,6 +217,17 @@ def _shown(value: Any) -> str:
 
 def _any_starts(names: list[str], *prefixes: str) -> bool:
     return any(name.startswith(prefixes) for name in names)
+
+
+def _is_ruled_out(name: str, kind: str, given: _Shapes) -> bool:
+    """Whether names alone exclude a network, for speed: tracing its shapes takes a second."""
+    if name.startswith("unetpp"):
+        needed = _ENCODER
+    elif name.startswith("focalclick") and kind == NETWORK:
+        needed = "refiner."
+    else:
+        needed = _FEATURES if name.startswith(("ritm", "focalclick")) else ""
+    return not any(key.startswith(needed) for key in given)
 
 
 def _fits(kind: str, given: _Shapes, shapes: _Shapes) -> bool:

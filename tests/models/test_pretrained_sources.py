@@ -66,7 +66,7 @@ def test_whole_network_is_placed_entirely(fresh, whole):
     assert choose_model(whole) == NAME
 
 
-def test_trunk_is_placed_and_the_rest_stays_fresh(fresh, whole, trunk):
+def test_trunk_is_placed_and_the_rest_stays_fresh(fresh, whole, trunk, monkeypatch):
     variables, report = merge_state_dict(NAME, trunk, fresh)
     assert report.kind == HRNET
     assert report.ignored == ["classifier.weight", "incre_modules.0.0.bn1.weight"]
@@ -87,6 +87,7 @@ def test_trunk_is_placed_and_the_rest_stays_fresh(fresh, whole, trunk):
         "conv3x3_ocr",
         "ocr_distri_head",
     }
+    monkeypatch.setattr(sources, "NAMES", (NAME, "ritm_hrnet18s"))
     assert choose_model(trunk) == NAME
 
 
