@@ -100,6 +100,9 @@ def describe(summary: dict[str, Any]) -> str:
         names = summary[outcome]
         shown = f": {_shortened(names)}" if names and outcome != "placed" else ""
         lines.append(f"{outcome:8} {len(names)} tensors{shown}")
+    if summary["counters"]:
+        counters = f"{len(summary['counters'])} batch counters (num_batches_tracked)"
+        lines.insert(-1, f"         and {counters}, which nothing reads")
     if summary["missing"]:
         lines.append("         the missing ones start from random values: train before use")
     return "\n".join(lines)

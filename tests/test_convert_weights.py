@@ -83,7 +83,9 @@ def test_summary_tells_source_model_and_every_tensor(converted, state_dict):
         "placed": weights,
         "ignored": [],
         "missing": [],
+        "counters": sorted(state_dict.keys() - set(weights)),
     }
+    assert summary["counters"]
     assert json.loads((dest / "conversion.json").read_text()) == summary
     config = runs.load_config(dest)
     assert (config.model.name, config.clicks.radius_eval) == (NAME, "fixed")
@@ -106,8 +108,9 @@ def test_trunk_weights_are_completed_and_the_lists_printed(
     assert lines[0] == "source   w4.safetensors (HRNet trunk)"
     assert lines[2] == f"model    {NAME}"
     assert lines[4] == "ignored  1 tensors: classifier.* (1)"
-    assert "maps_transform.* (5)" in lines[5] and "ocr_distri_head.*" in lines[5]
-    assert "train before use" in lines[6]
+    assert lines[5].endswith("batch counters (num_batches_tracked), which nothing reads")
+    assert "maps_transform.* (5)" in lines[6] and "ocr_distri_head.*" in lines[6]
+    assert "train before use" in lines[7]
     assert lines[-1] == str(tmp_path / "out")
     with pytest.raises(ValueError, match=r"out lacks \d+ tensors, among them feature.*train from"):
         runs.evaluate(None, {}, lambda _: pytest.fail("data were prepared"), str(tmp_path / "out"))

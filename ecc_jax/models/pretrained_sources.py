@@ -48,19 +48,19 @@ _Shapes = Mapping[str, tuple[int, ...]]
 class Report(NamedTuple):
     """What became of a source's tensors; the lists hold PyTorch names, sorted.
 
-    Batch counters (`num_batches_tracked`), which nothing reads, are in none of them.
-
     Attributes:
       kind: NETWORK, HRNET or RESNET.
       placed: Tensors of the network that the source gave.
       ignored: Tensors of the source, under its own names, that have no place in the network.
       missing: Tensors of the network that the source lacks; they keep their fresh values.
+      counters: Batch counters of the source (`num_batches_tracked`), which nothing reads.
     """
 
     kind: str
     placed: list[str]
     ignored: list[str]
     missing: list[str]
+    counters: list[str]
 
 
 def translate_names(keys: Iterable[str]) -> tuple[str, dict[str, str]]:
@@ -198,7 +198,9 @@ def merge_state_dict(
     }
     merged = import_state_dict(name, export_state_dict(name, fresh) | placed)
     ignored = sorted(source[key] for key in values.keys() - placed.keys())
-    return merged, Report(kind, sorted(placed), ignored, sorted(shapes.keys() - placed.keys()))
+    missing = sorted(shapes.keys() - placed.keys())
+    counters = sorted(key for key in state_dict if key.endswith(_COUNTER))
+    return merged, Report(kind, sorted(placed), ignored, missing, counters)
 
 
 def _shapes(name: str) -> dict[str, tuple[int, ...]]:

@@ -62,7 +62,9 @@ def test_whole_network_is_placed_entirely(fresh, whole):
     variables, report = merge_state_dict(NAME, whole, fresh)
     expected = import_state_dict(NAME, whole)
     assert _same(variables, expected) == set(traverse_util.flatten_dict(expected, sep="/"))
-    assert report == (NETWORK, sorted(_weights(whole)), [], [])
+    counters = sorted(whole.keys() - _weights(whole).keys())
+    assert counters
+    assert report == (NETWORK, sorted(_weights(whole)), [], [], counters)
     assert choose_model(whole) == NAME
 
 
