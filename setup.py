@@ -33,7 +33,6 @@ CORE = [
 EXTRAS = {
     "cuda": ["jax[cuda12]>=0.10,<0.12"],
     "tpu": ["jax[tpu]>=0.10,<0.12"],
-    "convert": ["safetensors>=0.5"],
     "test": [
         "pytest>=8.3",
         "pytest-xdist>=3.6",
