@@ -211,7 +211,8 @@ def annotation_masks(annotation: Annotation) -> dict[float, Mask]:
         if not inside:
             continue
         layers, origin = stack([*inside, *holes])
-        mask = layers[: len(inside)].any(axis=0) & ~layers[len(inside) :].any(axis=0)
+        kept, cut = layers[: len(inside)], layers[len(inside) :]
+        mask = np.asarray(kept.any(axis=0) & ~cut.any(axis=0))
         if mask.any():
             masks[z] = trim(mask, origin)
     return masks
