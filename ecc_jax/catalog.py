@@ -37,12 +37,42 @@ DATASETS: dict[str, DatasetInfo] = {
     "lidc_2d": DatasetInfo(
         LUNG_HU, (1,), "lung", "LIDC-IDRI from The Cancer Imaging Archive (DICOM + XML)"
     ),
-    "kits_2d": DatasetInfo(SOFT_TISSUE_HU, (2,), "kidney", "KiTS23 from the kits23 repository"),
-    "lits_2d": DatasetInfo(LIVER_HU, (2,), "liver", "LiTS17 training volumes from CodaLab"),
+    "kits_2d": DatasetInfo(
+        SOFT_TISSUE_HU,
+        (2,),
+        "kidney",
+        "get KiTS23: clone https://github.com/neheller/kits23, run its download script, then pass "
+        "--config.data.path=DIR, the folder that holds case_00000/ to case_00588/",
+    ),
+    "lits_2d": DatasetInfo(
+        LIVER_HU,
+        (2,),
+        "liver",
+        "get both training batches of LiTS17 from https://competitions.codalab.org/competitions/"
+        "17094, then pass --config.data.path=DIR, the folder with (batch folders of) volume-N.nii "
+        "and segmentation-N.nii",
+    ),
     "md_panc_2d": DatasetInfo(
-        SOFT_TISSUE_HU, (2,), "pancreas", "Task07_Pancreas from the Medical Segmentation Decathlon"
+        SOFT_TISSUE_HU,
+        (2,),
+        "pancreas",
+        "get and unpack Task07_Pancreas.tar from http://medicaldecathlon.com, then pass "
+        "--config.data.path=DIR, the folder that holds imagesTr/ and labelsTr/",
     ),
     "combined_2d": DatasetInfo(
-        SOFT_TISSUE_HU, (1,), "mixed", "the four sets lidc_2d, kits_2d, lits_2d and md_panc_2d"
+        SOFT_TISSUE_HU,
+        (1,),
+        "mixed",
+        "prepare lidc_2d, kits_2d, lits_2d and md_panc_2d first, or pass --config.data.path=DIR "
+        "with their raw data in DIR/lidc_2d, DIR/kits_2d, DIR/lits_2d and DIR/md_panc_2d",
     ),
+}
+
+# Slices in training, validation and test of the thesis's sets. Source: thesis Table 1.
+TABLE_1: dict[str, dict[str, tuple[int, int, int]]] = {
+    "lidc_2d": {"full": (5097, 830, 1680), "small": (416, 57, 127)},
+    "kits_2d": {"full": (8527, 1219, 2436), "small": (342, 49, 98)},
+    "lits_2d": {"full": (5033, 719, 1438), "small": (82, 12, 24)},
+    "md_panc_2d": {"full": (1775, 254, 508), "small": (196, 29, 56)},
+    "combined_2d": {"full": (7100, 1016, 2032), "small": (328, 48, 96)},
 }

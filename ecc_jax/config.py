@@ -102,7 +102,7 @@ def _data() -> dict[str, Any]:
     return {
         "name": "ct_phantom_2d",  # a name in ecc_jax.catalog.DATASETS
         "root": "",  # prepared data; empty = $TFDS_DATA_DIR or ~/tensorflow_datasets
-        "path": "",  # raw source folder, for ct_folder_2d
+        "path": "",  # folder of the raw data; not needed once they are prepared, nor by the phantom
         "split": "test",  # split that evaluation reports on: train | validation | test | all
         "subset": "full",  # full = every lesion slice, small = the largest per volume
         "variant": "windowed",  # windowed | raw (full HU kept, needed for another window)
@@ -114,6 +114,7 @@ def _data() -> dict[str, Any]:
         "patient_regex": "",  # finds the patient in a volume's name; empty = one per file
         "split_rule": "patient",  # patient | thesis (by slice, leaks patients: count parity only)
         "split_seed": 0,  # seed of the split
+        "sources": (),  # datasets that combined_2d joins; empty = the four of the thesis
         "phantom_kind": "mixed",  # lung | kidney | liver | pancreas | mixed
         "phantom_patients": 120,  # synthetic patients
         "max_slices_per_patient": 0,  # training slices used per patient; 0 = all

@@ -78,6 +78,7 @@ def _prepare(config: ml_collections.ConfigDict) -> Path:
         split_seed=data.split_seed,
         kind=data.phantom_kind,
         num_patients=data.phantom_patients,
+        sources=tuple(data.sources),
     )
     return prepare(options)
 

@@ -1,27 +1,38 @@
-"""Prepares a dataset by name and prints its directory.
+"""Prepares a dataset by name and prints its directory; what it holds goes to stderr.
 
+    python scripts/build_dataset.py kits_2d --source=DIR --config=small --jobs=4
+    python scripts/build_dataset.py combined_2d --source=DIR      # DIR/lidc_2d, DIR/kits_2d, ...
+    python scripts/build_dataset.py ct_folder_2d --source=DIR --lesion-labels 2
     python scripts/build_dataset.py ct_phantom_2d --size 160
-    python scripts/build_dataset.py ct_folder_2d --path DIR --lesion-labels 2 --subset small
 
-Training prepares what it needs by itself; this is for preparing ahead, and on another machine.
+Training prepares what it needs by itself; this is for preparing ahead, with several processes, and
+on another machine. A killed build continues when the same command runs again. Every broken volume
+is left out and named, unless --strict.
 """
 
 import argparse
 import sys
 
 from ecc_jax import catalog
-from tfds_builders import preparation
+from tfds_builders import preparation, prepared_index
 
 
 def main() -> int:
-    """Returns the exit code: 0, or 1 with one line on stderr."""
+    """Returns the exit code: 0, 1 with one line on stderr, or 130 after an interrupt."""
     arguments = vars(_parser().parse_args())
     progress = not arguments.pop("no_progress")
+    changes = preparation.CONFIGS[arguments.pop("config")]
+    given = {key: value for key, value in arguments.items() if value is not None}
     try:
-        directory = preparation.prepare(preparation.DataOptions(**arguments), progress=progress)
-    except ValueError as error:
+        options = preparation.DataOptions(**{**changes, **given})
+        directory = preparation.prepare(options, progress=progress)
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
+    print(prepared_index.summary(preparation.read_index(directory)), file=sys.stderr)
     print(directory)
     return 0
 
@@ -34,17 +45,21 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("name", help=f"one of {', '.join(catalog.DATASETS)}")
     add("--root", default=default.root, help="folder of prepared data ($TFDS_DATA_DIR)")
-    add("--path", default=default.path, help="folder of the raw data (ct_folder_2d)")
+    add("--source", "--path", dest="path", default=default.path, help="folder of the raw data")
+    add("--config", default="full", choices=preparation.CONFIGS, help="subset, split and HU range")
+    add("--jobs", type=int, default=default.jobs, help="processes that read, a volume each")
+    add("--strict", action="store_true", help="refuse the dataset if a volume is broken")
     add("--size", type=int, default=default.size, help="side of the stored slices, pixels")
-    add("--variant", default=default.variant, choices=preparation.VARIANTS)
-    add("--subset", default=default.subset, choices=preparation.SUBSETS)
-    add("--patient-regex", default="", help="finds the patient in a volume's name")
+    add("--variant", choices=preparation.VARIANTS, help="overrides --config")
+    add("--subset", choices=preparation.SUBSETS, help="overrides --config")
+    add("--patient-regex", default="", help="finds the patient in a volume's name (ct_folder_2d)")
     add("--lesion-labels", type=int, nargs="+", default=(), help="label values that mean lesion")
-    add("--allow-empty", action="store_true", help="skip volumes without a lesion")
-    add("--slice-axis", type=int, default=None, help="0, 1 or 2; default: the largest spacing")
-    add("--window-hu", type=float, nargs=2, default=None, metavar=("LOW", "HIGH"))
-    add("--split-rule", default=default.split_rule, choices=preparation.SPLIT_RULES)
+    add("--allow-empty", action="store_true", help="skip volumes without a lesion (ct_folder_2d)")
+    add("--slice-axis", type=int, help="0, 1 or 2; default: the dataset's, or the largest spacing")
+    add("--window-hu", type=float, nargs=2, metavar=("LOW", "HIGH"))
+    add("--split-rule", choices=preparation.SPLIT_RULES, help="overrides --config")
     add("--split-seed", type=int, default=default.split_seed)
+    add("--sources", nargs="+", default=(), help="datasets that combined_2d joins")
     add("--kind", default=default.kind, help="organ of the phantom")
     add("--num-patients", type=int, default=default.num_patients, help="patients of the phantom")
     add("--no-progress", action="store_true", help="no progress bars")

@@ -19,15 +19,28 @@ from absl import logging
 from ecc_jax import catalog
 
 INDEX_FILE = "index.json"
+SPLITS = ("train", "validation", "test")
 VARIANTS = ("windowed", "raw")
 SUBSETS = ("full", "small")
 SPLIT_RULES = ("patient", "thesis")
+# What the named configurations of the builders, and of scripts/build_dataset.py, stand for.
+CONFIGS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "small": {"subset": "small"},
+    "full_thesis": {"split_rule": "thesis"},
+    "small_thesis": {"subset": "small", "split_rule": "thesis"},
+    "raw": {"variant": "raw"},
+}
 MIN_SIZE, MAX_SIZE = 16, 4096
 
 # Modules with a class `Builder`; imported when needed, because TFDS takes seconds to import.
 BUILDERS = {
     "ct_phantom_2d": "tfds_builders.ct_phantom_2d.ct_phantom_2d_dataset_builder",
     "ct_folder_2d": "tfds_builders.ct_folder_2d.ct_folder_2d_dataset_builder",
+    "kits_2d": "tfds_builders.kits_2d.kits_2d_dataset_builder",
+    "lits_2d": "tfds_builders.lits_2d.lits_2d_dataset_builder",
+    "md_panc_2d": "tfds_builders.md_panc_2d.md_panc_2d_dataset_builder",
+    "combined_2d": "tfds_builders.combined_2d.combined_2d_dataset_builder",
 }
 
 
@@ -37,7 +50,7 @@ class DataOptions(NamedTuple):
     Attributes:
       name: A name in `ecc_jax.catalog.DATASETS`.
       root: Folder of prepared datasets; empty means `default_root()`.
-      path: Folder of the raw data (ct_folder_2d).
+      path: Folder of the raw data. Empty: none are needed, or the prepared dataset is at hand.
       size: Slices are stored as size x size pixels.
       variant: `windowed` clips the stored HU to the window, `raw` keeps them all.
       subset: `full` is every lesion slice, `small` the largest lesion slice of each volume.
@@ -53,6 +66,9 @@ class DataOptions(NamedTuple):
       split_seed: Seed of the split.
       kind: Organ of the phantom (lung, kidney, liver, pancreas, mixed).
       num_patients: Patients of the phantom.
+      sources: Datasets that combined_2d joins; empty means the four of the thesis.
+      strict: Refuse a dataset of which a volume is broken, instead of leaving that volume out.
+      jobs: Processes that read volumes; the records do not depend on it.
     """
 
     name: str
@@ -70,6 +86,9 @@ class DataOptions(NamedTuple):
     split_seed: int = 0
     kind: str = "mixed"
     num_patients: int = 120
+    sources: tuple[str, ...] = ()
+    strict: bool = False
+    jobs: int = 1
 
 
 def default_root() -> Path:
@@ -98,17 +117,72 @@ def prepare(options: DataOptions, *, progress: bool = True) -> Path:
       ValueError: An option is invalid, the raw data are missing or broken, or the disk is full.
     """
     options = resolve(options)
-    root = Path(options.root)
     builder_class = importlib.import_module(BUILDERS[options.name]).Builder
-    facts = builder_class.source_facts(options)
-    target = root / options.name / config_name(builder_class, options, facts)
-    target = target / str(builder_class.VERSION)
-    if is_complete(target):
-        return target
-    with _locked(target):
-        if not is_complete(target):
-            _build(builder_class, options, target, progress=progress)
+    target = _target(builder_class, options)
+    if not is_complete(target):
+        with _locked(target):
+            if not is_complete(target):
+                _build(builder_class, options, target, progress=progress)
+    if options.strict:
+        _refuse_skipped(target)
     return target
+
+
+def _target(builder_class: Any, options: DataOptions) -> Path:
+    """Returns the directory of the dataset, which may not be there yet."""
+    try:
+        facts = builder_class.source_facts(options)
+    except ValueError:
+        reuses = builder_class.REUSES_PREPARED and not options.path
+        prepared = find_prepared(builder_class, options) if reuses else None
+        if prepared is None:
+            raise
+        return prepared
+    folder = Path(options.root) / options.name / config_name(builder_class, options, facts)
+    return folder / str(builder_class.VERSION)
+
+
+def find_prepared(builder_class: Any, options: DataOptions) -> Path | None:
+    """Returns the dataset prepared with these options, whatever became of its raw data, or None.
+
+    Args:
+      builder_class: The dataset's builder.
+      options: Resolved options, without path.
+
+    Raises:
+      ValueError: Raw data in several states were prepared with these options.
+    """
+    used = used_options(builder_class, options)
+    wanted = json.loads(json.dumps(used))
+    found = []
+    folder = Path(options.root) / options.name
+    for directory in sorted(folder.glob(f"[!.]*/{builder_class.VERSION}")):
+        if is_complete(directory):
+            stored = read_index(directory)["options"]
+            if all(key in stored and stored[key] == wanted[key] for key in wanted):
+                found.append(directory)
+    if len(found) > 1:
+        raise ValueError(
+            f"{options.name} is prepared {len(found)} times with these options: "
+            f"{', '.join(map(str, found))}; pass --config.data.path=DIR of the raw data, or delete "
+            "all but one"
+        )
+    return found[0] if found else None
+
+
+def read_index(directory: Path) -> dict[str, Any]:
+    """Returns the index of a prepared directory."""
+    return json.loads((directory / INDEX_FILE).read_text(encoding="utf-8"))
+
+
+def _refuse_skipped(directory: Path) -> None:
+    skipped = read_index(directory)["skipped"]
+    if skipped:
+        volume, reason = next(iter(skipped.items()))
+        raise ValueError(
+            f"strict: {directory} lacks {len(skipped)} broken volumes, the first is {volume}: "
+            f"{reason}"
+        )
 
 
 def resolve(options: DataOptions) -> DataOptions:
@@ -125,7 +199,7 @@ def resolve(options: DataOptions) -> DataOptions:
     if name not in BUILDERS:
         raise ValueError(
             f"dataset {name!r} is not prepared under {root} and cannot be built by this version; "
-            f"get {info.how_to_get}, convert it to NIfTI and use ct_folder_2d "
+            f"{info.how_to_get}; or convert it to NIfTI and use ct_folder_2d "
             f"({catalog.DATASETS['ct_folder_2d'].how_to_get})"
         )
     for key, value, valid in (
@@ -133,11 +207,14 @@ def resolve(options: DataOptions) -> DataOptions:
         ("subset", options.subset, SUBSETS),
         ("split_rule", options.split_rule, SPLIT_RULES),
         ("slice_axis", options.slice_axis, (None, -1, 0, 1, 2)),
+        *(("sources", source, tuple(catalog.DATASETS)) for source in options.sources),
     ):
         if value not in valid:
             raise ValueError(f"data.{key} must be one of {valid}; got {value!r}")
     if not MIN_SIZE <= options.size <= MAX_SIZE:
         raise ValueError(f"data.size must be in {MIN_SIZE}..{MAX_SIZE} pixels; got {options.size}")
+    if options.jobs < 1:
+        raise ValueError(f"jobs must be at least 1 process; got {options.jobs}")
     try:
         re.compile(options.patient_regex)
     except re.error as error:
@@ -170,12 +247,17 @@ def check_window(window_hu: Sequence[float], *, where: str) -> tuple[float, floa
 
 def config_name(builder_class: Any, options: DataOptions, facts: dict[str, Any]) -> str:
     """Returns the directory name for resolved options and the facts of the raw data."""
-    common = ("size", "variant", "subset", "window_hu", "split_rule", "split_seed")
-    used = {key: getattr(options, key) for key in (*common, *builder_class.USED_OPTIONS)}
+    used = used_options(builder_class, options)
     default_window = catalog.DATASETS[options.name].window_hu
     text = json.dumps([used, default_window, facts], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     return f"{options.size}_{options.variant}_{options.subset}_{digest}"
+
+
+def used_options(builder_class: Any, options: DataOptions) -> dict[str, Any]:
+    """Returns the options that change the records of a dataset."""
+    common = ("size", "variant", "subset", "window_hu", "split_rule", "split_seed")
+    return {key: getattr(options, key) for key in (*common, *builder_class.USED_OPTIONS)}
 
 
 def is_complete(directory: Path) -> bool:
@@ -236,5 +318,6 @@ def _build(builder_class: Any, options: DataOptions, target: Path, *, progress: 
         built = builder.build()
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(built, target)
+        builder.discard_cache()
     finally:
         shutil.rmtree(staging, ignore_errors=True)

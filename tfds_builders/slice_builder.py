@@ -1,20 +1,20 @@
 """What all 2-D CT datasets share: features, splits, size fit, records, index.
 
-A dataset is a subclass called `Builder` with three methods: `source_facts` (what identifies the
-raw data), `survey` (which slices hold lesions) and `read` (one volume, slices first). All the rest
-is here, so that every dataset is stored alike.
+A dataset is a subclass of `SliceBuilder` called `Builder` with three methods: `source_facts` (what
+identifies the raw data), `survey` (which slices hold lesions) and `read` (one volume, slices
+first). All the rest is here, so that every dataset is stored alike.
 """
 
 import abc
 import collections
 import contextlib
 import dataclasses
+import functools
 import io
 import itertools
-import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,12 +24,14 @@ from tqdm import tqdm
 
 from ecc_jax.data import slices as slice_rules
 from ecc_jax.volumes import ARRAY_ORDER, Orientation
-from tfds_builders.preparation import INDEX_FILE, DataOptions
+from tfds_builders.preparation import CONFIGS, SPLITS, DataOptions, resolve
+from tfds_builders.prepared_index import write_index
 
-SPLITS = ("train", "validation", "test")
 BYTES_PER_PIXEL = 3  # int16 image and uint8 mask
 # The writer spills uncompressed records to disk before it writes the compressed ones.
 DISK_FACTOR = 1.5
+INDEX_TEXTS = ("patient", "volume")
+INDEX_NUMBERS = ("slice_index", "lesion_area")
 INT16 = np.iinfo(np.int16)
 
 
@@ -41,12 +43,14 @@ class VolumeEntry(NamedTuple):
       patient: Whose it is; a patient is never in two splits.
       slice_areas: Lesion pixels of each slice that has any, by slice index.
       window_hu: Lower and upper HU of its window.
+      extra: What its records hold beside the common features.
     """
 
     volume: str
     patient: str
     slice_areas: dict[int, int]
     window_hu: tuple[float, float]
+    extra: dict[str, str] | None = None
 
 
 class SliceVolume(NamedTuple):
@@ -73,17 +77,34 @@ class SliceConfig(tfds.core.BuilderConfig):
     progress: bool = True
 
 
-class SliceBuilder(tfds.core.GeneratorBasedBuilder):
-    """Base class of the 2-D CT datasets."""
+def named_configs(name: str) -> list[SliceConfig]:
+    """Returns the named configurations of a dataset; see `preparation.CONFIGS`."""
+    return [
+        SliceConfig(
+            name=config,
+            description=", ".join(f"{key} {value}" for key, value in changes.items()),
+            options=DataOptions(name)._replace(**changes),
+        )
+        for config, changes in CONFIGS.items()
+    ]
 
-    VERSION = tfds.core.Version("2.0.0")
+
+class RecordBuilder(tfds.core.GeneratorBasedBuilder):
+    """Base class of the 2-D CT datasets: what a record holds, and the index."""
+
+    VERSION = tfds.core.Version("2.1.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "2.1.0": "Source file in the record, volumes left out in the index.",
         "2.0.0": "Slices in display order, fit_orientation in the record.",
         "1.0.0": "Slices in array order.",
     }
     # Options beside the common ones (size, variant, subset, window_hu, split_*) that change the
     # records of this dataset.
     USED_OPTIONS: ClassVar[tuple[str, ...]] = ()
+    # Text features beside the common ones; `VolumeEntry.extra` holds their values.
+    EXTRA_FEATURES: ClassVar[tuple[str, ...]] = ()
+    # Whether an empty data.path means the one dataset that is prepared with the same options.
+    REUSES_PREPARED: ClassVar[bool] = False
 
     @classmethod
     @abc.abstractmethod
@@ -94,31 +115,35 @@ class SliceBuilder(tfds.core.GeneratorBasedBuilder):
           ValueError: The raw data are not at hand; says what to get and where to put it.
         """
 
-    @abc.abstractmethod
-    def survey(self) -> Sequence[VolumeEntry]:
-        """Returns every volume with at least one lesion slice. Show progress with `self.bar`.
-
-        Raises:
-          ValueError: The raw data are broken.
-        """
-
-    @abc.abstractmethod
-    def read(self, entry: VolumeEntry) -> SliceVolume:
-        """Returns a surveyed volume.
-
-        Raises:
-          ValueError: The raw data are broken.
-        """
-
-    @property
+    @functools.cached_property
     def options(self) -> DataOptions:
         """The resolved options of this build."""
-        return self.builder_config.options
+        return resolve(self.builder_config.options)
 
-    def bar(self, items: Sequence[Any], what: str) -> Any:
-        """Returns `items` under a progress bar on stderr."""
-        show = self.builder_config.progress
-        return tqdm(items, desc=f"{self.name}: {what}", file=sys.stderr, disable=not show)
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Broken volumes that were left out, with the reason; known after the survey."""
+        return {}
+
+    @property
+    def without_lesion(self) -> list[str]:
+        """Sound volumes that hold no lesion; known after the survey."""
+        return []
+
+    def discard_cache(self) -> None:
+        """Removes what a killed build would have continued from."""
+
+    def bar(self, items: Iterable[Any], what: str, *, total: int | None = None) -> Any:
+        """Returns `items` under a progress bar with the time left, on stderr."""
+        if total is None and isinstance(items, Sized):
+            total = len(items)
+        return tqdm(
+            items,
+            desc=f"{self.name}: {what}",
+            total=total,
+            file=sys.stderr,
+            disable=not self.builder_config.progress,
+        )
 
     def build(self) -> Path:
         """Writes records and index; returns the version directory.
@@ -130,7 +155,7 @@ class SliceBuilder(tfds.core.GeneratorBasedBuilder):
         with contextlib.redirect_stdout(io.StringIO()):
             self.download_and_prepare(file_format="array_record")
         directory = Path(self.data_dir)
-        write_index(directory, self.options, self._jobs, self._columns())
+        self._write_index(directory)
         return directory
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -151,12 +176,58 @@ class SliceBuilder(tfds.core.GeneratorBasedBuilder):
             "fit_original_shape": array((2,), np.int32),
             "fit_padding": array((2, 2), np.int32),
             "fit_orientation": array((3,), np.uint8),
+            **{key: tfds.features.Text() for key in self.EXTRA_FEATURES},
         }
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.__doc__,
             features=tfds.features.FeaturesDict(features),
         )
+
+    def _write_index(self, directory: Path) -> None:
+        """Reads back what was written: the index must have the order that readers see."""
+        columns: dict[str, dict[str, list[Any]]] = {}
+        windows: set[tuple[float, ...]] = set()
+        for split in SPLITS:
+            source = self.as_data_source(split=split)
+            table: dict[str, list[Any]] = {key: [] for key in (*INDEX_TEXTS, *INDEX_NUMBERS)}
+            for i in self.bar(range(len(source)), f"index {split}"):
+                row = source[i]
+                windows.add(tuple(row["window_hu"].tolist()))
+                for key in INDEX_TEXTS:
+                    table[key].append(row[key].decode())
+                for key in INDEX_NUMBERS:
+                    table[key].append(int(row[key]))
+            columns[split] = table
+        write_index(
+            directory,
+            self.options,
+            columns,
+            version=str(self.VERSION),
+            windows=windows,
+            skipped=self.skipped,
+            without_lesion=self.without_lesion,
+        )
+
+
+class SliceBuilder(RecordBuilder):
+    """Base class of the datasets cut from volumes."""
+
+    @abc.abstractmethod
+    def survey(self) -> Sequence[VolumeEntry]:
+        """Returns every volume with at least one lesion slice. Show progress with `self.bar`.
+
+        Raises:
+          ValueError: The raw data are broken.
+        """
+
+    @abc.abstractmethod
+    def read(self, entry: VolumeEntry) -> SliceVolume:
+        """Returns a surveyed volume.
+
+        Raises:
+          ValueError: The raw data are broken.
+        """
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         self._jobs = plan(self.survey(), self.options)
@@ -166,25 +237,16 @@ class SliceBuilder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for entry, indices in self.bar(self._jobs[split], f"write {split}"):
-            volume = self.read(entry)
-            air = float(volume.image_hu.min())
-            for index in indices:
-                record = make_record(volume, entry, index, self.options, air=air)
+            records = self.records(entry, indices)
+            for index, record in zip(indices, records, strict=True):
                 yield f"{entry.patient}/{entry.volume}/{index}", record
 
-    def _columns(self) -> dict[str, dict[str, list[Any]]]:
-        """Reads back what was written: the index must have the order that readers see."""
-        columns = {}
-        for split in SPLITS:
-            source = self.as_data_source(split=split)
-            rows = [source[i] for i in self.bar(range(len(source)), f"index {split}")]
-            columns[split] = {
-                "patient": [row["patient"].decode() for row in rows],
-                "volume": [row["volume"].decode() for row in rows],
-                "slice_index": [int(row["slice_index"]) for row in rows],
-                "lesion_area": [int(row["lesion_area"]) for row in rows],
-            }
-        return columns
+    def records(self, entry: VolumeEntry, indices: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """Yields the records of some slices of a surveyed volume, in the order of `indices`."""
+        volume = self.read(entry)
+        air = float(volume.image_hu.min())
+        for index in indices:
+            yield make_record(volume, entry, index, self.options, air=air)
 
 
 Jobs = dict[str, list[tuple[VolumeEntry, list[int]]]]
@@ -200,7 +262,7 @@ def plan(entries: Sequence[VolumeEntry], options: DataOptions) -> Jobs:
       ValueError: Fewer than three patients (`thesis`: four slices) have lesions.
     """
     entries = sorted(entries, key=lambda entry: (entry.patient, entry.volume))
-    pairs = [(entry, index) for entry in entries for index in _chosen_slices(entry, options.subset)]
+    pairs = [(entry, index) for entry in entries for index in chosen_slices(entry, options.subset)]
     if options.split_rule == "thesis":
         positions = slice_rules.thesis_split_indices(len(pairs), options.split_seed)
         chosen = {split: [pairs[i] for i in positions[split]] for split in SPLITS}
@@ -236,7 +298,12 @@ def _grouped_by_volume(
         yield members[0][0], members
 
 
-def _chosen_slices(entry: VolumeEntry, subset: str) -> list[int]:
+def chosen_slices(entry: VolumeEntry, subset: str) -> list[int]:
+    """Returns the slices of a volume that a subset holds, rising.
+
+    `full` is every slice with lesion; `small` the one of the largest lesion area, the first of
+    several.
+    """
     areas = entry.slice_areas
     if subset == "small":
         return [min(areas, key=lambda index: (-areas[index], index))]
@@ -280,16 +347,26 @@ def make_record(
         "fit_original_shape": np.asarray(fit.original_shape, np.int32),
         "fit_padding": np.asarray(fit.padding, np.int32),
         "fit_orientation": np.asarray(fit.orientation, np.uint8),
+        **(entry.extra or {}),
     }
 
 
-def check_disk(directory: Path, num_slices: int, size: int) -> None:
+def check_disk(
+    directory: Path, num_slices: int, size: int, *, factor: float = DISK_FACTOR, present: int = 0
+) -> None:
     """Refuses to start what the disk cannot hold.
+
+    Args:
+      directory: Where the records go.
+      num_slices: Slices to be written.
+      size: Their side, pixels.
+      factor: Bytes needed at the peak, over those of the uncompressed records.
+      present: Bytes of these that an interrupted build has written already.
 
     Raises:
       ValueError: Fewer bytes are free than the records may need while they are written.
     """
-    need = int(DISK_FACTOR * num_slices * size * size * BYTES_PER_PIXEL)
+    need = int(factor * num_slices * size * size * BYTES_PER_PIXEL) - present
     free = shutil.disk_usage(directory).free
     if need > free:
         raise ValueError(
@@ -297,37 +374,3 @@ def check_disk(directory: Path, num_slices: int, size: int) -> None:
             f"{directory}, {free / 1e9:.1f} GB are free; free space, lower --config.data.size, or "
             "pass another --config.data.root"
         )
-
-
-def write_index(
-    directory: Path,
-    options: DataOptions,
-    jobs: Jobs,
-    columns: dict[str, dict[str, list[Any]]],
-) -> None:
-    """Writes `index.json`: what readers need to choose slices without decoding records.
-
-    Layout: {"name", "version", "options", "window_hu": [low, high] or null if volumes differ,
-    "counts": {split: {slices, volumes, patients}}, "splits": {split: {patient, volume,
-    slice_index, lesion_area}}, "files": {file: bytes}}; the lists run in the order of
-    `as_data_source(split)`.
-    """
-    windows = sorted({entry.window_hu for split in jobs.values() for entry, _ in split})
-    counts = {
-        split: {
-            "slices": len(table["patient"]),
-            "volumes": len(set(table["volume"])),
-            "patients": len(set(table["patient"])),
-        }
-        for split, table in columns.items()
-    }
-    index = {
-        "name": options.name,
-        "version": str(SliceBuilder.VERSION),
-        "options": options._asdict(),
-        "window_hu": windows[0] if len(windows) == 1 else None,
-        "counts": counts,
-        "splits": columns,
-        "files": {path.name: path.stat().st_size for path in sorted(directory.iterdir())},
-    }
-    (directory / INDEX_FILE).write_text(json.dumps(index, indent=1), encoding="utf-8")

@@ -129,6 +129,30 @@ def patient_split(patients: Sequence[str], sizes: Sequence[int], seed: int) -> d
     }
 
 
+def balanced_sample(names: Mapping[str, Sequence[str]], seed: int) -> dict[str, list[int]]:
+    """Reduces every source to the size of the smallest.
+
+    Slices are put in an order drawn from the seed and their names, and the first are kept, so the
+    choice in one source depends on the others through the size of the smallest only.
+
+    Args:
+      names: For each source distinct names of its slices in one split.
+      seed: Any integer.
+
+    Returns:
+      For each source the rising positions of the slices it keeps, equally many of every source.
+
+    Source: thesis section 3.1, the COMBINED sets of Table 1.
+    """
+    keep = min(len(slices) for slices in names.values())
+    chosen = {}
+    for source, slices in names.items():
+        position = {name: i for i, name in enumerate(slices)}
+        kept = _shuffled([f"{source}/{name}" for name in slices], seed)[:keep]
+        chosen[source] = sorted(position[name.removeprefix(f"{source}/")] for name in kept)
+    return chosen
+
+
 def _shuffled(names: Sequence[str], seed: int) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
 

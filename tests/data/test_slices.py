@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage import transform
 
+from ecc_jax import catalog
 from ecc_jax.data import slices
 from ecc_jax.volumes import Orientation
 
@@ -28,23 +29,57 @@ def test_volume_without_lesion():
     assert slices.largest_lesion_slice(volume, axis=2) is None
 
 
-@pytest.mark.parametrize(
-    ("n", "expected"),
-    [
-        (12182, (8527, 1219, 2436)),
-        (489, (342, 49, 98)),
-        (7190, (5033, 719, 1438)),
-        (118, (82, 12, 24)),
-        (2537, (1775, 254, 508)),
-        (281, (196, 29, 56)),
-    ],
-)
-def test_thesis_split_arithmetic(n, expected):
-    assert slices.thesis_split(n) == expected
-    parts = slices.thesis_split_indices(n, 3)
+ROWS = [
+    (name, subset) for name in ("kits_2d", "lits_2d", "md_panc_2d") for subset in ("full", "small")
+]
+
+
+@pytest.mark.parametrize(("name", "subset"), ROWS)
+def test_thesis_split_gives_table_1(name, subset):
+    total = {
+        ("kits_2d", "full"): 12182,
+        ("kits_2d", "small"): 489,
+        ("lits_2d", "full"): 7190,
+        ("lits_2d", "small"): 118,
+        ("md_panc_2d", "full"): 2537,
+        ("md_panc_2d", "small"): 281,
+    }[name, subset]
+    expected = catalog.TABLE_1[name][subset]
+    assert sum(expected) == total
+    assert slices.thesis_split(total) == expected
+    parts = slices.thesis_split_indices(total, 3)
     assert tuple(len(parts[split]) for split in SPLITS) == expected
-    assert sorted(sum(parts.values(), [])) == list(range(n))
+    assert sorted(sum(parts.values(), [])) == list(range(total))
     assert all(part == sorted(part) for part in parts.values())
+
+
+@pytest.mark.parametrize(
+    ("subset", "expected"), [("full", (1775, 254, 508)), ("small", (82, 12, 24))]
+)
+def test_balanced_sample_gives_the_combined_rows_of_table_1(subset, expected):
+    sources = ("lidc_2d", "kits_2d", "lits_2d", "md_panc_2d")
+    for i, split in enumerate(SPLITS):
+        names = {
+            source: [f"{split}{n}" for n in range(catalog.TABLE_1[source][subset][i])]
+            for source in sources
+        }
+        chosen = slices.balanced_sample(names, 0)
+        assert [len(chosen[source]) for source in sources] == [expected[i]] * 4
+        assert sum(map(len, chosen.values())) == catalog.TABLE_1["combined_2d"][subset][i]
+        for source in sources:
+            assert chosen[source] == sorted(set(chosen[source]))
+            assert 0 <= chosen[source][0] and chosen[source][-1] < len(names[source])
+
+
+def test_balanced_sample_follows_names_and_seed():
+    names = {"a": [f"s{i}" for i in range(40)], "b": [f"s{i}" for i in range(15)]}
+    first = slices.balanced_sample(names, 0)
+    assert first["b"] == list(range(15)) and len(first["a"]) == 15
+    assert slices.balanced_sample(names, 0) == first != slices.balanced_sample(names, 1)
+    backwards = slices.balanced_sample({"b": names["b"], "a": names["a"][::-1]}, 0)
+    assert {names["a"][::-1][i] for i in backwards["a"]} == {names["a"][i] for i in first["a"]}
+    more = slices.balanced_sample({"a": names["a"], "b": [f"s{i}" for i in range(20)]}, 0)
+    assert set(first["a"]) < set(more["a"])
 
 
 def test_thesis_split_depends_on_the_seed_and_needs_four():

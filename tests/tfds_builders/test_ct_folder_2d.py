@@ -10,8 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from ecc_jax.data import slices
-from tfds_builders import preparation
-from tfds_builders.ct_folder_2d import ct_folder_2d_dataset_builder as folder_2d
+from tfds_builders import nifti_volumes, preparation
 from tfds_builders.preparation import DataOptions
 
 SPLITS = ("train", "validation", "test")
@@ -111,7 +110,7 @@ def test_one_voxel_lesion_survives_shrinking(folder, options):
     ],
 )
 def test_slice_axis(spacing, chosen, axis):
-    assert folder_2d.slice_axis(spacing, chosen) == axis
+    assert nifti_volumes.slice_axis(spacing, chosen) == axis
 
 
 def test_chosen_axis_is_cut(folder, options):
@@ -300,7 +299,11 @@ def test_nan_in_an_image(folder, options, tmp_path):
     message = error(options)
     assert "case3.nii.gz: 1 of 1400 voxels are NaN" in message
     root = tmp_path / "root" / "ct_folder_2d"
-    assert [path.name for path in root.iterdir() if path.is_dir()] == []  # nothing half done
+    # Nothing half done, but for the volumes read so far.
+    assert [path.suffix for path in root.iterdir() if path.is_dir()] == [".volumes"]
+    save(folder / "images" / "case3.nii.gz", volume(3)[0])
+    prepare(options)
+    assert not list(root.glob(".*.volumes"))
 
 
 def test_four_dimensional_image(folder, options):

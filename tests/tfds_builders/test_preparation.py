@@ -347,8 +347,9 @@ def test_invalid_options(change, says):
         preparation.resolve(DataOptions("ct_folder_2d")._replace(**change))
 
 
-def test_dataset_that_must_be_downloaded():
-    with pytest.raises(ValueError, match="KiTS23 from the kits23 repository") as caught:
+def test_dataset_without_builder_names_the_alternative(monkeypatch):
+    monkeypatch.delitem(preparation.BUILDERS, "kits_2d")
+    with pytest.raises(ValueError, match="cannot be built by this version; get KiTS23") as caught:
         preparation.resolve(DataOptions("kits_2d"))
     assert "ct_folder_2d" in str(caught.value)
 

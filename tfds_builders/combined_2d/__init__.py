@@ -1,0 +1,1 @@
+"""Equal parts of lung, kidney, liver and pancreas."""

@@ -1,0 +1,1 @@
+"""Kidney tumours of KiTS23."""

@@ -1,0 +1,1 @@
+"""Liver tumours of LiTS17."""

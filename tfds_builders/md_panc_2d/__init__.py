@@ -1,0 +1,1 @@
+"""Pancreas tumours of the Medical Segmentation Decathlon."""

@@ -1,0 +1,84 @@
+"""The index of a prepared dataset: written beside the records, told as a table."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ecc_jax import catalog
+from tfds_builders.preparation import INDEX_FILE, SPLITS, DataOptions
+
+MAX_REASONS = 20
+
+
+def write_index(
+    directory: Path,
+    options: DataOptions,
+    columns: dict[str, dict[str, list[Any]]],
+    *,
+    version: str,
+    windows: set[tuple[float, ...]],
+    skipped: dict[str, str],
+    without_lesion: Sequence[str],
+) -> None:
+    """Writes `index.json`: what readers need to choose slices without decoding records.
+
+    Layout: {"name", "version", "options", "window_hu": [low, high] or null if volumes differ,
+    "counts": {split: {slices, volumes, patients}}, "skipped": {volume: reason},
+    "without_lesion": [volume], "splits": {split: {patient, volume, slice_index, lesion_area}},
+    "files": {file: bytes}}; the lists run in the order of `as_data_source(split)`.
+    """
+    counts = {
+        split: {
+            "slices": len(table["patient"]),
+            "volumes": len(set(table["volume"])),
+            "patients": len(set(table["patient"])),
+        }
+        for split, table in columns.items()
+    }
+    index = {
+        "name": options.name,
+        "version": version,
+        "options": options._asdict(),
+        "window_hu": min(windows) if len(windows) == 1 else None,
+        "counts": counts,
+        "skipped": skipped,
+        "without_lesion": list(without_lesion),
+        "splits": columns,
+        "files": {path.name: path.stat().st_size for path in sorted(directory.iterdir())},
+    }
+    (directory / INDEX_FILE).write_text(json.dumps(index, indent=1), encoding="utf-8")
+
+
+def summary(index: dict[str, Any]) -> str:
+    """Returns what a prepared dataset holds, beside the thesis's numbers where there are any.
+
+    Args:
+      index: Content of `index.json`.
+    """
+    counts, options = index["counts"], index["options"]
+    expected = catalog.TABLE_1.get(index["name"], {}).get(options["subset"])
+    total = {key: sum(counts[split][key] for split in SPLITS) for key in counts["train"]}
+    if options["split_rule"] == "thesis":  # the same volume may be in several splits
+        for key in ("volume", "patient"):
+            values = {name for table in index["splits"].values() for name in table[key]}
+            total[f"{key}s"] = len(values)
+    rows = [(split, counts[split]) for split in SPLITS] + [("total", total)]
+    lines = [
+        f"{index['name']}: {options['subset']}, {options['variant']}, {options['size']} x "
+        f"{options['size']} pixels, split by {options['split_rule']}, seed {options['split_seed']}",
+        f"{'':12s}{'slices':>9s}{'volumes':>9s}{'patients':>10s}" + ("   thesis" * bool(expected)),
+    ]
+    thesis = (*expected, sum(expected)) if expected else ()
+    for i, (name, row) in enumerate(rows):
+        line = f"{name:12s}{row['slices']:9d}{row['volumes']:9d}{row['patients']:10d}"
+        lines.append(line + (f"{thesis[i]:9d}" if thesis else ""))
+    if index["without_lesion"]:
+        lines.append(f"{len(index['without_lesion'])} volumes hold no lesion")
+    if index["skipped"]:
+        lines.append(f"{len(index['skipped'])} volumes skipped:")
+        shown = list(index["skipped"].items())[:MAX_REASONS]
+        lines += [f"  {volume}: {reason}" for volume, reason in shown]
+        if len(shown) < len(index["skipped"]):
+            lines.append(f"  and {len(index['skipped']) - len(shown)} more; see {INDEX_FILE}")
+    return "\n".join(lines)
