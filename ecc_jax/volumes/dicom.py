@@ -93,7 +93,17 @@ def dicom_files(folder: Path) -> list[Path]:
     Left out: hidden files, files with neither the mark of DICOM nor a suffix that promises it.
     """
     paths = [path for path in sorted(folder.rglob("*")) if not path.name.startswith(".")]
-    return [path for path in paths if path.is_file() and _is_dicom(path)]
+    return [path for path in paths if path.is_file() and is_dicom(path)]
+
+
+def is_dicom(path: Path) -> bool:
+    """Returns whether a file holds the mark of DICOM, or its suffix promises DICOM."""
+    if path.name.upper() == "DICOMDIR":
+        return False
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    with path.open("rb") as file:
+        return file.read(PREAMBLE_BYTES + 4)[PREAMBLE_BYTES:] == b"DICM"
 
 
 def read_header(path: Path) -> Header:
@@ -208,15 +218,6 @@ def _rescale(data: pydicom.Dataset) -> _Rescale:
 def _is_tissue(rescale: _Rescale) -> bool:
     ends = [end * rescale.slope + rescale.intercept for end in rescale.padding or ()]
     return max(ends) >= TISSUE_HU[0] and min(ends) <= TISSUE_HU[1]
-
-
-def _is_dicom(path: Path) -> bool:
-    if path.name.upper() == "DICOMDIR":
-        return False
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    with path.open("rb") as file:
-        return file.read(PREAMBLE_BYTES + 4)[PREAMBLE_BYTES:] == b"DICM"
 
 
 def _one_line(error: Exception) -> str:

@@ -38,6 +38,10 @@ MISSING_SHARE = 1.5
 MAX_TILT_DEGREES = 0.5
 
 
+class SpacingError(ValueError):
+    """Slices of a series are missing, twice, or unevenly spaced."""
+
+
 class Header(NamedTuple):
     """What one file says of its slice.
 
@@ -100,8 +104,9 @@ def stack_slices(headers: Sequence[Header], *, folder: Path) -> Stack:
       folder: Named in messages.
 
     Raises:
+      SpacingError: Slices are missing, twice or unevenly spaced.
       ValueError: Not CT, multi-frame or colour; a tag is missing or makes no sense; grids differ;
-        slices missing, twice, unevenly spaced, or shifted against each other.
+        slices are shifted against each other.
     """
     planes = [_plane(header) for header in headers]
     _check_one_grid(headers, planes)
@@ -202,7 +207,7 @@ def _check_steps(along: Float[np.ndarray, " n"], files: Sequence[Path], folder: 
     same = np.flatnonzero(steps < SAME_POSITION_MM)
     if same.size:
         a, b = files[same[0]], files[same[0] + 1]
-        raise ValueError(
+        raise SpacingError(
             f"{folder}: {same.size} duplicate slices, first {a.name} and {b.name} at the same "
             f"position ({along[same[0]]:.2f} mm); remove one of each"
         )
@@ -210,14 +215,14 @@ def _check_steps(along: Float[np.ndarray, " n"], files: Sequence[Path], folder: 
     gaps = np.flatnonzero(steps > MISSING_SHARE * usual)
     if gaps.size:
         lost = sum(max(round(steps[gap] / usual) - 1, 1) for gap in gaps)
-        raise ValueError(
+        raise SpacingError(
             f"{folder}: about {lost} slices missing, first between {files[gaps[0]].name} and "
             f"{files[gaps[0] + 1].name} ({steps[gaps[0]]:.2f} mm apart, usually {usual:.2f}); "
             "download the series again"
         )
     drift = np.abs(along - np.linspace(along[0], along[-1], len(along))).max()
     if np.abs(steps - usual).max() > max(UNEVEN_MM, UNEVEN_SHARE * usual) or drift > usual / 2:
-        raise ValueError(
+        raise SpacingError(
             f"{folder}: slices are unevenly spaced, {steps.min():.2f} to {steps.max():.2f} mm; "
             "resample the series"
         )

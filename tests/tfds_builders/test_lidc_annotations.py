@@ -1,15 +1,11 @@
-import itertools
 import time
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.path import Path as Polygon
-from scipy.spatial.distance import cdist
 
-from tests.raw_layouts import lidc
+from tests.raw_layouts import lidc, lidc_oracle
 from tests.raw_layouts.lidc import Ball
 from tfds_builders.lidc_2d import annotations, outlines
 
@@ -47,64 +43,6 @@ def placed(masks, shape, z_of=position):
     return full
 
 
-def brute_force(path, *, pixel_mm=0.7, level=0.5, least=3):
-    """Counts slices from the XML with none of the code under test: grids, all pairs, loops."""
-    ns = "{http://www.nih.gov}"
-    found = []
-    for node in ElementTree.parse(path).getroot().iter(ns + "unblindedReadNodule"):
-        ratings = node.find(ns + "characteristics")
-        if ratings is None or not len(ratings) or not all(int(r.text or 0) for r in ratings):
-            continue
-        contours = []
-        for part in node.iter(ns + "roi"):
-            points = [
-                (int(e.find(ns + "yCoord").text), int(e.find(ns + "xCoord").text))
-                for e in part.iter(ns + "edgeMap")
-            ]
-            if len(points) > 1:
-                z = round(float(part.find(ns + "imageZposition").text), 2)
-                contours.append((z, points, part.find(ns + "inclusion").text == "TRUE"))
-        if contours:
-            found.append(contours)
-    zs = sorted({z for contours in found for z, _, _ in contours})
-    step = min((b - a for a, b in itertools.pairwise(zs)), default=2.5) + 1e-3
-    clouds = [
-        np.array([(y * pixel_mm, x * pixel_mm, z) for z, points, _ in c for y, x in points])
-        for c in found
-    ]
-    gap = np.array([[cdist(a, b).min() for b in clouds] for a in clouds]).reshape(len(clouds), -1)
-    agreed = set()
-    for group in components(list(range(len(found))), gap, step):
-        votes = [filled(found[i]) for i in group]
-        for z in zs if len(group) >= least else ():
-            total = sum(v.get(z, np.zeros((64, 64))) for v in votes)
-            agreed |= {z} if (total / len(group) >= level).any() else set()
-    return len(agreed)
-
-
-def components(members, gap, tolerance):
-    groups = []
-    for i in members:
-        near = [g for g in groups if any(gap[i, j] <= tolerance for j in g)]
-        groups = [g for g in groups if g not in near] + [sum(near, [i])]
-    for group in groups:
-        if len(group) > 4 and tolerance > 0.01:
-            yield from components(group, gap, tolerance * 0.9)
-        else:
-            yield group
-
-
-def filled(contours):
-    grid = np.stack(np.mgrid[:64, :64], -1).reshape(-1, 2)
-    masks = {}
-    for z, points, included in sorted(contours, key=lambda c: not c[2]):
-        inside = Polygon([*points, points[0]]).contains_points(grid).reshape(64, 64)
-        inside[tuple(np.transpose(points))] = not included
-        mask = masks.setdefault(z, np.zeros((64, 64), bool))
-        masks[z] = mask | inside if included else mask & ~inside
-    return masks
-
-
 def test_readers_masks_come_back_from_their_outlines(tmp_path):
     path = write(tmp_path, lidc.scan_xml(BALLS, SHAPE, position, series_uid="1.2.9"))
     found = annotations.read_annotations(path)
@@ -124,7 +62,7 @@ def test_readers_masks_come_back_from_their_outlines(tmp_path):
     expected = lidc.agreed(BALLS, SHAPE)
     np.testing.assert_array_equal(union, expected)
     assert annotations.count_slices(path) == expected.any(axis=(1, 2)).sum() > 6
-    assert annotations.count_slices(path) == brute_force(path)
+    assert annotations.count_slices(path) == lidc_oracle.count_slices(path)
 
 
 @pytest.mark.parametrize("least", [1, 2, 3, 4, 5])
@@ -150,7 +88,7 @@ def test_counts_of_random_scans_equal_brute_force(tmp_path_factory, seed):
     path = tmp_path_factory.mktemp("scan") / "a.xml"
     path.write_text(lidc.scan_xml(balls, (6, 64, 64), position))
     for least in (1, 3):
-        expected = brute_force(path, least=least)
+        expected = lidc_oracle.count_slices(path, least=least)
         assert annotations.count_slices(path, min_annotations=least) == expected
 
 

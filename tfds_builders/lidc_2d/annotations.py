@@ -36,6 +36,10 @@ ROUNDING_MM = 1e-3
 MAX_COORDINATE = 4096  # Far beyond any CT; a mask of a broken outline must not fill the memory.
 
 
+class NotCtError(ValueError):
+    """The file is the reading of a chest X-ray."""
+
+
 class Contour(NamedTuple):
     """One closed outline on one slice.
 
@@ -100,8 +104,9 @@ def read_reading(path: str | Path) -> Reading:
     """Returns annotations, number of readers and series of one XML file.
 
     Raises:
-      ValueError: Missing file, not well-formed XML, XML with entities, not an annotation of a CT
-        (the collection holds readings of chest X-rays too), or a field that makes no sense.
+      NotCtError: The reading of a chest X-ray, which the collection holds too.
+      ValueError: Missing file, not well-formed XML, XML with entities, not a LIDC-IDRI annotation,
+        or a field that makes no sense.
     """
     path = Path(path)
     root = _root(path)
@@ -259,7 +264,7 @@ def _root(path: Path) -> Element:
         ) from error
     name = _name(root)
     if name == "IdriReadMessage" or _children(root, "CXRreadingSession"):
-        raise ValueError(
+        raise NotCtError(
             f"{path}: the reading of a chest X-ray ({name}), expected one of a CT "
             "(LidcReadMessage); leave it out"
         )
