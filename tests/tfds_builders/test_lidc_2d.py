@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -370,3 +373,24 @@ def test_prepared_again_when_a_file_changes(archive, options):
     assert prepare(options) != first
     stored = json.loads((first / "index.json").read_text())
     assert stored["name"] == "lidc_2d" and stored["window_hu"] == [-900.0, 600.0]
+
+
+def test_script_counts_from_xml_alone(written, tmp_path):
+    files = sorted(written.rglob("*.xml"))
+    for number, path in enumerate(files):
+        shutil.copy(path, tmp_path / f"{number}.xml")
+    text = files[0].read_text()
+    (tmp_path / "0-copy.xml").write_text(text)
+    (tmp_path / "1-corrected.xml").write_text(files[1].read_text())
+    (tmp_path / "1.xml").write_text(files[1].read_text().replace("<xCoord>3", "<xCoord>9"))
+    (tmp_path / "ray.xml").write_text(lidc.message([], root="IdriReadMessage"))
+    (tmp_path / "bad.xml").write_text(text[:-5])
+    (tmp_path / "list.csv").write_text(f"seriesuid\n{SCANS['LIDC-IDRI-0001'].series_uid}\n")
+    script = Path(__file__).parents[2] / "scripts" / "count_lidc.py"
+    command = [sys.executable, str(script), str(tmp_path), "--list", str(tmp_path / "list.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    table = [line.split() for line in done.stdout.splitlines()]
+    for row, chosen in ((table[1], files), (table[2], files[:1])):
+        counts = [sum(lidc_oracle.count_slices(p, least=n) for p in chosen) for n in (1, 2, 3)]
+        assert [int(cell) for cell in row[1:]] == [len(chosen), *counts]
+    assert "skipped: " in done.stderr and "bad.xml" in done.stderr and "ray" not in done.stderr
