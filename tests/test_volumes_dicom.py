@@ -3,6 +3,8 @@ import warnings
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom.uid import JPEGLosslessSV1, RLELossless, generate_uid
 
 from ecc_jax import volumes
@@ -310,3 +312,24 @@ def test_chosen_slices_only(tmp_path, hu):
     files(folder)[0].write_bytes(b"gone")
     np.testing.assert_array_equal(dicom.read_pixels(stack, indices=[4, 1]), hu[[4, 1]])
     assert stack.patient == "LIDC-IDRI-0001" and stack.thickness_mm == 2.0
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=60)
+def test_damaged_files_never_raise_anything_else(tmp_path_factory, seed):
+    """Bytes overwritten, cut or inserted anywhere: a volume or a ValueError of one line."""
+    rng = np.random.default_rng(seed)
+    folder = tmp_path_factory.mktemp("damaged")
+    lidc.write_series(folder, np.zeros((3, 8, 10), np.int16) - 5)
+    path = files(folder)[rng.integers(3)]
+    raw = bytearray(path.read_bytes())
+    for _ in range(rng.integers(1, 6)):
+        start = int(rng.integers(128, len(raw)))
+        raw[start : start + int(rng.integers(0, 9))] = rng.bytes(int(rng.integers(0, 9)))
+    path.write_bytes(raw)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            volumes.read_series(folder)
+        except ValueError as caught:
+            assert "\n" not in str(caught)

@@ -4,6 +4,7 @@ The headers of a folder are read first; `dicom_stack` puts the slices in order a
 pixels come last, one file at a time, so that a volume takes its own memory and one slice more.
 """
 
+import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -97,13 +98,20 @@ def dicom_files(folder: Path) -> list[Path]:
 
 
 def is_dicom(path: Path) -> bool:
-    """Returns whether a file holds the mark of DICOM, or its suffix promises DICOM."""
+    """Returns whether a file holds the mark of DICOM, or its suffix promises DICOM.
+
+    Raises:
+      ValueError: The file cannot be opened.
+    """
     if path.name.upper() == "DICOMDIR":
         return False
     if path.suffix.lower() in SUFFIXES:
         return True
-    with path.open("rb") as file:
-        return file.read(PREAMBLE_BYTES + 4)[PREAMBLE_BYTES:] == b"DICM"
+    try:
+        with path.open("rb") as file:
+            return file.read(PREAMBLE_BYTES + 4)[PREAMBLE_BYTES:] == b"DICM"
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
 
 
 def read_header(path: Path) -> Header:
@@ -114,6 +122,7 @@ def read_header(path: Path) -> Header:
     """
     try:
         data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
+        list(data)  # parses the values, which are raw until looked at
         storage = data.file_meta.get("MediaStorageSOPClassUID")
         header = Header(
             path, str(data.get("SeriesInstanceUID", "")), str(data.get("Modality", "")), data
@@ -126,7 +135,7 @@ def read_header(path: Path) -> Header:
         ) from error
     if storage == MediaStorageDirectoryStorage:
         raise ValueError(f"{path}: a DICOMDIR, which is not read; remove it from the folder")
-    if not header.series_uid:
+    if not header.series_uid or not header.series_uid.isprintable():
         raise ValueError(
             f"{path}: has no SeriesInstanceUID, perhaps truncated; copy or download it again"
         )
@@ -147,7 +156,11 @@ def read_pixels(stack: Stack, *, indices: Sequence[int] | None = None) -> Num[np
     chosen = range(len(stack.files)) if indices is None else indices
     files = [stack.files[index] for index in chosen]
     shape = (len(files), *stack.geometry.shape[1:])
-    return gather(_slices(files, shape[1:]), shape, narrow=np.int16, wide=np.float32, order="C")
+    blocks = _slices(files, shape[1:])
+    # One slice is read before memory is taken for all: a damaged header may promise any size.
+    first = list(itertools.islice(blocks, 1))
+    blocks = itertools.chain(first, blocks)
+    return gather(blocks, shape, narrow=np.int16, wide=np.float32, order="C")
 
 
 def _slices(files: Sequence[Path], shape: tuple[int, int]) -> Iterator[tuple[Any, np.ndarray]]:

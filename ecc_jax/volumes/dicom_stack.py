@@ -116,11 +116,12 @@ def stack_slices(headers: Sequence[Header], *, folder: Path) -> Stack:
     # Sorting by file as well makes messages about duplicates repeatable.
     order = sorted(range(len(headers)), key=lambda i: (along[i], headers[i].path))
     files = [headers[i].path for i in order]
-    thickness = [float(h.tags.SliceThickness) for h in headers if h.tags.get("SliceThickness")]
+    thickness = [_numbers(h, "SliceThickness", 1)[0] for h in headers if _has(h, "SliceThickness")]
+    thickest = max((float(mm) for mm in thickness if mm > 0), default=None)
     _check_steps(along[order], files, folder)
     positions = np.stack([planes[i].position_mm for i in order])
     affine = np.eye(4)
-    affine[:3, 0] = _step(positions, normal, max(thickness, default=None), folder)
+    affine[:3, 0] = _step(positions, normal, thickest, folder)
     affine[:3, 1] = column * planes[0].spacing_mm[0]
     affine[:3, 2] = row * planes[0].spacing_mm[1]
     affine[:3, 3] = positions[0]
@@ -129,11 +130,11 @@ def stack_slices(headers: Sequence[Header], *, folder: Path) -> Stack:
     shape = (len(headers), *planes[0].shape)
     return Stack(
         headers[0].series_uid,
-        str(headers[0].tags.get("PatientID", "")),
+        " ".join(str(headers[0].tags.get("PatientID") or "").split()),
         tuple(files),
         tuple(str(headers[i].tags.get("SOPInstanceUID", "")) for i in order),
         tuple(float(z) for z in positions[:, 2]),
-        max(thickness, default=None),
+        thickest,
         Geometry(shape, (between, rows, columns), LPS_TO_RAS @ affine, True, folder),
     )
 
@@ -145,12 +146,13 @@ def _plane(header: Header) -> _Plane:
             f"{path}: expected a CT slice, got modality {header.modality or 'none'!r}; remove the "
             "series"
         )
-    if tags.get("SOPClassUID") == ENHANCED_CT or int(tags.get("NumberOfFrames") or 1) > 1:
+    frames = _numbers(header, "NumberOfFrames", 1) if _has(header, "NumberOfFrames") else [1]
+    if tags.get("SOPClassUID") == ENHANCED_CT or frames[0] > 1:
         raise ValueError(
             f"{path}: a multi-frame (enhanced) CT, expected one file per slice; convert it to "
             "single frames or to NIfTI"
         )
-    if int(tags.get("SamplesPerPixel") or 1) != 1:
+    if _has(header, "SamplesPerPixel") and _numbers(header, "SamplesPerPixel", 1)[0] != 1:
         raise ValueError(f"{path}: expected one number per pixel, got a colour image; remove it")
     rows, columns = _numbers(header, "Rows", 1), _numbers(header, "Columns", 1)
     spacing = _numbers(header, "PixelSpacing", 2)
@@ -167,6 +169,10 @@ def _plane(header: Header) -> _Plane:
             f"{cosines.ravel().tolist()}; repair the file"
         )
     return _Plane((int(rows[0]), int(columns[0])), spacing, cosines, position)
+
+
+def _has(header: Header, keyword: str) -> bool:
+    return header.tags.get(keyword) not in (None, "")
 
 
 def _numbers(header: Header, keyword: str, count: int) -> Float[np.ndarray, " n"]:

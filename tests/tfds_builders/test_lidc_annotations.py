@@ -305,8 +305,10 @@ def test_fields_that_make_no_sense(tmp_path, part, says):
 
 
 def test_rating_that_is_no_number(tmp_path):
-    part = lidc.nodule([lidc.roi("1", SQUARE)], ratings={"margin": "soft"})
-    assert "margin must be a whole number, got 'soft'" in error(tmp_path, lidc.message([part]))
+    for text in ("soft", "-1", "2.5"):
+        part = lidc.nodule([lidc.roi("1", SQUARE)], ratings={"margin": text})
+        message = error(tmp_path, lidc.message([part]))
+        assert f"margin must be a whole number, got '{text}'" in message
 
 
 def test_missing_file(tmp_path):
@@ -333,3 +335,20 @@ def tube(radius, column):
             points = [(y, x + column) for y, x in lidc.outline(disc)]
             rois.append(lidc.roi(position(k), points))
     return lidc.nodule(rois)
+
+
+@given(st.integers(0, 10**9))
+def test_damaged_files_raise_nothing_but_one_line(tmp_path_factory, seed):
+    rng = np.random.default_rng(seed)
+    path = tmp_path_factory.mktemp("damaged") / "069.xml"
+    raw = bytearray(lidc.scan_xml(BALLS[:1], (6, 32, 32), position).encode())
+    for _ in range(rng.integers(1, 4)):
+        start = int(rng.integers(len(raw)))
+        # Digits and markup, so that some files stay well-formed.
+        new = rng.choice(list(b"0123456789-.e<>/ \n"), rng.integers(0, 4))
+        raw[start : start + int(rng.integers(0, 4))] = bytes(new.tolist())
+    path.write_bytes(raw)
+    try:
+        annotations.count_slices(path)
+    except ValueError as caught:
+        assert "\n" not in str(caught) and str(path) in str(caught)

@@ -9,6 +9,7 @@ Source: the LIDC-IDRI reading protocol (Armato et al. 2011, Med. Phys. 38, 915-9
 and the counts that it gives are those of the README beside this file.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -307,9 +308,9 @@ def _characteristics(nodule: Element) -> dict[str, int]:
     for element in _children(nodule, "characteristics"):
         for rating in element:
             text = (rating.text or "").strip()
-            if text and not text.isdecimal():
+            if not re.fullmatch(r"(\d+(\.0*)?)?", text):
                 raise ValueError(f"{_name(rating)} must be a whole number, got {text!r}")
-            ratings[_name(rating)] = int(text or 0)
+            ratings[_name(rating)] = int(float(text or 0))
     return ratings if all(ratings.values()) else {}
 
 

@@ -26,6 +26,8 @@ from tfds_builders.workers import results_in_order
 
 # LUNA16's list of its 888 scans.
 LIST_FILE = "seriesuids.csv"
+# The raw folder is searched this deep: a link to a folder above it would never end.
+SEARCH_DEPTH = 8
 # The archive's erratum of one reading stands beside the reading that it corrects.
 CORRECTION = "correct"
 NO_THESIS_SPLIT = (
@@ -193,6 +195,8 @@ class Builder(slice_builder.SliceBuilder):
         matched = {}
         for uid, series in sorted(stacks.items()):
             if isinstance(series, Problem):
+                if uid in (listed or ()) and self._excluded.pop(uid, ""):
+                    self._note(series._replace(is_broken=True))  # the list wants it
                 continue
             reason = _why_excluded(series, listed)
             if reason:
@@ -300,8 +304,11 @@ def _find(folder: Path) -> _Found:
     """
     series, xml, state = [], [], []
     for directory, subfolders, names in os.walk(folder, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        paths = [Path(directory) / name for name in sorted(names) if not name.startswith(".")]
+        depth = len(Path(directory).relative_to(folder).parts)
+        deeper = depth + 1 < SEARCH_DEPTH
+        subfolders[:] = sorted(n for n in subfolders if not n.startswith(".")) if deeper else []
+        shown = [Path(directory) / name for name in sorted(names) if not name.startswith(".")]
+        paths = [path for path in shown if path.is_file()]
         if not paths:
             continue
         stats = [path.stat() for path in paths]
