@@ -35,7 +35,6 @@ EXTRAS = {
     "tpu": ["jax[tpu]>=0.10,<0.12"],
     # Decoders of compressed DICOM: JPEG (lossless too), JPEG-LS, JPEG 2000, HTJ2K.
     "dicom": ["python-gdcm>=3.0.24", "pylibjpeg[openjpeg]>=2.0"],
-    "convert": ["safetensors>=0.5"],
     "test": [
         "pytest>=8.3",
         "pytest-xdist>=3.6",

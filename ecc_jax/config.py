@@ -13,12 +13,17 @@ from typing import Any
 import ml_collections
 
 from ecc_jax import catalog
+from ecc_jax.config_words import apply_words
 
 NEXT_CLICK_RULES = ("largest_component", "deepest")
 EVAL_RADII = ("average", "tight", "enclosing", "fixed")
 TRAIN_RADII = ("normal", "uniform", *EVAL_RADII)
 SPLITS = ("train", "validation", "test", "all")
-MODELS = ("ritm_hrnet18s", "ritm_hrnet18", "ritm_hrnet32", "ritm_tiny")
+_RITM = ("ritm_hrnet18s", "ritm_hrnet18", "ritm_hrnet32", "ritm_tiny")
+_FOCALCLICK = ("focalclick_hrnet18s", "focalclick_hrnet32", "focalclick_tiny")
+MODELS = (*_RITM, *_FOCALCLICK, "unetpp_resnet50", "unetpp_tiny")
+PIPELINES = ("full_frame", "zoom_in")
+ZOOM_RULES = ("longest", "shortest")
 PHANTOM_KINDS = ("lung", "kidney", "liver", "pancreas", "mixed")
 # Groups that --mode=evaluate may change on a finished run: none of them alters what was trained.
 EVALUATION_GROUPS = ("data", "clicks", "inference", "eval")
@@ -38,33 +43,19 @@ def default() -> ml_collections.ConfigDict:
 def _groups() -> dict[str, dict[str, Any]]:
     return {
         "data": _data(),
-        "augment": {
-            "name": "ritm",  # ritm | none
-            "crop": (320, 480),  # height, width of a training crop, pixels
-            "scale": (0.75, 1.40),  # range of the random zoom
-            "flip_prob": 0.5,  # probability of a horizontal flip
-            "vertical_flip_prob": 0.0,  # probability of a vertical flip
-            "transpose_prob": 0.0,  # probability that rows and columns are swapped
-            "contrast": 0.0,  # grey values spread by exp(u) about mid-grey, u within +- this
-            "brightness": 0.0,  # share of the window added or subtracted at most
-            "gamma": 0.0,  # grey values to the power of exp(u), u within +- this
-            "noise": 0.0,  # largest standard deviation of pixel noise, share of the window
-        },
+        "augment": _augment(),
         "model": {
             "name": "ritm_hrnet32",  # see MODELS
             "dtype": "float32",  # float32 | bfloat16: arithmetic inside the network
-            "pretrained": "",  # a run's workdir whose best weights start this one
+            "pretrained": "",  # a run's workdir, or converted weights, that start this one
             "fusion_scale": 0.05,  # first factor of the click features; unused with pretrained
             "lesion_prior": 0.5,  # first output of the score heads; unused with pretrained
         },
         "clicks": _clicks(),
-        "inference": {
-            "pipeline": "full_frame",  # the network sees the whole slice
-            "threshold": 0.5,  # probability above which a pixel is lesion
-        },
+        "inference": _inference(),
         "loss": {
             "main_weight": 1.0,  # weight of 0.5 BCE + 0.5 Dice on the main head
-            "aux_weight": 0.4,  # weight of BCE on the auxiliary head
+            "aux_weight": 0.4,  # weight of BCE on the auxiliary head; U-Net++ has none: use 0
         },
         "optimizer": {
             "learning_rate": 5e-4,
@@ -122,6 +113,34 @@ def _data() -> dict[str, Any]:
     }
 
 
+def _augment() -> dict[str, Any]:
+    return {
+        "name": "ritm",  # ritm | none
+        "crop": (320, 480),  # height, width of a training crop, pixels
+        "scale": (0.75, 1.40),  # range of the random zoom
+        "flip_prob": 0.5,  # probability of a horizontal flip
+        "vertical_flip_prob": 0.0,  # probability of a vertical flip
+        "transpose_prob": 0.0,  # probability that rows and columns are swapped
+        "contrast": 0.0,  # grey values spread by exp(u) about mid-grey, u within +- this
+        "brightness": 0.0,  # share of the window added or subtracted at most
+        "gamma": 0.0,  # grey values to the power of exp(u), u within +- this
+        "noise": 0.0,  # largest standard deviation of pixel noise, share of the window
+    }
+
+
+def _inference() -> dict[str, Any]:
+    return {
+        "pipeline": "full_frame",  # full_frame | zoom_in (a crop around the lesion, enlarged)
+        "threshold": 0.5,  # probability above which a pixel is lesion
+        "flip": False,  # average the scores of slice and mirror image; twice the work
+        "zoom_target": 400,  # pixels per side of the crop for the network, see zoom_rule
+        "zoom_rule": "longest",  # longest: longest side = target | shortest: all sides >=
+        "zoom_min_crop": 200,  # smallest side of the crop, slice pixels
+        "zoom_expansion": 1.4,  # sides of the crop relative to the lesion's box
+        "zoom_skip_clicks": 1,  # first clicks answered on the whole slice, at least 1
+    }
+
+
 def _clicks() -> dict[str, Any]:
     return {
         "next_click": "largest_component",  # see NEXT_CLICK_RULES
@@ -149,69 +168,6 @@ def _eval() -> dict[str, Any]:
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """Returns the defaults with `arg`'s words applied, so this file itself is a config."""
     return apply_words(default(), arg)
-
-
-def _word_small(config: ml_collections.ConfigDict) -> None:
-    config.data.subset = "small"
-    config.train.batch_size = 40
-    config.schedule.patience = 25
-    config.schedule.stop_after = 75
-
-
-def _word_quick(config: ml_collections.ConfigDict) -> None:
-    """Minutes on two CPU cores: a small network, small slices, few steps."""
-    config.model.name = "ritm_hrnet18s"
-    config.model.fusion_scale = 1.0
-    config.model.lesion_prior = 0.05
-    config.schedule.decay = "cosine"
-    config.data.size = 160
-    config.data.phantom_patients = 96
-    config.data.max_slices_per_patient = 32
-    config.augment.crop = (112, 112)
-    config.clicks.gamma = 0.5
-    config.train.batch_size = 8
-    config.train.stats_momentum = 0.97
-    config.train.steps_per_epoch = 100
-    config.train.epochs = 6
-    config.train.log_every = 10
-    config.optimizer.learning_rate = 5e-3
-    config.schedule.warmup_steps = 30
-    config.eval.max_slices = 64
-    config.eval.validation_slices = 24
-    config.eval.flooding_slices = 64
-
-
-WORDS: dict[str, Callable[[ml_collections.ConfigDict], None]] = {
-    "small": _word_small,
-    "quick": _word_quick,
-}
-
-
-def apply_words(config: ml_collections.ConfigDict, arg: str) -> ml_collections.ConfigDict:
-    """Applies the comma-separated words after the colon of `--config=file.py:words`.
-
-    Args:
-      config: A locked tree; changed in place and returned.
-      arg: Words in any order: at most one dataset name, `small`, `quick`.
-
-    Raises:
-      ValueError: Unknown word, or two datasets.
-    """
-    words = sorted({word.strip() for word in arg.split(",") if word.strip()})
-    valid = [*catalog.DATASETS, *WORDS]
-    for word in words:
-        if word not in valid:
-            raise ValueError(f"unknown config word {word!r}; valid words: {', '.join(valid)}")
-    datasets = [word for word in words if word in catalog.DATASETS]
-    if len(datasets) > 1:
-        raise ValueError(f"expected at most one dataset, got {', '.join(datasets)}")
-    if datasets:
-        config.data.name = datasets[0]
-    for word in WORDS:  # a fixed order, so the order on the command line does not matter
-        if word in words:
-            WORDS[word](config)
-    config.words = ",".join(words)
-    return config
 
 
 def resolved_hash(config: ml_collections.ConfigDict) -> str:
@@ -291,11 +247,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _one_of(config, "model.name", MODELS)
     _one_of(config, "model.dtype", ("float32", "bfloat16"))
     _one_of(config, "schedule.decay", ("none", "cosine"))
-    _one_of(config, "inference.pipeline", ("full_frame",))
+    _one_of(config, "inference.pipeline", PIPELINES)
+    _one_of(config, "inference.zoom_rule", ZOOM_RULES)
     _one_of(config, "clicks.next_click", NEXT_CLICK_RULES)
     _one_of(config, "clicks.radius_train", TRAIN_RADII)
     _one_of(config, "clicks.radius_eval", EVAL_RADII)
     _validate_numbers(config)
+    _validate_augment(config)
     _check_batch(config)
 
 
@@ -310,6 +268,8 @@ _POSITIVE = (
     "eval.validate_every",
     "eval.flooding_slices",
     "clicks.max_train",
+    "inference.zoom_min_crop",
+    "inference.zoom_skip_clicks",
     "schedule.patience",
     "schedule.stop_after",
     "checkpoint.keep_latest",
@@ -346,19 +306,24 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     _check(config, "data.phantom_patients", lambda v: v >= 3, "at least 3 patients")
     _check(config, "model.lesion_prior", lambda v: 0 < v < 1, "between 0 and 1")
     _check(config, "inference.threshold", lambda v: 0 < v < 1, "between 0 and 1")
+    _check(config, "inference.zoom_target", lambda v: v >= 32, "at least 32 pixels")
+    _check(config, "inference.zoom_expansion", lambda v: 1 <= v < math.inf, "at least 1")
     _check(config, "clicks.gamma", lambda v: 0 < v <= 1, "0 < gamma <= 1")
-    for name in ("flip_prob", "vertical_flip_prob", "transpose_prob"):
-        _check(config, f"augment.{name}", lambda v: 0 <= v <= 1, "a probability")
-    for name in ("contrast", "brightness", "gamma", "noise"):
-        _check(config, f"augment.{name}", lambda v: 0 <= v < 2, "at least 0 and below 2")
-    _check(config, "augment.scale", _is_range, "two numbers, 0 < low <= high")
-    _check(config, "augment.crop", _is_crop, "two whole numbers, height, width >= 32")
     _check(
         config,
         "data.window_hu",
         lambda v: len(v) == 0 or (len(v) == 2 and v[0] < v[1]),
         "empty, or (low, high) in HU with low < high",
     )
+
+
+def _validate_augment(config: ml_collections.ConfigDict) -> None:
+    for name in ("flip_prob", "vertical_flip_prob", "transpose_prob"):
+        _check(config, f"augment.{name}", lambda v: 0 <= v <= 1, "a probability")
+    for name in ("contrast", "brightness", "gamma", "noise"):
+        _check(config, f"augment.{name}", lambda v: 0 <= v < 2, "at least 0 and below 2")
+    _check(config, "augment.scale", _is_range, "two numbers, 0 < low <= high")
+    _check(config, "augment.crop", _is_crop, "two whole numbers, height, width >= 32")
 
 
 def _check_batch(config: ml_collections.ConfigDict) -> None:

@@ -16,10 +16,12 @@ from ecc_jax import config as schema
 from ecc_jax import parallel
 from ecc_jax.evaluation import loop as evaluation
 from ecc_jax.models.build import build, init_variables
+from ecc_jax.predictor import InteractivePredictor
 from ecc_jax.training import checkpoints
 from ecc_jax.training import loop as training
 
 CONFIG_FILE = "config.json"
+CONVERSION_FILE = "conversion.json"  # written by scripts/convert_weights.py
 Prepare = Callable[[ml_collections.ConfigDict], Path]
 
 
@@ -40,6 +42,7 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = ""
     schema.validate(config)
     folder = Path(workdir) if workdir else default_workdir(config)
     _check_same_run(config, folder)
+    _check_pretrained(config)
     summary = folder / "report" / "summary.json"
     if summary.is_file():
         training.say(f"{folder} is finished; its report:")
@@ -85,12 +88,14 @@ def evaluate(
       The path of `report/<dataset>-<split>/summary.json` in the workdir.
 
     Raises:
-      ValueError: No such run, or a key that evaluation cannot change.
+      ValueError: No such run, a key that evaluation cannot change, or converted weights of
+        which a part is missing.
     """
     if not workdir and config is None:
         raise ValueError("--mode=evaluate needs --workdir=DIR, the folder of a trained run")
     folder = Path(workdir) if workdir else default_workdir(config)
     saved = load_config(folder)
+    _check_complete(folder)
     resolved = merge_for_evaluation(saved, config if workdir else None, overrides)
     schema.validate(resolved)
     parallel.start_multi_host()
@@ -109,6 +114,31 @@ def evaluate(
         folder / "report" / name,
         steps=best,
         mesh=mesh,
+    )
+
+
+def load_predictor(
+    workdir: str | Path, overrides: Mapping[str, Any] | None = None
+) -> InteractivePredictor:
+    """Returns the best network of a run, ready for clicks on single slices.
+
+    Args:
+      workdir: Folder of the run.
+      overrides: Keys that evaluation may change, such as {"inference.pipeline": "zoom_in"}.
+
+    Raises:
+      ValueError: No such run, no checkpoint in it, or a bad key or value.
+    """
+    folder = Path(workdir)
+    config = merge_for_evaluation(load_config(folder), None, overrides or {})
+    schema.validate(config)
+    model = build(config.model.name, dtype=config.model.dtype)
+    _, variables = checkpoints.best_variables(folder, init_variables(model, config.seed))
+    return InteractivePredictor(
+        model,
+        variables,
+        options=evaluation.inference_options(config),
+        threshold=config.inference.threshold,
     )
 
 
@@ -137,7 +167,7 @@ def merge_for_evaluation(
         group = key.split(".")[0]
         if group not in schema.EVALUATION_GROUPS:
             raise ValueError(
-                f"--mode=evaluate cannot change {key}; it may change "
+                f"evaluation cannot change {key}; it may change "
                 f"{', '.join(f'{g}.*' for g in schema.EVALUATION_GROUPS)}"
             )
         schema.set_key(merged, key, value)
@@ -188,6 +218,11 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 def _check_same_run(config: ml_collections.ConfigDict, folder: Path) -> None:
     """Refuses to train into the workdir of another configuration that has trained there."""
+    if (folder / CONVERSION_FILE).is_file():
+        raise ValueError(
+            f"{folder} holds converted weights; choose another --workdir, and start from them "
+            f"with --config.model.pretrained={folder}"
+        )
     if not (folder / CONFIG_FILE).is_file():
         return
     if not checkpoints.complete_steps(folder / "checkpoints"):
@@ -196,4 +231,35 @@ def _check_same_run(config: ml_collections.ConfigDict, folder: Path) -> None:
     for key, (old, new) in changed.items():
         raise ValueError(
             f"{folder} belongs to a run with {key}={old!r}, now {new!r}; choose another --workdir"
+        )
+
+
+def _check_complete(folder: Path) -> None:
+    """Refuses converted weights that lack a part, which random values stand for."""
+    path = folder / CONVERSION_FILE
+    missing = json.loads(path.read_text(encoding="utf-8"))["missing"] if path.is_file() else []
+    if missing:
+        raise ValueError(
+            f"{folder} lacks {len(missing)} tensors, among them {missing[0]}; train from it first, "
+            f"with --config.model.pretrained={folder}"
+        )
+
+
+def _check_pretrained(config: ml_collections.ConfigDict) -> None:
+    """Refuses to start from a weight file, or from another network's weights."""
+    folder = Path(config.model.pretrained)
+    if not config.model.pretrained:
+        return
+    if folder.is_file():
+        raise ValueError(
+            f"model.pretrained: {folder} is a file; convert it first with python "
+            f"scripts/convert_weights.py {folder} DEST, and give DEST"
+        )
+    if not (folder / CONFIG_FILE).is_file():
+        return
+    saved = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["model"]["name"]
+    if saved != config.model.name:
+        raise ValueError(
+            f"model.pretrained: {folder} holds weights of {saved}, but model.name is "
+            f"{config.model.name}; set --config.model.name={saved}, or start from others"
         )

@@ -7,7 +7,11 @@ pass through `jit`, `scan` and `tree.map` unchanged.
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
+
+# What the networks accept: jax arrays under `jit`, NumPy arrays in eager calls.
+AnyArray = Array | np.ndarray
 
 
 class Click(NamedTuple):
@@ -43,13 +47,29 @@ class Prediction(NamedTuple):
 
     Attributes:
       logits: Unbounded scores at input size; sigmoid gives the lesion probability.
-      aux_logits: Scores of the auxiliary head at input size.
-      features: Feature map of stride 4 (OCR output).
+      aux_logits: Scores of the auxiliary head at input size; `logits` where there is none.
+      features: Feature map of stride 4 (OCR output, or the decoder of U-Net++).
     """
 
     logits: Float[Array, "b h w 1"]
     aux_logits: Float[Array, "b h w 1"]
     features: Float[Array, "b h4 w4 f"]
+
+
+class Refinement(NamedTuple):
+    """What FocalClick's refiner returns, all float32 at the size of the focus image.
+
+    Attributes:
+      logits: Refined scores; sigmoid gives the lesion probability.
+      boundary_logits: Scores of "near the lesion's outline", the weight of the details.
+      detail_logits: Scores decided from the focus image.
+      coarse_logits: The coarse scores inside the box, resized.
+    """
+
+    logits: Float[Array, "b s t 1"]
+    boundary_logits: Float[Array, "b s t 1"]
+    detail_logits: Float[Array, "b s t 1"]
+    coarse_logits: Float[Array, "b s t 1"]
 
 
 class Batch(NamedTuple):
@@ -97,9 +117,9 @@ class InteractiveModel(Protocol):
     def apply(
         self,
         variables: Any,
-        image: Float[Array, "b h w 3"],
-        guidance: Float[Array, "b h w 2"],
-        prev_mask: Float[Array, "b h w 1"],
+        image: Float[AnyArray, "b h w 3"],
+        guidance: Float[AnyArray, "b h w 2"],
+        prev_mask: Float[AnyArray, "b h w 1"],
         *,
         train: bool = False,
         **kwargs: Any,

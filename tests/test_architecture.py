@@ -16,6 +16,7 @@ LAYERS = {
     "types": 0,
     "catalog": 0,
     "config": 0,
+    "config_words": 0,
     "ops": 1,
     "parallel": 1,
     "volumes": 1,
@@ -29,12 +30,20 @@ LAYERS = {
     "interaction": 3,
     "training": 4,
     "evaluation": 4,
+    "predictor": 4,
     "runs": 4,
     "main": 5,
 }
 # Layer 2 parts are blind to each other.
 SIBLINGS = {name for name, layer in LAYERS.items() if layer == 2}
-MAY_SEE_CONFIG_DICT = {"config.py", "main.py", "runs.py", "loop.py", "options.py"}
+MAY_SEE_CONFIG_DICT = {
+    "config.py",
+    "config_words.py",
+    "main.py",
+    "runs.py",
+    "loop.py",
+    "options.py",
+}
 
 
 def _part(path: Path) -> str:

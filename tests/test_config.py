@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ecc_jax import catalog, config
+from ecc_jax.inference import crops, pipelines
 from ecc_jax.models import build
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -88,6 +89,13 @@ def test_from_dict_refuses_keys_of_another_version():
         ("train.microbatch", 1, "degenerate"),
         ("train.microbatch", 7, "must divide"),
         ("inference.threshold", 1.0, "between 0 and 1"),
+        ("inference.pipeline", "zoom", "full_frame, zoom_in"),
+        ("inference.zoom_rule", "widest", "longest, shortest"),
+        ("inference.zoom_target", 16, "at least 32 pixels"),
+        ("inference.zoom_min_crop", 0, "positive"),
+        ("inference.zoom_expansion", 0.9, "at least 1"),
+        ("inference.zoom_expansion", float("nan"), "at least 1"),
+        ("inference.zoom_skip_clicks", 0, "positive"),
         ("augment.scale", (1.4, 0.75), "low <= high"),
         ("augment.crop", (16, 16), ">= 32"),
         ("data.window_hu", (250.0, -150.0), "low < high"),
@@ -122,4 +130,6 @@ def test_set_key_refuses_unknown_keys():
 
 
 def test_lists_agree_with_the_code_they_name():
-    assert set(config.MODELS) <= set(build.NAMES)
+    assert set(config.MODELS) == set(build.NAMES)
+    assert config.PIPELINES == pipelines.NAMES
+    assert config.ZOOM_RULES == crops.RULES

@@ -20,6 +20,8 @@ from ecc_jax.data import pipeline
 from ecc_jax.evaluation import report, rollouts
 from ecc_jax.evaluation.montage import Example
 from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step
+from ecc_jax.inference.crops import Zoom
+from ecc_jax.inference.pipelines import InferenceOptions
 from ecc_jax.types import InteractiveModel
 
 NOC_THRESHOLDS = (0.80, 0.85, 0.90)
@@ -48,7 +50,23 @@ def rollout_options(
         radius=radius or config.clicks.radius_eval,
         fixed_radius=config.clicks.fixed_radius,
         seed=config.seed,
+        inference=inference_options(config),
     )
+
+
+def inference_options(config: ml_collections.ConfigDict) -> InferenceOptions:
+    """Returns how the configured network is run; a fixed radius does not grow with a crop."""
+    options = config.inference
+    zoom = Zoom(
+        target=options.zoom_target,
+        rule=options.zoom_rule,
+        min_crop=options.zoom_min_crop,
+        expansion=options.zoom_expansion,
+        skip_clicks=options.zoom_skip_clicks,
+        threshold=options.threshold,
+        scales_radius=config.clicks.radius_eval != "fixed",
+    )
+    return InferenceOptions(options.pipeline, options.flip, zoom)
 
 
 def compile_for(
@@ -292,6 +310,7 @@ def _facts(
         "encoding": f"{config.clicks.radius_eval} radius",
         "next_click": config.clicks.next_click,
         "threshold": config.inference.threshold,
+        "inference": _describe_inference(inference_options(config)),
         "config_name": f"{config.name}:{config.words}" if config.words else config.name,
         "data": index.get("options", {}),
         "versions": {
@@ -301,6 +320,15 @@ def _facts(
         },
         "device": parallel.describe_devices(mesh),
     }
+
+
+def _describe_inference(options: InferenceOptions) -> str:
+    """Returns the test-time treatment in words; rows of one table should share it."""
+    zoom = options.zoom
+    words = ["whole slice"]
+    if options.pipeline == "zoom_in":
+        words = [f"zoom-in after click {zoom.skip_clicks} ({zoom.rule} side {zoom.target} pixels)"]
+    return ", ".join([*words, "mirror image averaged"] if options.flip else words)
 
 
 def _floats(values: np.ndarray) -> list[float]:

@@ -14,6 +14,7 @@ _OPTIONAL_FACTS = {
     "encoding": "Click encoding",
     "next_click": "Next click",
     "threshold": "Probability threshold",
+    "inference": "The network sees",
     "config_name": "Configuration",
     "training_seconds": "Training time",
 }

@@ -10,13 +10,13 @@ from jaxtyping import Array, Bool, Float
 from ecc_jax import metrics
 from ecc_jax.classical.painter import disk_mask, paint_predict
 from ecc_jax.data.window import apply_window
-from ecc_jax.inference.pipelines import full_frame
+from ecc_jax.inference.pipelines import FULL_FRAME, InferenceOptions, make_predict
 from ecc_jax.interaction import rollout
 from ecc_jax.types import Batch, Clicks, InteractiveModel, Predict
 
 
 class RolloutOptions(NamedTuple):
-    """How the robot user clicks; static for a compilation.
+    """How the robot user clicks and is answered; static for a compilation.
 
     Attributes:
       capacity: Most clicks per image.
@@ -26,6 +26,7 @@ class RolloutOptions(NamedTuple):
       radius: Which radius it gets.
       fixed_radius: Radius of the rule `fixed`, pixels.
       seed: Seed of the radii that are random.
+      inference: How the network answers.
     """
 
     capacity: int
@@ -35,6 +36,7 @@ class RolloutOptions(NamedTuple):
     radius: str
     fixed_radius: float
     seed: int
+    inference: InferenceOptions = FULL_FRAME
 
 
 class Outcome(NamedTuple):
@@ -76,7 +78,9 @@ def make_rollout_step(model: InteractiveModel | None, options: RolloutOptions) -
         keys = jax.vmap(jax.random.fold_in, (None, 0))(
             jax.random.key(options.seed), jnp.maximum(batch.position, 0)
         )
-        predict: Predict = paint_predict if model is None else full_frame(model, variables)
+        predict: Predict = paint_predict
+        if model is not None:
+            predict = make_predict(model, variables, options.inference)
         result = rollout(
             predict,
             keys,

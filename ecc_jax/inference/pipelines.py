@@ -1,36 +1,208 @@
 """From clicks to a probability map: what surrounds the network at one click."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from ecc_jax.clicks.encoding import disk_maps
+from ecc_jax.inference.crops import Zoom, crop, find_region, grid_shape, move_clicks, paste
 from ecc_jax.types import Clicks, InteractiveModel, Predict
+
+NAMES = ("full_frame", "zoom_in")
+
+
+class InferenceOptions(NamedTuple):
+    """How a network is run under the click loop; static for a compilation.
+
+    Attributes:
+      pipeline: One of `NAMES`.
+      flip: Average the scores of the image and its mirror image.
+      zoom: The crops of `zoom_in`.
+    """
+
+    pipeline: str = "full_frame"
+    flip: bool = False
+    zoom: Zoom = Zoom()
+
+
+FULL_FRAME = InferenceOptions()
+
+
+def make_predict(model: InteractiveModel, variables: Any, options: InferenceOptions) -> Predict:
+    """Returns the pipeline of that name.
+
+    Raises:
+      ValueError: Unknown name.
+    """
+    if options.pipeline == "full_frame":
+        return full_frame(model, variables, flip=options.flip)
+    if options.pipeline == "zoom_in":
+        return zoom_in(model, variables, zoom=options.zoom, flip=options.flip)
+    raise ValueError(f"pipeline must be one of {', '.join(NAMES)}; got {options.pipeline!r}")
 
 
 def network_inputs(
-    image: Float[Array, "b h w 1"], clicks: Clicks
+    image: Float[Array, "b h w c"], clicks: Clicks
 ) -> tuple[Float[Array, "b h w 3"], Float[Array, "b h w 2"]]:
-    """Returns the image as three equal channels and the (positive, negative) disk maps."""
+    """Returns the image as three channels and the (positive, negative) disk maps.
+
+    Args:
+      image: A grey image, which becomes three equal channels, or one of three channels.
+      clicks: The clicks so far.
+    """
     height, width = image.shape[1:3]
-    return jnp.repeat(image, 3, axis=-1), disk_maps(clicks, (height, width))
+    channels = jnp.broadcast_to(image, (*image.shape[:3], 3))
+    return channels, disk_maps(clicks, (height, width))
 
 
-def full_frame(model: InteractiveModel, variables: Any) -> Predict:
-    """Returns a `Predict` that shows the network the whole slice, without crop or flips.
+def full_frame(model: InteractiveModel, variables: Any, *, flip: bool = False) -> Predict:
+    """Returns a `Predict` that shows the network the whole slice.
 
-    The network runs in evaluation mode: running batch statistics, no dropout.
+    Args:
+      model: The network. It runs in evaluation mode: running batch statistics, no dropout.
+      variables: Its variables.
+      flip: Average the logits of the image and its mirror image; twice the work.
     """
 
     def predict(
-        image: Float[Array, "b h w 1"],
+        image: Float[Array, "b h w c"],
         clicks: Clicks,
         prev_mask: Float[Array, "b h w 1"],
     ) -> Float[Array, "b h w 1"]:
-        channels, guidance = network_inputs(image, clicks)
-        prediction = model.apply(variables, channels, guidance, prev_mask, train=False)
-        return jax.nn.sigmoid(prediction.logits)
+        return _probability(model, variables, image, clicks, prev_mask, flip=flip)
 
     return predict
+
+
+def zoom_in(model: InteractiveModel, variables: Any, *, zoom: Zoom, flip: bool = False) -> Predict:
+    """Returns a `Predict` that shows the network the surroundings of the lesion, enlarged.
+
+    Everything runs compiled: the crop has the image's aspect ratio, so that its grid is fixed
+    (see `crops`). It holds the original's crop at the original's scale; what the shorter side
+    gains is surroundings in place of nothing. `zoom_in_tight` has the original's crop.
+
+    Rows without a crop are shown the whole image in its own size. Both ways are compiled; a call
+    runs those that its rows need, so a batch that needs both costs both.
+
+    Args:
+      model: The network, in evaluation mode.
+      variables: Its variables.
+      zoom: How crops are chosen.
+      flip: Average the logits of the image and its mirror image; twice the work.
+
+    Source: RITM's predictor (isegm/inference/predictors/base.py, transforms/zoom_in.py); thesis
+    3.1. Its second pass for skip_clicks = 0 is not built.
+    """
+    whole = full_frame(model, variables, flip=flip)
+
+    def predict(
+        image: Float[Array, "b h w c"],
+        clicks: Clicks,
+        prev_mask: Float[Array, "b h w 1"],
+    ) -> Float[Array, "b h w 1"]:
+        region = find_region(prev_mask, clicks, zoom, keeps_aspect=True)
+        shape = grid_shape((image.shape[1], image.shape[2]), zoom)
+
+        def on_crop() -> Float[Array, "b h w 1"]:
+            return _probability_on_crop(
+                model, variables, image, clicks, prev_mask, region.box, shape, zoom, flip
+            )
+
+        nothing = jnp.zeros_like(prev_mask)
+        near = jax.lax.cond(jnp.any(region.is_zoomed), on_crop, lambda: nothing)
+        far = jax.lax.cond(
+            jnp.all(region.is_zoomed), lambda: nothing, lambda: whole(image, clicks, prev_mask)
+        )
+        return jnp.where(region.is_zoomed[:, None, None, None], near, far)
+
+    return predict
+
+
+def zoom_in_tight(
+    model: InteractiveModel, variables: Any, *, zoom: Zoom, flip: bool = False
+) -> Predict:
+    """Returns `zoom_in` with the original's crops, whose grid follows the shape of the box.
+
+    For comparison with published numbers, not for `jit`: the boxes are read on the host, and the
+    network is compiled anew for every shape of the grid. Rows are answered one by one.
+
+    Args:
+      model: The network, in evaluation mode.
+      variables: Its variables.
+      zoom: How crops are chosen.
+      flip: Average the logits of the image and its mirror image.
+
+    Source: as for `zoom_in`.
+    """
+    fixed = ("model", "shape", "zoom", "flip")
+    on_crop = jax.jit(_probability_on_crop, static_argnames=fixed)
+    on_whole = jax.jit(_probability, static_argnames=("model", "flip"))
+
+    def predict(
+        image: Float[Array, "b h w c"],
+        clicks: Clicks,
+        prev_mask: Float[Array, "b h w 1"],
+    ) -> Float[Array, "b h w 1"]:
+        region = find_region(prev_mask, clicks, zoom, keeps_aspect=False)
+        probs = []
+        for row in range(image.shape[0]):
+            one = slice(row, row + 1)
+            rows = jax.tree.map(lambda x, one=one: x[one], (image, clicks, prev_mask))
+            if not region.is_zoomed[row]:
+                probs.append(on_whole(model, variables, *rows, flip=flip))
+                continue
+            y0, x0, y1, x1 = np.asarray(region.box[row]).tolist()
+            shape = grid_shape((y1 - y0, x1 - x0), zoom)
+            probs.append(on_crop(model, variables, *rows, region.box[one], shape, zoom, flip))
+        return jnp.concatenate(probs)
+
+    return predict
+
+
+def _probability(
+    model: InteractiveModel,
+    variables: Any,
+    image: Float[Array, "b h w c"],
+    clicks: Clicks,
+    prev_mask: Float[Array, "b h w 1"],
+    *,
+    flip: bool,
+) -> Float[Array, "b h w 1"]:
+    """Returns the network's answer on the image as it is."""
+    inputs = (*network_inputs(image, clicks), prev_mask)
+    if not flip:
+        return jax.nn.sigmoid(model.apply(variables, *inputs, train=False).logits)
+    logits = model.apply(variables, *map(_with_mirror, inputs), train=False).logits
+    pairs = logits.reshape(image.shape[0], 2, *logits.shape[1:])
+    return jax.nn.sigmoid(0.5 * (pairs[:, 0] + pairs[:, 1, :, ::-1]))
+
+
+def _with_mirror(x: Float[Array, "b h w c"]) -> Float[Array, "2*b h w c"]:
+    """Returns each row followed by its mirror image; neighbours, so they share a device."""
+    return jnp.stack([x, x[:, :, ::-1]], axis=1).reshape(2 * x.shape[0], *x.shape[1:])
+
+
+def _probability_on_crop(
+    model: InteractiveModel,
+    variables: Any,
+    image: Float[Array, "b h w c"],
+    clicks: Clicks,
+    prev_mask: Float[Array, "b h w 1"],
+    box: Int[Array, "b 4"],
+    shape: tuple[int, int],
+    zoom: Zoom,
+    flip: bool,
+) -> Float[Array, "b h w 1"]:
+    """Returns the network's answer on a crop resampled to `shape`, 0 outside its box."""
+    patch = _probability(
+        model,
+        variables,
+        crop(image, box, shape),
+        move_clicks(clicks, box, shape, scales_radius=zoom.scales_radius),
+        crop(prev_mask, box, shape),
+        flip=flip,
+    )
+    return paste(patch, box, (image.shape[1], image.shape[2]))

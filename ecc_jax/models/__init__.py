@@ -1,1 +1,1 @@
-"""Networks: HRNetV2 + OCR with RITM fusion."""
+"""Networks: RITM and FocalClick on HRNetV2 + OCR, U-Net++ on a residual network."""

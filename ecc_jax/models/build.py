@@ -1,5 +1,6 @@
 """Builds networks by name, initialises them, and splits their parameters for the optimiser."""
 
+import dataclasses
 import zlib
 from typing import Any
 
@@ -9,44 +10,68 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
+from ecc_jax.models.focalclick import FocalClick
 from ecc_jax.models.layers import SCALE_INIT
 from ecc_jax.models.ritm import RITM
+from ecc_jax.models.unetpp import UNetPP
 
 # width: channels of the finest branch; modules: per stage 2, 3, 4.
-_SPECS: dict[str, dict[str, Any]] = {
-    "ritm_hrnet18s": {
-        "width": 18,
-        "layer1_blocks": 2,
-        "blocks": 2,
-        "modules": (1, 3, 2),
-        "ocr_width": 48,
-    },
-    "ritm_hrnet18": {
-        "width": 18,
-        "layer1_blocks": 4,
-        "blocks": 4,
-        "modules": (1, 4, 3),
-        "ocr_width": 64,
-    },
-    "ritm_hrnet32": {
-        "width": 32,
-        "layer1_blocks": 4,
-        "blocks": 4,
-        "modules": (1, 4, 3),
-        "ocr_width": 128,
-    },
-    # Same topology, for tests and debugging: compiles in seconds, segments little.
-    "ritm_tiny": {
-        "width": 4,
-        "layer1_blocks": 1,
-        "blocks": 1,
-        "modules": (1, 1, 1),
-        "ocr_width": 8,
-        "stem_width": 8,
-    },
+_HRNET18S = {
+    "width": 18,
+    "layer1_blocks": 2,
+    "blocks": 2,
+    "modules": (1, 3, 2),
+    "ocr_width": 48,
+}
+_HRNET18 = {
+    "width": 18,
+    "layer1_blocks": 4,
+    "blocks": 4,
+    "modules": (1, 4, 3),
+    "ocr_width": 64,
+}
+_HRNET32 = {
+    "width": 32,
+    "layer1_blocks": 4,
+    "blocks": 4,
+    "modules": (1, 4, 3),
+    "ocr_width": 128,
+}
+# Same topology, for tests and debugging: compiles in seconds, segments little.
+_TINY = {
+    "width": 4,
+    "layer1_blocks": 1,
+    "blocks": 1,
+    "modules": (1, 1, 1),
+    "ocr_width": 8,
+    "stem_width": 8,
+}
+_SPECS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
+    "ritm_hrnet18s": (RITM, _HRNET18S),
+    "ritm_hrnet18": (RITM, _HRNET18),
+    "ritm_hrnet32": (RITM, _HRNET32),
+    "ritm_tiny": (RITM, _TINY),
+    "focalclick_hrnet18s": (FocalClick, _HRNET18S),
+    "focalclick_hrnet32": (FocalClick, _HRNET32),
+    "focalclick_tiny": (FocalClick, {**_TINY, "refiner_width": 8}),
+    "unetpp_resnet50": (UNetPP, {"width": 64, "layers": (3, 4, 6, 3)}),
+    "unetpp_tiny": (
+        UNetPP,
+        {"width": 4, "layers": (1, 1, 1, 1), "decoder_widths": (16, 8, 8, 4, 4)},
+    ),
 }
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-_SCORE_BIASES = (("cls_head", "bias"), ("aux_head_3", "bias"))
+# Convolutions that score the lesion.
+_SCORE_HEADS = (
+    "cls_head",
+    "aux_head_3",
+    "refine_pred",
+    "segmentation_head_0",
+    "supervision_1",
+    "supervision_2",
+    "supervision_3",
+)
+_TRUNKS = ("trunk", "encoder")
 _CONSTANT_INIT = {"bias": 0.0, "scale": 1.0, "multiplier": SCALE_INIT, "mean": 0.0, "var": 1.0}
 
 NAMES = tuple(_SPECS)
@@ -58,24 +83,29 @@ def build(name: str, **overrides: Any) -> nn.Module:
     Args:
       name: One of `NAMES`.
       **overrides: Fields of the network that differ from the named one, such as
-        `dtype="bfloat16"`, `remat=True`, `dropout=0.0`.
+        `dtype="bfloat16"`, for RITM and FocalClick `remat=True`, `dropout=0.0`, for U-Net++
+        `deep_supervision=True`.
 
     Raises:
-      ValueError: Unknown name, field or dtype; the message lists the valid ones.
+      ValueError: Unknown name, field of this network, or dtype; the message lists the valid ones.
 
-    Source: the published RITM models (isegm/model/is_hrnet_model.py; HRNet-18-small has OCR
-    width 48, HRNet-18 64, HRNet-32 128; the thesis uses HRNet-32).
+    Source: the published RITM and FocalClick models (isegm/model/is_hrnet_model.py;
+    HRNet-18-small has OCR width 48, HRNet-18 64, HRNet-32 128; the thesis uses HRNet-32);
+    isegm/model/is_unetplusplus_model.py.
     """
     if name not in _SPECS:
         raise ValueError(f"unknown model {name!r}; choose one of {', '.join(NAMES)}")
-    fields = [f for f in RITM.__dataclass_fields__ if f not in ("parent", "name")]
+    network, spec = _SPECS[name]
+    fields = [f.name for f in dataclasses.fields(network) if f.name not in ("parent", "name")]
     unknown = sorted(set(overrides) - set(fields))
     if unknown:
-        raise ValueError(f"unknown model options {unknown}; choose among {', '.join(fields)}")
+        raise ValueError(
+            f"unknown options {unknown} of model {name}; choose among {', '.join(fields)}"
+        )
     dtype = overrides.get("dtype", "float32")
     if dtype not in _DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}; choose one of {', '.join(_DTYPES)}")
-    return RITM(**{**_SPECS[name], **overrides, "dtype": _DTYPES[dtype]})
+    return network(**{**spec, **overrides, "dtype": _DTYPES[dtype]})
 
 
 def variable_shapes(model: nn.Module) -> dict[str, Any]:
@@ -106,7 +136,7 @@ def init_variables(
     Args:
       model: A network of `build`.
       seed: At least 0.
-      fusion_scale: Factor of the click features added to the stem.
+      fusion_scale: Factor of the click features added to the stem; U-Net++ has none.
       lesion_prior: Lesion probability that the untrained score heads are biased to.
 
     Raises:
@@ -123,13 +153,16 @@ def init_variables(
     for path, value in values.items():
         if path[-1] == "multiplier":
             value.fill(fusion_scale)
-        elif path[-2:] in _SCORE_BIASES:
+        elif path[-1] == "bias" and path[-2] in _SCORE_HEADS:
             value.fill(np.log(lesion_prior / (1 - lesion_prior)))
     return traverse_util.unflatten_dict(values)
 
 
 def parameter_groups(params: dict[str, Any]) -> dict[str, Any]:
-    """Labels every parameter "trunk" (HRNet) or "head" (OCR, both score heads, click fusion).
+    """Labels every parameter "trunk" or "head".
+
+    The trunk is HRNet, or the residual network of U-Net++. The rest is head: OCR, score heads,
+    click fusion, refiner, decoder.
 
     Args:
       params: The "params" of a network.
@@ -138,10 +171,12 @@ def parameter_groups(params: dict[str, Any]) -> dict[str, Any]:
       A tree of strings of the same structure, for `optax.multi_transform` or a multiplier.
 
     Source: isegm/model/is_hrnet_model.py:12-21, but the original also leaves the two score heads
-    at the trunk's slower rate, although they start from scratch as the rest of the head does.
+    at the trunk's slower rate, although they start from scratch as the rest of the head does. The
+    original FocalClick trains its trunk faster than the rest by mistake, and U-Net++ everything
+    alike.
     """
     return {
-        top: jax.tree.map(lambda _, top=top: "trunk" if top == "trunk" else "head", tree)
+        top: jax.tree.map(lambda _, top=top: "trunk" if top in _TRUNKS else "head", tree)
         for top, tree in params.items()
     }
 

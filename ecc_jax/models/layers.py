@@ -24,6 +24,24 @@ BATCH_NORM_MOMENTUM = 0.9
 XAVIER_GLUON = nn.initializers.variance_scaling(2.0, "fan_avg", "normal")
 
 
+def check_inputs(
+    image: tuple[int, ...], guidance: tuple[int, ...], prev_mask: tuple[int, ...], *, train: bool
+) -> None:
+    """Checks the shapes of a network's inputs.
+
+    Raises:
+      ValueError: The shapes disagree, or a training batch has one row.
+    """
+    expected = ((*image[:3], 3), (*image[:3], 2), (*image[:3], 1))
+    if len(image) != 4 or (image, guidance, prev_mask) != expected:
+        raise ValueError(
+            "expected image [b h w 3], guidance [b h w 2], prev_mask [b h w 1], got "
+            f"{list(image)}, {list(guidance)}, {list(prev_mask)}; repeat a grey image to 3 channels"
+        )
+    if train and image[0] < 2:
+        raise ValueError("training needs at least 2 rows per batch, got 1; raise the batch size")
+
+
 def normalise_image(image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
     """Returns (image - mean) / std with the channel statistics of ImageNet, for images in [0, 1].
 
@@ -42,18 +60,20 @@ def conv(
     dtype: DTypeLike,
     stride: int = 1,
     use_bias: bool = False,
+    groups: int = 1,
 ) -> nn.Conv:
     """Returns a square convolution with symmetric padding: stride s gives ceil(size / s).
 
     "SAME" would pad even sizes on one side only when the stride is 2, unlike PyTorch.
     """
     pad = kernel // 2
-    pointwise = kernel == 1 and stride == 1
+    pointwise = kernel == 1 and stride == 1 and groups == 1
     return nn.Conv(
         features,
         (kernel, kernel),
         strides=(stride, stride),
         padding=((pad, pad), (pad, pad)),
+        feature_group_count=groups,
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=XAVIER_GLUON,
@@ -120,22 +140,27 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions with a shortcut; the output is four times `planes` wide."""
+    """1x1, 3x3, 1x1 convolutions with a shortcut; the output is four times `planes` wide.
+
+    The 3x3 convolution carries the stride, as in torchvision.
+    """
 
     planes: int
     dtype: DTypeLike
+    stride: int = 1
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w d"]:
-        """Returns relu(shortcut(x) + f(x)); the shortcut is a convolution where widths differ."""
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 d"]:
+        """Returns relu(shortcut(x) + f(x)); the shortcut is a convolution where shapes differ."""
         y = x
         widths = (self.planes, self.planes, 4 * self.planes)
         for index, (features, kernel) in enumerate(zip(widths, (1, 3, 1), strict=True), start=1):
-            y = conv(features, kernel, name=f"conv{index}", dtype=self.dtype)(y)
+            stride = self.stride if kernel == 3 else 1
+            y = conv(features, kernel, stride=stride, name=f"conv{index}", dtype=self.dtype)(y)
             y = batch_norm(name=f"bn{index}", dtype=self.dtype, train=train)(y)
             if index < 3:
                 y = jax.nn.relu(y)
-        if x.shape[-1] != widths[-1]:
-            x = conv(widths[-1], 1, name="downsample_0", dtype=self.dtype)(x)
+        if x.shape[-1] != widths[-1] or self.stride != 1:
+            x = conv(widths[-1], 1, stride=self.stride, name="downsample_0", dtype=self.dtype)(x)
             x = batch_norm(name="downsample_1", dtype=self.dtype, train=train)(x)
         return jax.nn.relu(x + y)

@@ -5,6 +5,7 @@ PyTorch name follows from the path: positions such as `_0` become `.0`, kernels 
 and kernels [kh kw in out] are stored as [out in kh kw].
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,8 +15,19 @@ from flax import traverse_util
 
 from ecc_jax.models.build import build, variable_shapes
 
-# Where the parts of a network live in the original; the trunk and the head share one module.
-_PREFIXES = {"trunk": "feature_extractor.", "head": "feature_extractor.", "fusion": ""}
+# Where the parts of a network live in the original: RITM's trunk and head share one module;
+# U-Net++ has the names of segmentation_models_pytorch.
+_PREFIXES = {
+    "trunk": "feature_extractor.",
+    "head": "feature_extractor.",
+    "fusion": "",
+    "refiner": "refiner.",
+    "encoder": "encoder.",
+    "decoder": "decoder.blocks.",
+    "segmentation_head_0": "segmentation_head.0.",
+}
+# The one kind of name whose numbers are no positions in a list: nodes of U-Net++'s decoder.
+_NODE = re.compile(r"x_\d_\d")
 _LEAVES = {
     "kernel": "weight",
     "scale": "weight",
@@ -28,7 +40,7 @@ _LEAVES = {
 _COUNTER = "num_batches_tracked"
 
 
-class _Slot(NamedTuple):
+class Slot(NamedTuple):
     """Where one PyTorch tensor goes, and the shape it must have there (PyTorch layout)."""
 
     path: tuple[str, ...]
@@ -49,19 +61,21 @@ def import_state_dict(name: str, state_dict: Mapping[str, Any]) -> dict[str, Any
     Raises:
       ValueError: An unknown or missing key, or a shape that does not fit; all of them are named.
 
-    Source: key patterns of the published RITM checkpoints (isegm/utils/serialization.py).
+    Source: key patterns of the published RITM and FocalClick checkpoints
+    (isegm/utils/serialization.py) and of segmentation_models_pytorch 0.6.0. The thesis code puts
+    "feature_extractor.model." before the names of U-Net++ and keeps unused "maps_transform" beside.
     """
-    slots = _slots(name)
-    counters = _counters(slots)
-    unknown = [key for key in state_dict if key not in slots and key not in counters]
-    missing = [key for key in slots if key not in state_dict]
+    table = slots(name)
+    counters = _counters(table)
+    unknown = [key for key in state_dict if key not in table and key not in counters]
+    missing = [key for key in table if key not in state_dict]
     if unknown or missing:
         raise ValueError(
             f"the state dict does not fit {name}: unknown keys {unknown}, missing keys {missing}; "
             "check the model name (width, OCR width) and pass the inner 'state_dict'"
         )
     flat = {}
-    for key, slot in slots.items():
+    for key, slot in table.items():
         value = np.asarray(state_dict[key], np.float32)
         if value.shape != slot.shape:
             raise ValueError(
@@ -86,14 +100,14 @@ def export_state_dict(name: str, variables: Mapping[str, Any]) -> dict[str, np.n
     Raises:
       ValueError: The variables are not those of the network, or a shape does not fit.
     """
-    slots = _slots(name)
+    table = slots(name)
     flat = traverse_util.flatten_dict(variables)
-    difference = set(flat) ^ {slot.path for slot in slots.values()}
+    difference = set(flat) ^ {slot.path for slot in table.values()}
     if difference:
         paths = sorted("/".join(path) for path in difference)
         raise ValueError(f"the variables are not those of {name}: missing or unknown {paths}")
     state_dict = {}
-    for key, slot in slots.items():
+    for key, slot in table.items():
         value = np.asarray(flat[slot.path], np.float32)
         value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
         if value.shape != slot.shape:
@@ -101,27 +115,37 @@ def export_state_dict(name: str, variables: Mapping[str, Any]) -> dict[str, np.n
                 f"{key}: expected shape {slot.shape}, got {value.shape}; check the model name"
             )
         state_dict[key] = np.ascontiguousarray(value)
-    return state_dict | {key: np.zeros((), np.int64) for key in _counters(slots)}
+    return state_dict | {key: np.zeros((), np.int64) for key in _counters(table)}
 
 
-def _slots(name: str) -> dict[str, _Slot]:
-    """Returns PyTorch name -> slot for every variable of the network."""
+@functools.cache
+def slots(name: str) -> dict[str, Slot]:
+    """Returns PyTorch name -> slot for every variable of the network.
+
+    Args:
+      name: One of `build.NAMES`.
+
+    Raises:
+      ValueError: Unknown name.
+    """
     flat = traverse_util.flatten_dict(variable_shapes(build(name)))
-    slots = {}
+    table = {}
     for path, leaf in flat.items():
         shape = tuple(leaf.shape)
         if len(shape) == 4:
             shape = (shape[3], shape[2], shape[0], shape[1])
-        slots[_torch_name(path)] = _Slot(path, shape)
-    return slots
+        table[_torch_name(path)] = Slot(path, shape)
+    return table
 
 
 def _torch_name(path: tuple[str, ...]) -> str:
     _, part, *modules, leaf = path
-    dotted = (re.sub(r"_(?=\d)", ".", module) for module in modules)
+    dotted = (
+        module if _NODE.fullmatch(module) else re.sub(r"_(?=\d)", ".", module) for module in modules
+    )
     return _PREFIXES[part] + ".".join((*dotted, _LEAVES[leaf]))
 
 
-def _counters(slots: Mapping[str, _Slot]) -> set[str]:
+def _counters(table: Mapping[str, Slot]) -> set[str]:
     suffix = "running_mean"
-    return {key.removesuffix(suffix) + _COUNTER for key in slots if key.endswith(suffix)}
+    return {key.removesuffix(suffix) + _COUNTER for key in table if key.endswith(suffix)}

@@ -7,10 +7,10 @@ from jaxtyping import Array, Float
 from numpy.typing import DTypeLike
 
 from ecc_jax.models.hrnet import HRNet
-from ecc_jax.models.layers import ScaleLayer, conv, normalise_image
+from ecc_jax.models.layers import ScaleLayer, check_inputs, conv, normalise_image
 from ecc_jax.models.ocr import OCRHead
 from ecc_jax.ops.resample import resize_align_corners
-from ecc_jax.types import Prediction
+from ecc_jax.types import AnyArray, Prediction
 
 
 class GuidanceFusion(nn.Module):
@@ -65,9 +65,9 @@ class RITM(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, "b h w 3"],
-        guidance: Float[Array, "b h w 2"],
-        prev_mask: Float[Array, "b h w 1"],
+        image: Float[AnyArray, "b h w 3"],
+        guidance: Float[AnyArray, "b h w 2"],
+        prev_mask: Float[AnyArray, "b h w 1"],
         *,
         train: bool = False,
     ) -> Prediction:
@@ -88,6 +88,7 @@ class RITM(nn.Module):
             description then sees a single value per channel.
         """
         check_inputs(image.shape, guidance.shape, prev_mask.shape, train=train)
+        image, guidance, prev_mask = map(jnp.asarray, (image, guidance, prev_mask))
         maps = jnp.concatenate([prev_mask, guidance], axis=-1)
         side = GuidanceFusion(self.stem_width, self.dtype, name="fusion")(maps)
         trunk = HRNet(
@@ -107,21 +108,3 @@ class RITM(nn.Module):
         return Prediction(
             resize_align_corners(logits, shape), resize_align_corners(aux_logits, shape), features
         )
-
-
-def check_inputs(
-    image: tuple[int, ...], guidance: tuple[int, ...], prev_mask: tuple[int, ...], *, train: bool
-) -> None:
-    """Checks the shapes of a network's inputs.
-
-    Raises:
-      ValueError: The shapes disagree, or a training batch has one row.
-    """
-    expected = ((*image[:3], 3), (*image[:3], 2), (*image[:3], 1))
-    if len(image) != 4 or (image, guidance, prev_mask) != expected:
-        raise ValueError(
-            "expected image [b h w 3], guidance [b h w 2], prev_mask [b h w 1], got "
-            f"{list(image)}, {list(guidance)}, {list(prev_mask)}; repeat a grey image to 3 channels"
-        )
-    if train and image[0] < 2:
-        raise ValueError("training needs at least 2 rows per batch, got 1; raise the batch size")

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +21,8 @@ from ecc_jax.training.plateau import Plateau
 
 MANIFEST = "manifest.json"
 SCORE = "iterative_iou_error"
+# Imported weights have had no update and no validation; the first checkpoint of a run has.
+IMPORTED_STEP = 0
 
 
 class CheckpointError(ValueError):
@@ -29,6 +31,13 @@ class CheckpointError(ValueError):
 
 class MismatchError(ValueError):
     """An intact checkpoint belongs to another network."""
+
+
+class Weights(NamedTuple):
+    """What a checkpoint of imported weights holds, in place of a whole `TrainState`."""
+
+    params: Any
+    batch_stats: Any
 
 
 class Checkpoints:
@@ -135,11 +144,16 @@ def complete_steps(directory: str | Path) -> list[int]:
 def best_step(directory: str | Path) -> int:
     """Returns the step with the lowest validation score, the earliest of equals.
 
+    A folder that `save_weights` wrote has one checkpoint and no score.
+
     Raises:
       CheckpointError: No complete checkpoint with a score.
     """
+    steps = complete_steps(directory)
+    if steps == [IMPORTED_STEP]:
+        return IMPORTED_STEP
     scores = {}
-    for step in complete_steps(directory):
+    for step in steps:
         score = read_progress(directory, step)["score"]
         if score is not None:
             scores[step] = score
@@ -201,6 +215,18 @@ def restore_variables(directory: str | Path, step: int) -> dict[str, Any]:
             args=ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True),
         )
     return values["average"] if has_average else values
+
+
+def save_weights(workdir: Path, variables: dict[str, Any]) -> None:
+    """Writes imported weights in the form of a run, for `best_variables`.
+
+    Args:
+      workdir: Receives the folder `checkpoints`, which it must not have yet.
+      variables: {"params": …, "batch_stats": …} of a network.
+    """
+    store = Checkpoints(workdir / "checkpoints")
+    store.save(IMPORTED_STEP, Weights(**variables), progress_values(Plateau(), 0), None)
+    store.close()
 
 
 def best_variables(workdir: Path, like: dict[str, Any]) -> tuple[int, dict[str, Any]]:

@@ -85,7 +85,8 @@ def check(config: ml_collections.ConfigDict, mesh: Mesh) -> None:
     pretrained = Path(config.model.pretrained)
     if config.model.pretrained and not checkpoints.complete_steps(pretrained / "checkpoints"):
         raise ValueError(
-            f"model.pretrained: {pretrained} holds no checkpoint; expected the workdir of a run"
+            f"model.pretrained: {pretrained} holds no checkpoint; expected the workdir of a run or "
+            "a folder that scripts/convert_weights.py wrote"
         )
 
 

@@ -86,7 +86,7 @@ def moved_average(state: TrainState, decay: float) -> Any:
 
 
 def rate_multipliers(params: Any, *, trunk: float) -> Any:
-    """Returns the learning-rate factor of every parameter: `trunk` in the HRNet trunk, else 1."""
+    """Returns the learning-rate factor of every parameter: `trunk` in the trunk, else 1."""
     return jax.tree.map(lambda group: trunk if group == "trunk" else 1.0, parameter_groups(params))
 
 

@@ -9,9 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from flax import traverse_util
 
+from ecc_jax import runs
+from ecc_jax.models.build import build, init_variables
+from ecc_jax.models.pretrained import export_state_dict
 from ecc_jax.training import checkpoints
+from tests.torch_files import write
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -125,6 +131,41 @@ def test_evaluate_on_another_split_writes_its_own_report(finished):
     assert len(summary["rows"]["model"]["iou"]) == 2
 
 
+@pytest.mark.slow
+def test_evaluate_with_zoom_in_and_flips_says_so_in_the_report(finished):
+    tmp, workdir, _ = finished
+    result = _main(
+        tmp,
+        "--mode=evaluate",
+        f"--workdir={workdir}",
+        "--config.data.split=train",
+        "--config.inference.pipeline=zoom_in",
+        "--config.inference.flip=True",
+        "--config.inference.zoom_target=40",
+        "--config.inference.zoom_min_crop=12",
+    )
+    assert result.returncode == 0, result.stderr
+    words = "zoom-in after click 1 (longest side 40 pixels), mirror image averaged"
+    assert words in result.stdout
+    summary = json.loads(Path(result.stdout.strip().splitlines()[-1]).read_text())
+    assert summary["inference"] == words
+    assert len(summary["rows"]["model"]["iou"]) == 3
+
+
+def test_clicks_from_python_on_a_finished_run(finished):
+    _, workdir, _ = finished
+    for overrides in ({}, {"inference.pipeline": "zoom_in"}):
+        predictor = runs.load_predictor(workdir, overrides)
+        predictor.set_image(np.full((40, 40), 30), window_hu=(-150, 250))
+        mask = predictor.add_click(20, 18, 6.5)
+        assert mask.shape == (40, 40) and predictor.num_clicks == 1
+        assert np.isfinite(predictor.prob).all() and predictor.prob.max() > 0
+    with pytest.raises(ValueError, match="cannot change train.batch_size"):
+        runs.load_predictor(workdir, {"train.batch_size": 2})
+    with pytest.raises(ValueError, match="inference.pipeline must be one of"):
+        runs.load_predictor(workdir, {"inference.pipeline": "zoom"})
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -213,3 +254,50 @@ def test_pretrained_weights_of_another_run_start_a_run(finished, small_folder, t
     )
     assert result.returncode == 0, result.stderr
     assert _losses(tmp_path / "second")[4] != _losses(workdir)[4]
+
+
+@pytest.mark.slow
+def test_converted_weights_start_a_run_and_are_evaluated(finished, small_folder, tmp_path):
+    tmp, _, _ = finished
+    weights = tmp_path / "weights"
+    state_dict = export_state_dict("ritm_tiny", init_variables(build("ritm_tiny"), 7))
+    write(tmp_path / "tiny.pth", {"state_dict": state_dict})
+    command = _command(tmp)
+    command["args"] = [sys.executable, "scripts/convert_weights.py", tmp_path / "tiny.pth", weights]
+    converted = subprocess.run(**command, timeout=200)
+    assert converted.returncode == 0, converted.stderr
+    assert "missing  0 tensors" in converted.stdout
+    assert converted.stderr == ""
+    data = f"--config.data.path={small_folder}"
+    result = _main(
+        tmp,
+        *TINY,
+        data,
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.model.pretrained={weights}",
+        "--config.train.epochs=1",
+        # Nothing moves, so what the run saves is what was converted.
+        "--config.optimizer.learning_rate=1e-30",
+    )
+    assert result.returncode == 0, result.stderr
+    trained = _best_params(tmp_path / "run")
+    for path, value in _best_params(weights).items():
+        np.testing.assert_allclose(trained[path], value, rtol=0, atol=1e-20, err_msg=path)
+    result = _main(
+        tmp,
+        "--mode=evaluate",
+        f"--workdir={weights}",
+        "--config.data.name=ct_folder_2d",
+        data,
+        "--config.data.size=40",
+        "--config.eval.num_clicks=2",
+        "--config.eval.max_slices=6",
+    )
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((weights / "report/ct_folder_2d-test/summary.json").read_text())
+    assert len(summary["rows"]["model"]["iou"]) == 2
+
+
+def _best_params(workdir):
+    _, variables = checkpoints.best_variables(workdir, init_variables(build("ritm_tiny"), 0))
+    return traverse_util.flatten_dict(variables["params"], sep="/")

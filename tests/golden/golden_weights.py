@@ -4,7 +4,9 @@ The numbers in the .npz files were computed with exactly these arrays, so the or
 below is part of the data: a changed draw makes every parity test fail.
 """
 
+import json
 import zlib
+from pathlib import Path
 
 import numpy as np
 
@@ -30,8 +32,9 @@ def parameter(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return (rng.standard_normal(shape) * np.sqrt(1.0 / fan_in)).astype(np.float32)
 
 
-def state_dict(shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
-    """Returns the parameters for the content of a *.keys.json file."""
+def load_state_dict(file: str) -> dict[str, np.ndarray]:
+    """Returns the parameters of the model whose names and shapes are in `file`.keys.json."""
+    shapes = json.loads(Path(__file__).with_name(f"{file}.keys.json").read_text(encoding="utf-8"))
     return {name: parameter(name, tuple(shape)) for name, shape in shapes.items()}
 
 

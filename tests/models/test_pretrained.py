@@ -5,18 +5,22 @@ import pytest
 from flax import traverse_util
 
 from ecc_jax.models.build import build, init_variables
-from ecc_jax.models.pretrained import export_state_dict, import_state_dict
+from ecc_jax.models.pretrained import export_state_dict, import_state_dict, slots
 
 NAME = "ritm_tiny"
 
 
-@pytest.fixture(scope="module")
-def variables():
+def random_variables(name):
     rng = np.random.default_rng(0)
-    flat = traverse_util.flatten_dict(init_variables(build(NAME), 0))
+    flat = traverse_util.flatten_dict(init_variables(build(name), 0))
     return traverse_util.unflatten_dict(
         {path: rng.normal(size=x.shape).astype(np.float32) for path, x in flat.items()}
     )
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return random_variables(NAME)
 
 
 @pytest.fixture
@@ -24,8 +28,11 @@ def state_dict(variables):
     return export_state_dict(NAME, variables)
 
 
-def test_round_trip_is_exact(variables, state_dict):
-    back = traverse_util.flatten_dict(import_state_dict(NAME, state_dict), sep="/")
+@pytest.mark.parametrize("name", ["ritm_tiny", "focalclick_tiny", "unetpp_tiny"])
+def test_round_trip_is_exact(name):
+    variables = random_variables(name)
+    state_dict = export_state_dict(name, variables)
+    back = traverse_util.flatten_dict(import_state_dict(name, state_dict), sep="/")
     flat = traverse_util.flatten_dict(variables, sep="/")
     assert back.keys() == flat.keys()
     for path, value in flat.items():
@@ -49,6 +56,38 @@ def test_names_and_layout_are_those_of_pytorch(variables, state_dict):
     )
 
 
+def test_names_and_layout_of_the_refiner():
+    variables = random_variables("focalclick_tiny")
+    kernel = variables["params"]["refiner"]["image_conv3"]["conv3x3"]["kernel"]
+    weight = export_state_dict("focalclick_tiny", variables)["refiner.image_conv3.conv3x3.weight"]
+    assert weight.shape == (8, 1, 3, 3)
+    assert weight[5, 0, 1, 2] == kernel[1, 2, 0, 5]
+
+
+def test_names_and_layout_of_the_nested_decoder():
+    variables = random_variables("unetpp_tiny")
+    state_dict = export_state_dict("unetpp_tiny", variables)
+    node = variables["params"]["decoder"]["x_1_2"]
+    weight = state_dict["decoder.blocks.x_1_2.conv2.0.weight"]
+    assert weight[3, 1, 0, 2] == node["conv2_0"]["kernel"][0, 2, 1, 3]
+    np.testing.assert_array_equal(
+        state_dict["decoder.blocks.x_1_2.conv2.1.weight"], node["conv2_1"]["scale"]
+    )
+    assert state_dict["encoder.layer2.0.downsample.0.weight"].shape == (32, 16, 1, 1)
+    assert state_dict["segmentation_head.0.bias"].shape == (1,)
+
+
+def test_slots_name_places_and_shapes():
+    table = slots("focalclick_tiny")
+    slot = table["refiner.image_conv1.norm.running_var"]
+    assert slot.path == ("batch_stats", "refiner", "image_conv1", "norm", "var")
+    assert slot.shape == (8,)
+    assert table["feature_extractor.conv1.weight"].shape == (8, 3, 3, 3)
+    assert len({slot.path for slot in table.values()}) == len(table)
+    with pytest.raises(ValueError, match="unknown model 'hrnet'"):
+        slots("hrnet")
+
+
 def test_counters_may_be_absent(state_dict):
     fewer = {k: v for k, v in state_dict.items() if not k.endswith("num_batches_tracked")}
     assert len(fewer) < len(state_dict)
@@ -68,6 +107,15 @@ def test_missing_keys_are_listed(state_dict):
     with pytest.raises(ValueError) as error:
         import_state_dict(NAME, state_dict)
     assert all(key in str(error.value) for key in gone)
+
+
+def test_other_families_do_not_fit():
+    focal = export_state_dict("focalclick_tiny", random_variables("focalclick_tiny"))
+    with pytest.raises(ValueError, match=r"unknown keys .*refiner.refine_pred.bias.*missing keys"):
+        import_state_dict("ritm_tiny", focal)
+    ritm = export_state_dict("ritm_tiny", random_variables("ritm_tiny"))
+    with pytest.raises(ValueError, match=r"missing keys .*refiner.refine_pred.bias"):
+        import_state_dict("focalclick_tiny", ritm)
 
 
 def test_wrong_shape_is_named(state_dict):

@@ -8,36 +8,16 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from ecc_jax.models.build import build, init_variables
-from ecc_jax.models.layers import normalise_image
-from ecc_jax.models.ritm import check_inputs
+from ecc_jax.models.build import build
+from ecc_jax.models.layers import check_inputs, normalise_image
+from tests.models.inputs import make_inputs, moved_variables
 
-SHAPE = (2, 40, 32)
 DEAD = ("f_pixel", "f_object")
-
-
-def make_inputs(shape=SHAPE, seed=0):
-    rng = np.random.default_rng(seed)
-    image = rng.uniform(size=(*shape, 3)).astype(np.float32)
-    guidance = (rng.uniform(size=(*shape, 2)) > 0.9).astype(np.float32)
-    prev_mask = rng.uniform(size=(*shape, 1)).astype(np.float32)
-    return image, guidance, prev_mask
 
 
 @functools.cache
 def variables():
-    """Fresh variables with biases and statistics moved off their trivial values."""
-    rng = np.random.default_rng(7)
-
-    def move(path, value):
-        name = path[-1].key
-        if name in ("bias", "mean"):
-            return value + 0.1 * rng.standard_normal(value.shape).astype(np.float32)
-        if name in ("var", "scale"):
-            return value * rng.uniform(0.5, 1.5, value.shape).astype(np.float32)
-        return value
-
-    return jax.tree_util.tree_map_with_path(move, init_variables(build("ritm_tiny"), 0))
+    return moved_variables("ritm_tiny")
 
 
 @functools.cache
@@ -75,7 +55,7 @@ def test_shapes_at_any_size(size):
 def test_jit_equals_eager():
     inputs = make_inputs()
     compiled = forward()(variables(), *inputs)
-    eager = build("ritm_tiny").apply(variables(), *(jnp.asarray(x) for x in inputs))
+    eager = build("ritm_tiny").apply(variables(), *inputs)  # NumPy arrays
     for a, b in zip(compiled, eager, strict=True):
         assert_close(a, b)
 

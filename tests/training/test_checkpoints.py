@@ -175,3 +175,15 @@ def test_the_average_comes_back_where_the_run_kept_one(store):
     back, _ = store.restore_latest(state)
     np.testing.assert_array_equal(back.params["a"]["kernel"], state.params["a"]["kernel"])
     np.testing.assert_array_equal(back.average["params"]["a"]["kernel"], np.full((2, 3), 7.0))
+
+
+def test_imported_weights_have_the_form_of_a_run(tmp_path):
+    variables = {"params": {"a": {"kernel": np.ones((2, 3))}}, "batch_stats": {"m": np.zeros(3)}}
+    checkpoints.save_weights(tmp_path, variables)
+    step, loaded = checkpoints.best_variables(tmp_path, variables)
+    assert step == checkpoints.IMPORTED_STEP
+    np.testing.assert_array_equal(loaded["params"]["a"]["kernel"], np.ones((2, 3)))
+    np.testing.assert_array_equal(loaded["batch_stats"]["m"], np.zeros(3))
+    other = {**variables, "params": {"a": {"kernel": np.ones((2, 4))}}}
+    with pytest.raises(MismatchError, match="holds another network"):
+        checkpoints.best_variables(tmp_path, other)

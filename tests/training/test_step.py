@@ -10,6 +10,8 @@ from ecc_jax import parallel
 from ecc_jax.data.augment import Augmentation
 from ecc_jax.evaluation.rollouts import abstract_batch
 from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step
+from ecc_jax.inference.crops import Zoom
+from ecc_jax.inference.pipelines import FULL_FRAME, InferenceOptions
 from ecc_jax.models.build import build, init_variables
 from ecc_jax.training import state as states
 from ecc_jax.training import step as steps
@@ -151,8 +153,9 @@ def test_train_and_evaluation_steps_lower_for_cpu_cuda_and_tpu(model, start, tra
     )
     assert set(exported.platforms) == set(platforms)
     options = RolloutOptions(5, (1, 2), 0.5, "largest_component", "average", 5.0, 0)
-    for network in (model, None):
-        rollout = jax.jit(make_rollout_step(network, options))
+    zoom = InferenceOptions("zoom_in", flip=True, zoom=Zoom(target=32, min_crop=8))
+    for network, inference in ((model, FULL_FRAME), (model, zoom), (None, FULL_FRAME)):
+        rollout = jax.jit(make_rollout_step(network, options._replace(inference=inference)))
         exported = jax.export.export(rollout, platforms=platforms)(
             start.variables, batch, jax.ShapeDtypeStruct((), np.int32)
         )

@@ -1,0 +1,85 @@
+"""The words after the colon of `--config=file.py:words`."""
+
+from collections.abc import Callable
+
+import ml_collections
+
+from ecc_jax import catalog
+
+
+def _word_small(config: ml_collections.ConfigDict) -> None:
+    config.data.subset = "small"
+    config.train.batch_size = 40
+    config.schedule.patience = 25
+    config.schedule.stop_after = 75
+
+
+def _word_quick(config: ml_collections.ConfigDict) -> None:
+    """Minutes on two CPU cores: a small network, small slices, few steps."""
+    config.model.name = "ritm_hrnet18s"
+    config.model.fusion_scale = 1.0
+    config.model.lesion_prior = 0.05
+    config.schedule.decay = "cosine"
+    config.data.size = 160
+    config.data.phantom_patients = 96
+    config.data.max_slices_per_patient = 32
+    config.augment.crop = (112, 112)
+    config.clicks.gamma = 0.5
+    config.inference.zoom_target = 160
+    config.inference.zoom_min_crop = 64
+    config.train.batch_size = 8
+    config.train.stats_momentum = 0.97
+    config.train.steps_per_epoch = 100
+    config.train.epochs = 6
+    config.train.log_every = 10
+    config.optimizer.learning_rate = 5e-3
+    config.schedule.warmup_steps = 30
+    config.eval.max_slices = 64
+    config.eval.validation_slices = 24
+    config.eval.flooding_slices = 64
+
+
+def _own_folder(config: ml_collections.ConfigDict) -> None:
+    """Against overfitting: an own folder holds a handful of patients more often than hundreds."""
+    config.augment.vertical_flip_prob = 0.5
+    config.augment.transpose_prob = 0.5
+    config.augment.contrast = 0.7
+    config.augment.brightness = 0.3
+    config.augment.gamma = 0.5
+    config.augment.noise = 0.05
+    config.train.average_decay = 0.98
+
+
+WORDS: dict[str, Callable[[ml_collections.ConfigDict], None]] = {
+    "small": _word_small,
+    "quick": _word_quick,
+}
+
+
+def apply_words(config: ml_collections.ConfigDict, arg: str) -> ml_collections.ConfigDict:
+    """Applies the comma-separated words after the colon of `--config=file.py:words`.
+
+    Args:
+      config: A locked tree; changed in place and returned.
+      arg: Words in any order: at most one dataset name, `small`, `quick`.
+
+    Raises:
+      ValueError: Unknown word, or two datasets.
+    """
+    words = sorted({word.strip() for word in arg.split(",") if word.strip()})
+    valid = [*catalog.DATASETS, *WORDS]
+    for word in words:
+        if word not in valid:
+            raise ValueError(f"unknown config word {word!r}; valid words: {', '.join(valid)}")
+    datasets = [word for word in words if word in catalog.DATASETS]
+    if len(datasets) > 1:
+        raise ValueError(f"expected at most one dataset, got {', '.join(datasets)}")
+    if datasets:
+        config.data.name = datasets[0]
+    if config.data.name == "ct_folder_2d":
+        _own_folder(config)
+    for word in WORDS:  # a fixed order, so the order on the command line does not matter
+        if word in words:
+            WORDS[word](config)
+    config.words = ",".join(words)
+    return config

@@ -1,0 +1,65 @@
+"""One train step with the smallest network of every family."""
+
+import jax
+import numpy as np
+import pytest
+
+from ecc_jax.models.build import build, init_variables
+from ecc_jax.training import state as states
+from ecc_jax.training import step as steps
+from ecc_jax.types import Batch
+
+OPTIONS = steps.StepOptions(
+    seed=0,
+    crop=(40, 32),  # no multiple of 32
+    scale=(0.75, 1.4),
+    flip_prob=0.5,
+    rule="largest_component",
+    radius="normal",
+    fixed_radius=5.0,
+    max_clicks=3,
+    gamma=0.7,
+    threshold=0.5,
+    main_weight=1.0,
+    aux_weight=0.4,
+    microbatches=1,
+    stats_momentum=0.9,
+    is_pretrained=False,
+)
+
+
+def make_batch():
+    rng = np.random.default_rng(0)
+    yy, xx = np.mgrid[:48, :48]
+    centre = rng.integers(12, 36, (2, 2, 1, 1))
+    target = (np.hypot(yy - centre[:, 0], xx - centre[:, 1]) < 8).astype(np.uint8)
+    image = (target * 80 + rng.normal(0, 20, target.shape)).astype(np.int16)
+    window = np.tile(np.float32([-150, 250]), (2, 1))
+    return Batch(image, window, target, np.ones(2, bool), np.arange(2, dtype=np.int32))
+
+
+@pytest.mark.parametrize(
+    ("name", "untouched"),
+    [
+        pytest.param("focalclick_tiny", "refiner", marks=pytest.mark.slow),
+        ("unetpp_tiny", None),
+    ],
+)
+def test_train_step(name, untouched):
+    model = build(name)
+    optimizer = states.make_optimizer(b1=0.9, b2=0.999)
+    start = states.create(init_variables(model, 0), optimizer)
+    multipliers = states.rate_multipliers(start.params, trunk=1.0)
+    step = jax.jit(steps.make_train_step(model, optimizer, multipliers, OPTIONS))
+    # Two clicks: the network runs in evaluation mode for the first, in training mode after it.
+    first = steps.first_step_with(OPTIONS, 2)
+    state, metrics = step(start._replace(step=np.int32(first)), make_batch(), np.float32(1e-3))
+    assert int(metrics["num_clicks"]) == 2
+    assert np.isfinite(float(metrics["loss"])) and float(metrics["loss"]) > 0
+    for part, old in start.params.items():
+        new = state.params[part]
+        pairs = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
+        moved = any(not np.array_equal(a, b) for a, b in pairs)
+        # The coarse stage alone is trained here, so FocalClick's refiner stays.
+        assert moved == (part != untouched), part
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.variables))
