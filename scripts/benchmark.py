@@ -1,8 +1,8 @@
-"""Times the compiled parts: python scripts/benchmark.py {clicks,train,evaluate} [--json FILE].
+"""Times the parts: python scripts/benchmark.py {clicks,train,evaluate,data} [--json FILE].
 
 Every figure is the median over --repeats calls after a warm-up, with the device synchronised;
 compile time stands apart. Compare only figures of one run: ratios hold, seconds depend on what
-else the machine does. Input is synthetic: balls in noise.
+else the machine does. Input is synthetic: balls in noise, for `data` a prepared ct_phantom_2d.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ecc_jax import config as schema
 from ecc_jax import parallel
 from ecc_jax.clicks.encoding import disk_maps, empty_clicks
 from ecc_jax.clicks.simulation import next_click
+from ecc_jax.data import pipeline
 from ecc_jax.data.augment import augment
 from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step
 from ecc_jax.models.build import NAMES, build, init_variables
@@ -33,6 +34,7 @@ from ecc_jax.training import state as states
 from ecc_jax.training.options import step_options
 from ecc_jax.training.step import first_step_with, make_train_step
 from ecc_jax.types import Batch
+from tfds_builders.preparation import DataOptions, prepare
 
 
 def synthetic_batch(rows: int, height: int, width: int) -> Any:
@@ -158,7 +160,48 @@ def bench_evaluate(args: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
-BENCHMARKS = {"clicks": bench_clicks, "train": bench_train, "evaluate": bench_evaluate}
+def bench_data(args: argparse.Namespace) -> dict[str, Any]:
+    """Times reading prepared slices in this process: single records, then training batches."""
+    if args.size[0] != args.size[1]:
+        raise ValueError(f"prepared slices are square, got --size {args.size[0]} {args.size[1]}")
+    options = DataOptions("ct_phantom_2d", size=args.size[0], num_patients=12)
+    slices = pipeline.open_split(prepare(options), "all")
+    order = np.random.default_rng(0).permutation(len(slices))
+    results = {
+        "random records": _rate(
+            lambda: [slices.records[int(i)] for i in order], len(slices), args.repeats
+        )
+    }
+    steps = -(-len(slices) // args.batch)
+    for threads in (0, 4):
+        batches = pipeline.train_batches(
+            slices, np.arange(len(slices)), batch_size=args.batch, seed=0, threads=threads
+        )
+        call = functools.partial(_take, batches, steps)
+        name = f"training batches, {threads} threads"
+        results[name] = _rate(call, steps * args.batch, args.repeats)
+    return results
+
+
+def _take(items: Iterator[Any], count: int) -> None:
+    for _ in range(count):
+        next(items)
+
+
+def _rate(call: Callable[[], Any], count: int, repeats: int) -> dict[str, float]:
+    """Times a call that reads `count` slices; the second rate does not suffer from neighbours."""
+    start = time.process_time()
+    timing = median_seconds(call, repeats)
+    cpu = (time.process_time() - start) / (repeats + 1)
+    return {**timing, "slices_per_s": count / timing["median_s"], "slices_per_cpu_s": count / cpu}
+
+
+BENCHMARKS = {
+    "clicks": bench_clicks,
+    "train": bench_train,
+    "evaluate": bench_evaluate,
+    "data": bench_data,
+}
 
 
 def main() -> None:

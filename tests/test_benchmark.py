@@ -35,3 +35,13 @@ def test_clicks_benchmark_writes_json(benchmark, tmp_path, monkeypatch, capsys):
     assert report["results"]["next_click"]["median_s"] > 0
     assert report["device"].endswith("cores")
     assert "next_click" in capsys.readouterr().out
+
+
+def test_data_benchmark_reads_prepared_slices(benchmark, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    arguments = "benchmark.py data --batch 4 --size 32 32 --repeats 1 --json"
+    monkeypatch.setattr(sys, "argv", [*arguments.split(), str(tmp_path / "data.json")])
+    benchmark.main()
+    results = json.loads((tmp_path / "data.json").read_text())["results"]
+    assert results["random records"]["slices_per_s"] > 10
+    assert len(results) == 3

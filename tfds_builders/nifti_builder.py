@@ -219,7 +219,7 @@ def raw_folder(options: DataOptions) -> Path:
         raise ValueError(
             f"{options.name} is not prepared under {options.root} and data.path is empty; {how_to}"
         )
-    folder = Path(options.path).expanduser().resolve()
+    folder = Path(options.path)
     if not folder.is_dir():
         raise ValueError(f"data.path {folder} is not a folder; {how_to}")
     return folder

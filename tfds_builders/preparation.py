@@ -51,7 +51,7 @@ class DataOptions(NamedTuple):
     Attributes:
       name: A name in `ecc_jax.catalog.DATASETS`.
       root: Folder of prepared datasets; empty means `default_root()`.
-      path: Folder of the raw data. Empty: none are needed, or the prepared dataset is at hand.
+      path: Folder of the raw data. Empty, or gone: the prepared dataset must be at hand.
       size: Slices are stored as size x size pixels.
       variant: `windowed` clips the stored HU to the window, `raw` keeps them all.
       subset: `full` is every lesion slice, `small` the largest lesion slice of each volume.
@@ -134,7 +134,9 @@ def _target(builder_class: Any, options: DataOptions) -> Path:
     try:
         facts = builder_class.source_facts(options)
     except ValueError:
-        reuses = builder_class.REUSES_PREPARED and not options.path
+        # A raw folder that is there and broken is an error; one that is gone may have been used.
+        has_raw = bool(options.path) and os.path.exists(options.path)
+        reuses = builder_class.REUSES_PREPARED and not has_raw
         prepared = find_prepared(builder_class, options) if reuses else None
         if prepared is None:
             raise
@@ -148,7 +150,7 @@ def find_prepared(builder_class: Any, options: DataOptions) -> Path | None:
 
     Args:
       builder_class: The dataset's builder.
-      options: Resolved options, without path.
+      options: Resolved options. With a path, only what was prepared from it counts.
 
     Raises:
       ValueError: Raw data in several states were prepared with these options.
@@ -160,6 +162,8 @@ def find_prepared(builder_class: Any, options: DataOptions) -> Path | None:
     for directory in sorted(folder.glob(f"[!.]*/{builder_class.VERSION}")):
         if is_complete(directory):
             stored = read_index(directory)["options"]
+            if options.path not in ("", stored["path"]):
+                continue
             if all(key in stored and stored[key] == wanted[key] for key in wanted):
                 found.append(directory)
     if len(found) > 1:
@@ -224,6 +228,7 @@ def resolve(options: DataOptions) -> DataOptions:
         ) from error
     return options._replace(
         root=str(root),
+        path=str(Path(options.path).expanduser().resolve()) if options.path else "",
         lesion_labels=tuple(sorted(set(options.lesion_labels or info.lesion_labels))),
         slice_axis=None if options.slice_axis == -1 else options.slice_axis,
         window_hu=check_window(options.window_hu, where="data.window_hu")

@@ -103,7 +103,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder):
     USED_OPTIONS: ClassVar[tuple[str, ...]] = ()
     # Text features beside the common ones; `VolumeEntry.extra` holds their values.
     EXTRA_FEATURES: ClassVar[tuple[str, ...]] = ()
-    # Whether an empty data.path means the one dataset that is prepared with the same options.
+    # Whether a dataset prepared with the same options does without its raw data.
     REUSES_PREPARED: ClassVar[bool] = False
 
     @classmethod

@@ -213,6 +213,19 @@ def test_the_last_lesion_pixel_is_never_lost(size):
         assert abs(y - position // 8) <= 8 / size and abs(x - position % 8) <= 8 / size
 
 
+def test_wide_slice_of_kits_comes_back():
+    """512 x 796 pixels, the largest matrix of KiTS23 (case_00160), in the 512 x 512 of a record."""
+    rng = np.random.default_rng(0)
+    mask = ndimage.gaussian_filter(rng.normal(size=(512, 796)), 9) > 0.05
+    _, lesion, fit = slices.fit_to_size(np.zeros(mask.shape), mask, 512, air=-1000.0)
+    assert fit == slices.Fit((512, 796), ((142, 142), (0, 0)), 512)
+    assert not lesion[:91].any() and not lesion[-91:].any()  # 142 rows of air are 91.3 now
+    back = slices.unfit_mask(lesion, fit)
+    square = np.ones((3, 3), bool)
+    assert back[ndimage.binary_erosion(mask, square, 2)].all()
+    assert not back[~ndimage.binary_dilation(mask, square, 2)].any()
+
+
 def test_empty_stays_empty():
     _, lesion, fit = slices.fit_to_size(np.zeros((8, 6)), np.zeros((8, 6), bool), 5, air=0.0)
     assert not lesion.any()

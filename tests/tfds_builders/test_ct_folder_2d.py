@@ -353,8 +353,10 @@ def test_script(folder, tmp_path):
     script = Path(__file__).parents[2] / "scripts" / "build_dataset.py"
     command = [sys.executable, str(script), "ct_folder_2d", "--root", str(tmp_path / "root")]
     command += ["--size", "20", "--no-progress", "--path"]
-    done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=True)
+    settings = {"capture_output": True, "text": True}
+    settings["env"] = {**os.environ, "PYTHONPATH": str(script.parents[1])}
+    done = subprocess.run([*command, str(folder)], check=True, **settings)
     assert preparation.is_complete(Path(done.stdout.strip()))
-    failed = subprocess.run([*command, "/nowhere"], capture_output=True, text=True)
+    failed = subprocess.run([*command, "/nowhere"], **settings)
     assert failed.returncode == 1 and failed.stdout == ""
     assert failed.stderr.startswith("error: data.path /nowhere is not a folder")

@@ -17,6 +17,7 @@ from tests.nifti_sets import SIDE, WITHOUT_LESION, write_kits, write_lits
 from tfds_builders import nifti_volumes, preparation, prepared_index, slice_builder
 from tfds_builders.nifti_builder import NiftiBuilder
 from tfds_builders.preparation import DataOptions
+from tfds_builders.workers import results_in_order
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "build_dataset.py"
 
@@ -251,6 +252,18 @@ def test_damaged_cache_is_read_again(options, monkeypatch):
     for i, path in enumerate(sorted(cache.iterdir())):
         os.truncate(path, (0, 3, path.stat().st_size // 2)[i % 3])
     assert preparation.read_index(prepare(options))["splits"] == undisturbed["splits"]
+
+
+@pytest.mark.slow
+def test_killed_reader_is_an_error_and_a_failing_one_ends_the_rest():
+    with pytest.raises(ValueError, match="one of 2 reading processes was killed, perhaps for want"):
+        with results_in_order(os._exit, [1, 1, 1], jobs=2) as results:
+            list(results)
+    started = time.time()
+    with pytest.raises(ValueError, match="must be non-negative"):
+        with results_in_order(time.sleep, [-1.0] + [0.2] * 200, jobs=2) as results:
+            list(results)
+    assert time.time() - started < 20
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """kits_2d, lits_2d and md_panc_2d from raw files to batches, against a count voxel by voxel."""
 
+import importlib
 import json
 import shutil
 
@@ -143,6 +144,16 @@ def test_configs(source, config):
         assert (lowest, highest) == source.window
 
 
+@pytest.mark.parametrize("name", sorted({*SETS, "combined_2d"}))
+def test_named_configs(name, tmp_path):
+    builder_class = importlib.import_module(preparation.BUILDERS[name]).Builder
+    assert [config.name for config in builder_class.BUILDER_CONFIGS] == list(CONFIGS)
+    builder = builder_class(data_dir=tmp_path, config="small_thesis")
+    assert builder.options.subset == "small" and builder.options.split_rule == "thesis"
+    with pytest.raises(ValueError, match="data.path is empty; get|lacks 4 of 4 sources"):
+        builder.download_and_prepare(file_format="array_record")
+
+
 def test_batches(source):
     directory = prepare(source.options)
     everything = pipeline.open_split(directory, "all")
@@ -158,6 +169,9 @@ def test_prepared_data_outlive_the_raw_files(fresh):
     directory = prepare(fresh.options)
     shutil.rmtree(fresh.options.path)
     assert prepare(fresh.options._replace(path="")) == directory
+    assert prepare(fresh.options) == directory
+    with pytest.raises(ValueError, match="other is not a folder; get KiTS23"):
+        prepare(fresh.options._replace(path=fresh.options.path + "other"))
     with pytest.raises(ValueError, match="kits_2d is not prepared under .*; get KiTS23: clone"):
         prepare(fresh.options._replace(path="", size=32))
 

@@ -120,7 +120,7 @@ def prepared_sources(options: DataOptions) -> dict[str, Path]:
         )
     directories, missing = {}, []
     for name in names:
-        raw = Path(options.path).expanduser() / name if options.path else None
+        raw = Path(options.path) / name if options.path else None
         if raw and (raw / INDEX_FILE).is_file():
             directories[name] = _checked(raw, options)
             continue
