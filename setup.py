@@ -33,6 +33,8 @@ CORE = [
 EXTRAS = {
     "cuda": ["jax[cuda12]>=0.10,<0.12"],
     "tpu": ["jax[tpu]>=0.10,<0.12"],
+    # Decoders of compressed DICOM: JPEG (lossless too), JPEG-LS, JPEG 2000, HTJ2K.
+    "dicom": ["python-gdcm>=3.0.24", "pylibjpeg[openjpeg]>=2.0"],
     "test": [
         "pytest>=8.3",
         "pytest-xdist>=3.6",

@@ -35,7 +35,12 @@ DATASETS: dict[str, DatasetInfo] = {
         "--config.data.path=DIR",
     ),
     "lidc_2d": DatasetInfo(
-        LUNG_HU, (1,), "lung", "LIDC-IDRI from The Cancer Imaging Archive (DICOM + XML)"
+        LUNG_HU,
+        (1,),
+        "lung",
+        "get LIDC-IDRI (CT images and the XML annotations) from https://www.cancerimagingarchive."
+        "net/collection/lidc-idri/, put LUNA16's seriesuids.csv beside them if you have it, then "
+        "pass --config.data.path=DIR, the folder that holds LIDC-IDRI-0001/ and so on",
     ),
     "kits_2d": DatasetInfo(
         SOFT_TISSUE_HU,

@@ -1,5 +1,6 @@
 import gzip
 import itertools
+import tracemalloc
 import warnings
 
 import nibabel
@@ -256,6 +257,64 @@ def test_affine_with_two_parallel_axes_is_refused(tmp_path, hu):
     for read in (volumes.read_volume, volumes.read_label, volumes.read_geometry):
         message = one_line_error(read, tmp_path / "a.nii")
         assert "a.nii: the affine must turn the array axes into three directions" in message
+
+
+@pytest.fixture
+def slab_per_slice(monkeypatch):
+    monkeypatch.setattr(volumes.nifti, "SLAB_VOXELS", 30)
+
+
+def test_slabs_widen_where_a_late_one_needs_it(tmp_path, hu, slab_per_slice):
+    """The first slabs are whole numbers in int16; one later holds halves, or more than int16."""
+    for value, dtype in ((0.5, np.float32), (40000.0, np.float32), (-7.0, np.int16)):
+        values = hu.astype(np.float64)
+        values[4, 5, 2] = value
+        volume = volumes.read_volume(save(tmp_path / "a.nii", values))
+        assert volume.image_hu.dtype == dtype
+        np.testing.assert_array_equal(volume.image_hu, values)
+    labels = np.abs(hu) % 3
+    labels[0, 0, 3] = 256
+    read = volumes.read_label(save(tmp_path / "l.nii.gz", labels))
+    assert read.dtype == np.int32
+    np.testing.assert_array_equal(read, labels)
+
+
+def test_bad_voxels_are_counted_over_all_slabs(tmp_path, hu, slab_per_slice):
+    values = hu.astype(np.float32)
+    values[0, 0, [1, 3]] = np.nan
+    path = save(tmp_path / "a.nii", values)
+    assert "2 of 120 voxels are NaN" in one_line_error(volumes.read_volume, path)
+    values = np.zeros(hu.shape, np.float32)
+    values[0, 0, [1, 3]] = 0.25, 0.75
+    path = save(tmp_path / "a.nii", values)
+    assert "got 0.25 (2 such voxels)" in one_line_error(volumes.read_label, path)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_header_that_promises_too_much_allocates_nothing(tmp_path, hu, name):
+    path = save(tmp_path / name, hu)
+    raw = bytearray(gzip.open(path).read() if name.endswith("gz") else path.read_bytes())
+    raw[42:48] = np.array([32767] * 3, "<i2").tobytes()
+    path.write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
+    message = one_line_error(volumes.read_volume, path)
+    assert "truncated: expected 7036230192" in message and "far too small" in message
+
+
+@pytest.mark.slow
+def test_memory_of_a_large_scaled_volume(tmp_path):
+    """512 x 512 x 300 as int16 with an intercept: twice its 157 MB, not floating point of it."""
+    path = tmp_path / "a.nii"
+    save(path, np.zeros((512, 512, 300), np.int16))
+    raw = bytearray(path.read_bytes())
+    raw[112:120] = np.array([1.0, -24.0], "<f4").tobytes()
+    path.write_bytes(raw)
+    del raw
+    tracemalloc.start()
+    try:
+        assert volumes.read_volume(path).image_hu.dtype == np.int16
+        assert tracemalloc.get_traced_memory()[1] < 340e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ MIN_SIZE, MAX_SIZE = 16, 4096
 BUILDERS = {
     "ct_phantom_2d": "tfds_builders.ct_phantom_2d.ct_phantom_2d_dataset_builder",
     "ct_folder_2d": "tfds_builders.ct_folder_2d.ct_folder_2d_dataset_builder",
+    "lidc_2d": "tfds_builders.lidc_2d.lidc_2d_dataset_builder",
     "kits_2d": "tfds_builders.kits_2d.kits_2d_dataset_builder",
     "lits_2d": "tfds_builders.lits_2d.lits_2d_dataset_builder",
     "md_panc_2d": "tfds_builders.md_panc_2d.md_panc_2d_dataset_builder",

@@ -75,6 +75,8 @@ def summary(index: dict[str, Any]) -> str:
         lines.append(line + (f"{thesis[i]:9d}" if thesis else ""))
     if index["without_lesion"]:
         lines.append(f"{len(index['without_lesion'])} volumes hold no lesion")
+    if index.get("excluded"):
+        lines.append(f"{len(index['excluded'])} excluded by the dataset's rule; see {INDEX_FILE}")
     if index["skipped"]:
         lines.append(f"{len(index['skipped'])} volumes skipped:")
         shown = list(index["skipped"].items())[:MAX_REASONS]

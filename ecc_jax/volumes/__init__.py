@@ -1,0 +1,23 @@
+"""CT volumes in Hounsfield units from NIfTI files and DICOM series; errors name the file."""
+
+from ecc_jax.volumes.dicom import read_series
+from ecc_jax.volumes.geometry import (
+    ARRAY_ORDER,
+    Geometry,
+    Orientation,
+    Volume,
+    display_orientation,
+)
+from ecc_jax.volumes.nifti import read_geometry, read_label, read_volume
+
+__all__ = [
+    "ARRAY_ORDER",
+    "Geometry",
+    "Orientation",
+    "Volume",
+    "display_orientation",
+    "read_geometry",
+    "read_label",
+    "read_series",
+    "read_volume",
+]

@@ -1,0 +1,133 @@
+"""The grid of a volume, how its slices become upright, whether two grids are one."""
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel
+import numpy as np
+from jaxtyping import Float, Num
+
+# Rounding of stored affines stays far below this; a label on another grid is far above.
+MAX_OFFSET_VOXELS = 0.5
+
+
+class Orientation(NamedTuple):
+    """How a slice in array order becomes one in display order: transposed first, then flipped.
+
+    Attributes:
+      transpose: Whether the two array axes are swapped.
+      flip_rows: Whether the rows (after the swap) are reversed.
+      flip_columns: Whether the columns (after the swap) are reversed.
+    """
+
+    transpose: bool = False
+    flip_rows: bool = False
+    flip_columns: bool = False
+
+
+ARRAY_ORDER = Orientation()
+
+
+class Geometry(NamedTuple):
+    """The grid of a volume, from the header alone.
+
+    Attributes:
+      shape: Voxels along each array axis.
+      spacing_mm: Voxel size along each array axis.
+      affine: Voxel index to patient coordinates (RAS+, mm).
+      has_affine: False if the header holds no orientation and `affine` is made up.
+      path: The file.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    affine: Float[np.ndarray, "4 4"]
+    has_affine: bool
+    path: Path
+
+
+class Volume(NamedTuple):
+    """A CT volume, array axes as in the file.
+
+    Attributes:
+      image_hu: Hounsfield units; int16 where they are whole numbers in its range, else float32.
+      spacing_mm: Voxel size along each array axis.
+      affine: Voxel index to patient coordinates (RAS+, mm).
+      path: The file.
+      has_affine: False if the header holds no orientation and `affine` is made up.
+      slice_uids: SOPInstanceUID of each slice of a DICOM series; empty for other files.
+      slice_z_mm: z of each slice's first pixel as its header holds it (patient coordinates);
+        empty for other files.
+    """
+
+    image_hu: Num[np.ndarray, "d h w"]
+    spacing_mm: tuple[float, float, float]
+    affine: Float[np.ndarray, "4 4"]
+    path: Path
+    has_affine: bool = True
+    slice_uids: tuple[str, ...] = ()
+    slice_z_mm: tuple[float, ...] = ()
+
+    @property
+    def geometry(self) -> Geometry:
+        """The grid."""
+        d, h, w = self.image_hu.shape
+        return Geometry((d, h, w), self.spacing_mm, self.affine, self.has_affine, self.path)
+
+
+def display_orientation(geometry: Geometry, *, slice_axis: int) -> Orientation:
+    """Returns how slices of a volume are turned to stand as a radiologist expects them.
+
+    Axial: rows run anterior to posterior, columns patient right to left. Coronal: rows superior
+    to inferior, columns right to left. Sagittal: rows superior to inferior, columns anterior to
+    posterior. Each array axis of an oblique volume counts as the anatomical axis nearest to it. A
+    volume without orientation keeps its array order.
+
+    Args:
+      geometry: The grid.
+      slice_axis: Array axis along which slices are taken; the other two, in their order, are rows
+        and columns of a slice in array order.
+
+    Source: the radiological convention, as DICOM viewers show slices.
+    """
+    if not geometry.has_affine:
+        return ARRAY_ORDER
+    # One row per array axis: patient axis (0 right, 1 anterior, 2 superior), sign of the step.
+    nearest = nibabel.orientations.io_orientation(geometry.affine)
+    first, second = np.delete(nearest, slice_axis, axis=0)
+    # In all three planes the rows follow the later of the two patient axes, and both run against
+    # right, anterior, superior.
+    transpose = bool(first[0] < second[0])
+    rows, columns = (second, first) if transpose else (first, second)
+    return Orientation(transpose, bool(rows[1] > 0), bool(columns[1] > 0))
+
+
+def check_grid(label: Geometry, image: Geometry) -> None:
+    """Checks that labels lie on the grid of their image.
+
+    Raises:
+      ValueError: Other shape, or both have an orientation and differ by more than half a voxel.
+    """
+    if label.shape != image.shape:
+        raise ValueError(
+            f"{label.path}: label shape {label.shape} differs from image shape {image.shape} of "
+            f"{image.path}; resample the label onto the image's grid"
+        )
+    corners = np.indices((2, 2, 2)).reshape(3, 8) * (np.asarray(image.shape)[:, None] - 1)
+    corners = np.concatenate([corners, np.ones((1, 8))])
+    moved = np.linalg.norm(((label.affine - image.affine) @ corners)[:3], axis=0).max()
+    if moved <= MAX_OFFSET_VOXELS * min(image.spacing_mm):
+        return
+    if label.has_affine and image.has_affine:
+        raise ValueError(
+            f"{label.path}: its affine places corners {moved:.1f} mm from those of {image.path}; "
+            "resample the label onto the image's grid (or copy the image's header if the voxels "
+            "do correspond)"
+        )
+    bare = label if not label.has_affine else image
+    warnings.warn(
+        f"{bare.path}: its header holds no orientation; voxels of image and label are matched by "
+        "index",
+        stacklevel=3,
+    )
