@@ -48,11 +48,9 @@ def _components(members, gap, tolerance):
     for i in members:
         near = [g for g in groups if any(gap[i, j] <= tolerance for j in g)]
         groups = [g for g in groups if g not in near] + [sum(near, [i])]
-    for group in groups:
-        if len(group) > 4 and tolerance > 0.01:
-            yield from _components(group, gap, tolerance * 0.9)
-        else:
-            yield group
+    if any(len(group) > 4 for group in groups) and tolerance * 0.9 >= 0.1:
+        return _components(members, gap, tolerance * 0.9)
+    return groups
 
 
 def _filled(contours):

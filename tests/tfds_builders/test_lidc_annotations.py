@@ -224,16 +224,24 @@ def test_grouping_across_slices_survives_rounding(tmp_path):
     assert len(annotations.group_nodules(found)) == 1
 
 
-def test_group_of_more_than_four_is_parted_and_others_are_not(tmp_path):
-    """Two nodules of three readers, two pixels apart; a third whose readers are 2.1 mm apart."""
+def test_group_of_more_than_four_shrinks_the_tolerance_of_the_scan(tmp_path):
+    """Two nodules of three readers, 1.4 mm apart; two whose readers are 2.1 and 0.7 mm apart."""
     near = [(y, x + 5) for y, x in SQUARE]
-    lone = [[(y + 30, x + 6 * i) for y, x in SQUARE] for i in range(3)]
-    readers = [
-        "".join(lidc.nodule([lidc.roi("1", points)]) for points in (SQUARE, near, lone[i]))
-        for i in range(3)
-    ]
-    groups = annotations.group_nodules(read(tmp_path, *readers))
-    assert [[a.reader for a in group] for group in groups] == [[0, 1, 2]] * 3
+    far = [[(y + 30, x + 6 * i) for y, x in SQUARE] for i in range(3)]
+    close = [[(y + 60, x + 4 * i) for y, x in SQUARE] for i in range(3)]
+
+    def readers(*nodules):
+        return [
+            "".join(lidc.nodule([lidc.roi("1", points[i])]) for points in nodules) for i in range(3)
+        ]
+
+    one = [SQUARE] * 3
+    alone = annotations.group_nodules(read(tmp_path, *readers(one, far, close)))
+    assert [[a.reader for a in group] for group in alone] == [[0, 1, 2]] * 3
+    # 2.5 mm shrinks six times, to 1.33 mm: less than 1.4 and 2.1, more than 0.7.
+    crowded = annotations.group_nodules(read(tmp_path, *readers(one, [near] * 3, far, close)))
+    sizes = sorted(len(group) for group in crowded)
+    assert sizes == [1, 1, 1, 3, 3, 3]
 
 
 def test_group_that_nothing_can_part(tmp_path):
