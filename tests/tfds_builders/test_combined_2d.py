@@ -10,6 +10,7 @@ from ecc_jax import catalog
 from ecc_jax.data import pipeline
 from tests.nifti_sets import SETS, SIDE
 from tfds_builders import preparation
+from tfds_builders.combined_2d import combined_2d_dataset_builder
 from tfds_builders.preparation import SPLITS, DataOptions
 
 NAMES = ("ct_phantom_2d", "kits_2d", "lits_2d", "md_panc_2d")
@@ -51,6 +52,21 @@ def records(directory):
     """Returns the records of each split."""
     builder = tfds.builder_from_directory(directory)
     return {split: list(builder.as_data_source(split)) for split in SPLITS}
+
+
+def test_only_the_patients_of_lidc_are_split_under_the_thesis_rule(options):
+    thesis = options._replace(split_rule="thesis", lesion_labels=(7,))
+    rules = {
+        name: combined_2d_dataset_builder.source_options(thesis, name).split_rule
+        for name in combined_2d_dataset_builder.SOURCES
+    }
+    assert rules == {
+        "lidc_2d": "patient",
+        "kits_2d": "thesis",
+        "lits_2d": "thesis",
+        "md_panc_2d": "thesis",
+    }
+    assert combined_2d_dataset_builder.source_options(thesis, "kits_2d").lesion_labels == ()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from tfds_builders import slice_builder
 from tfds_builders.preparation import INDEX_FILE, SPLITS, DataOptions, prepare, read_index
 
 SOURCES = ("lidc_2d", "kits_2d", "lits_2d", "md_panc_2d")
+# The thesis's split of these cannot be reproduced; their patients are split instead.
+SPLIT_BY_PATIENT = ("lidc_2d",)
 
 
 class Builder(slice_builder.RecordBuilder):
@@ -122,10 +124,10 @@ def prepared_sources(options: DataOptions) -> dict[str, Path]:
     for name in names:
         raw = Path(options.path) / name if options.path else None
         if raw and (raw / INDEX_FILE).is_file():
-            directories[name] = _checked(raw, options)
+            directories[name] = _checked(raw, source_options(options, name))
             continue
         path = str(raw) if raw and raw.is_dir() else ""
-        source = options._replace(name=name, path=path, lesion_labels=(), sources=())
+        source = source_options(options, name)._replace(path=path)
         try:
             directories[name] = prepare(source)
         except ValueError as error:
@@ -137,6 +139,12 @@ def prepared_sources(options: DataOptions) -> dict[str, Path]:
             f"{'; '.join(missing)})"
         )
     return directories
+
+
+def source_options(options: DataOptions, name: str) -> DataOptions:
+    """Returns the options under which a source is prepared."""
+    rule = "patient" if name in SPLIT_BY_PATIENT else options.split_rule
+    return options._replace(name=name, lesion_labels=(), sources=(), split_rule=rule)
 
 
 def _checked(directory: Path, options: DataOptions) -> Path:
