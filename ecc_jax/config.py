@@ -124,6 +124,7 @@ def _augment() -> dict[str, Any]:
         "contrast": 0.0,  # grey values spread by exp(u) about mid-grey, u within +- this
         "brightness": 0.0,  # share of the window added or subtracted at most
         "gamma": 0.0,  # grey values to the power of exp(u), u within +- this
+        "invert_prob": 0.0,  # probability that black and white change places
         "noise": 0.0,  # largest standard deviation of pixel noise, share of the window
     }
 
@@ -318,7 +319,7 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
 
 
 def _validate_augment(config: ml_collections.ConfigDict) -> None:
-    for name in ("flip_prob", "vertical_flip_prob", "transpose_prob"):
+    for name in ("flip_prob", "vertical_flip_prob", "transpose_prob", "invert_prob"):
         _check(config, f"augment.{name}", lambda v: 0 <= v <= 1, "a probability")
     for name in ("contrast", "brightness", "gamma", "noise"):
         _check(config, f"augment.{name}", lambda v: 0 <= v < 2, "at least 0 and below 2")

@@ -24,7 +24,7 @@ def _word_quick(config: ml_collections.ConfigDict) -> None:
     config.data.phantom_patients = 96
     config.data.max_slices_per_patient = 32
     config.augment.crop = (112, 112)
-    config.clicks.gamma = 0.5
+    config.clicks.gamma = 0.4
     config.inference.zoom_target = 160
     config.inference.zoom_min_crop = 64
     config.train.batch_size = 8
@@ -41,12 +41,14 @@ def _word_quick(config: ml_collections.ConfigDict) -> None:
 
 def _own_folder(config: ml_collections.ConfigDict) -> None:
     """Against overfitting: an own folder holds a handful of patients more often than hundreds."""
+    config.augment.scale = (0.6, 1.4)
     config.augment.vertical_flip_prob = 0.5
     config.augment.transpose_prob = 0.5
     config.augment.contrast = 0.7
     config.augment.brightness = 0.3
     config.augment.gamma = 0.5
     config.augment.noise = 0.05
+    config.augment.invert_prob = 0.5
     config.train.average_decay = 0.98
 
 

@@ -26,6 +26,7 @@ class Augmentation(NamedTuple):
     brightness: float = 0.0
     gamma: float = 0.0
     noise: float = 0.0
+    invert_prob: float = 0.0
 
 
 class _Placement(NamedTuple):
@@ -61,6 +62,7 @@ def augment_slices(
         brightness=options.brightness,
         gamma=options.gamma,
         noise=options.noise,
+        invert_prob=options.invert_prob,
     )
     return varied, target
 

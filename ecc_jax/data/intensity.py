@@ -13,8 +13,9 @@ def vary_intensity(
     brightness: float = 0.0,
     gamma: float = 0.0,
     noise: float = 0.0,
+    invert_prob: float = 0.0,
 ) -> Float[Array, "b h w"]:
-    """Returns images with random gamma, contrast, brightness and pixel noise, in this order.
+    """Returns images with random inversion, gamma, contrast, brightness, noise, in this order.
 
     A handful of patients differ so clearly in their grey values that a network learns to tell
     them apart and to remember where each one's lesion is. These changes take that away.
@@ -29,12 +30,13 @@ def vary_intensity(
       brightness: A uniform number in ±brightness is added.
       gamma: Values are raised to exp(u), u uniform in ±gamma.
       noise: Independent Gaussian noise, its standard deviation uniform in [0, noise].
+      invert_prob: Probability that black and white change places.
 
     Returns:
       Images in [0, 1].
 
     Raises:
-      ValueError: If a strength is negative.
+      ValueError: If a strength is negative, or the probability is none.
 
     Source: the thesis changes geometry only; this is the usual intensity augmentation of medical
       segmentation (nnU-Net, supplement section 2), on the fixed window instead of z-scores.
@@ -42,12 +44,15 @@ def vary_intensity(
     strengths = (contrast, brightness, gamma, noise)
     if min(strengths) < 0:
         raise ValueError(f"intensity strengths must be at least 0, got {strengths}")
-    if not any(strengths):
+    if not 0 <= invert_prob <= 1:
+        raise ValueError(f"invert_prob must be a probability in [0, 1], got {invert_prob}")
+    if not any((*strengths, invert_prob)):
         return image
 
     def vary(key: Array, x: Float[Array, "h w"]) -> Float[Array, "h w"]:
-        draws = jax.random.split(key, 5)
+        draws = jax.random.split(key, 6)
         uniform = [jax.random.uniform(k, minval=-1.0) for k in draws[:3]]
+        x = jnp.where(jax.random.bernoulli(draws[5], invert_prob), 1.0 - x, x)
         x = jnp.power(x, jnp.exp(gamma * uniform[0]))
         x = 0.5 + (x - 0.5) * jnp.exp(contrast * uniform[1]) + brightness * uniform[2]
         spread = noise * jax.random.uniform(draws[3])

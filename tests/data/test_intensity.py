@@ -67,6 +67,17 @@ def test_noise_is_centred_and_of_every_strength_up_to_the_limit():
     assert abs(spread.mean() - 0.025) < 0.004
 
 
+def test_inversion_happens_as_often_as_asked():
+    got = np.asarray(_compiled(invert_prob=0.25)(_keys(7), _ramp()))
+    ramp = np.asarray(_ramp())
+    inverted = np.isclose(got, 1 - ramp, atol=1e-6).all(axis=(1, 2))
+    same = np.isclose(got, ramp, atol=1e-6).all(axis=(1, 2))
+    assert np.all(inverted ^ same)
+    assert 40 <= inverted.sum() <= 90
+    with pytest.raises(ValueError, match="invert_prob"):
+        vary_intensity(_keys(0, 2), _ramp(2), invert_prob=1.5)
+
+
 def test_results_stay_in_the_unit_interval():
     strong = _compiled(contrast=1.5, brightness=0.9, gamma=1.5, noise=0.5)
     got = np.asarray(strong(_keys(5), _ramp()))
