@@ -149,8 +149,9 @@ def run() -> None:
                 raise
             _fail(error, code=1)
         except KeyboardInterrupt:
-            print("interrupted; the same command resumes", file=sys.stderr)
-            sys.exit(130)
+            print("interrupted; the same command resumes", file=sys.stderr, flush=True)
+            # At once: threads that compile or save would crash in an ordinary exit, or hold it up.
+            os._exit(130)
 
     app.run(guarded, flags_parser=_parse)
 

@@ -202,6 +202,24 @@ def test_mistakes_are_one_line_and_an_exit_code(tmp_path, args, message):
     assert re.search(re.escape(message), lines[0]), lines[0]
 
 
+def test_ctrl_c_ends_at_once_whatever_threads_are_at_work(tmp_path):
+    script = """
+import threading, time
+from ecc_jax import main
+
+def interrupted(argv):
+    raise KeyboardInterrupt
+
+main.main = interrupted
+threading.Thread(target=time.sleep, args=(100,)).start()
+main.run()
+"""
+    command = _command(tmp_path) | {"args": [sys.executable, "-c", script]}
+    result = subprocess.run(**command, timeout=80)
+    assert result.returncode == 130
+    assert result.stderr == "interrupted; the same command resumes\n"
+
+
 def test_workdir_of_another_configuration_is_refused(finished, small_folder):
     tmp, workdir, _ = finished
     result = _main(
