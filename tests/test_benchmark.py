@@ -35,3 +35,20 @@ def test_clicks_benchmark_writes_json(benchmark, tmp_path, monkeypatch, capsys):
     assert report["results"]["next_click"]["median_s"] > 0
     assert report["device"].endswith("cores")
     assert "next_click" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train --batch 1", "--batch must be at least 2 for train, got 1"),
+        ("clicks --batch 0", "--batch must be at least 1"),
+        ("clicks --repeats 0", "must be at least 1"),
+        ("clicks --json nowhere/clicks.json", "nowhere is not a folder"),
+    ],
+)
+def test_bad_arguments_are_refused_before_work(benchmark, monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments.split()])
+    with pytest.raises(SystemExit) as stop:
+        benchmark.main()
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
