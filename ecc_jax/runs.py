@@ -188,12 +188,16 @@ def load_config(folder: Path) -> ml_collections.ConfigDict:
     """Returns the configuration that a run was started with.
 
     Raises:
-      ValueError: The folder is no run's.
+      ValueError: The folder is no run's, or its configuration is damaged.
     """
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise ValueError(f"{folder} is not the workdir of a run: {CONFIG_FILE} is missing")
-    return schema.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); restore it, or start anew") from error
+    return schema.from_dict(values)
 
 
 def _write_config(config: ml_collections.ConfigDict, folder: Path) -> None:

@@ -53,3 +53,9 @@ def test_evaluation_takes_the_command_that_trained_but_no_other_value():
     assert schema.differences(saved, merged) == {"data.split": ("test", "all")}
     with pytest.raises(ValueError, match="cannot change train.batch_size"):
         runs.merge_for_evaluation(saved, None, {"train.batch_size": 9})
+
+
+def test_damaged_configuration_is_named(tmp_path):
+    (tmp_path / runs.CONFIG_FILE).write_text('{"seed": 0,')
+    with pytest.raises(ValueError, match=r"config.json is damaged"):
+        runs.load_config(tmp_path)
