@@ -310,10 +310,18 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     _check(config, "inference.zoom_target", lambda v: v >= 32, "at least 32 pixels")
     _check(config, "inference.zoom_expansion", lambda v: 1 <= v < math.inf, "at least 1")
     _check(config, "clicks.gamma", lambda v: 0 < v <= 1, "0 < gamma <= 1")
+    # Keys of random generators have 32 bits; larger seeds would repeat smaller ones.
+    _check(config, "seed", lambda v: v < 2**32, "below 2 ** 32")
+    _check(
+        config,
+        "data.lesion_labels",
+        lambda v: all(isinstance(label, int) for label in v),
+        "whole numbers, as in (1, 2)",
+    )
     _check(
         config,
         "data.window_hu",
-        lambda v: len(v) == 0 or (len(v) == 2 and v[0] < v[1]),
+        lambda v: len(v) == 0 or (_are_numbers(v) and len(v) == 2 and v[0] < v[1]),
         "empty, or (low, high) in HU with low < high",
     )
 
@@ -342,8 +350,12 @@ def _check_batch(config: ml_collections.ConfigDict) -> None:
         )
 
 
+def _are_numbers(value: Any) -> bool:
+    return all(isinstance(v, (int, float)) and math.isfinite(v) for v in value)
+
+
 def _is_range(value: Any) -> bool:
-    return len(value) == 2 and 0 < value[0] <= value[1]
+    return _are_numbers(value) and len(value) == 2 and 0 < value[0] <= value[1]
 
 
 def _is_crop(value: Any) -> bool:

@@ -11,6 +11,7 @@ path of the report's summary.json. Research use only.
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -25,12 +26,51 @@ from ecc_jax.parallel import is_first_host
 from tfds_builders.preparation import DataOptions, prepare
 
 _DEFAULT_CONFIG = str(Path(__file__).with_name("config.py"))
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    _DEFAULT_CONFIG,
-    "Configuration file and words, e.g. configs/ritm_dynamic.py:lidc_2d,small. Single keys: "
-    "--config.train.batch_size=16",
+_TRACEBACK = "Traceback (most recent call last):"
+# What the flags and the configuration file raise on a bad word, key, value or file.
+_BAD_FLAGS = (
+    flags.Error,
+    ValueError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    OSError,
+    SyntaxError,
 )
+
+
+def _fail(error: BaseException, *, code: int) -> NoReturn:
+    print(f"error: {_one_line(error)}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _one_line(error: BaseException) -> str:
+    """Returns a message in one line; of a traceback inside it only what the traceback ends with."""
+    message = str(error)
+    if isinstance(error, (KeyError, AttributeError)):
+        # Either way the text is the missing key, quoted, and perhaps the one that was meant.
+        key, *_ = re.findall(r"\w+", message) or ["?"]
+        meant = re.search(r'Did you mean "(\w+)"', message)
+        message = f"unknown config key {key!r}" + (f"; did you mean {meant[1]!r}?" if meant else "")
+    before, _, trace = message.partition(_TRACEBACK)
+    last = trace.strip().splitlines()[-1:]
+    return " ".join([*before.split(), *" ".join(last).split()])
+
+
+def _define_config() -> flags.FlagHolder:
+    """Defines --config, which looks at the keys on the command line at once."""
+    try:
+        return config_flags.DEFINE_config_file(
+            "config",
+            _DEFAULT_CONFIG,
+            "Configuration file and words, e.g. configs/ritm_dynamic.py:lidc_2d,small. Single "
+            "keys: --config.train.batch_size=16",
+        )
+    except _BAD_FLAGS as error:
+        _fail(error, code=2)
+
+
+_CONFIG = _define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Folder of the run; default runs/<config>-<words>-<hash of the configuration>"
 )
@@ -87,14 +127,8 @@ def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; a bad word, key or value is one line and exit code 2."""
     try:
         return flags.FLAGS(argv)
-    except (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+    except _BAD_FLAGS as error:
         _fail(error, code=2)
-
-
-def _fail(error: BaseException, *, code: int) -> NoReturn:
-    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)
 
 
 def _is_expected(error: BaseException) -> bool:
@@ -116,8 +150,9 @@ def run() -> None:
                 raise
             _fail(error, code=1)
         except KeyboardInterrupt:
-            print("interrupted; the same command resumes", file=sys.stderr)
-            sys.exit(130)
+            print("interrupted; the same command resumes", file=sys.stderr, flush=True)
+            # At once: threads that compile or save would crash in an ordinary exit, or hold it up.
+            os._exit(130)
 
     app.run(guarded, flags_parser=_parse)
 

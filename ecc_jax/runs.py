@@ -51,9 +51,9 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = ""
     mesh = parallel.make_mesh()
     training.check(config, mesh)
     directory = prepare(config)
-    _write_config(config, folder)
     training.say(f"workdir {folder}")
     with _alone_in(folder):
+        _write_config(config, folder)
         trained = training.train(config, directory, folder, mesh)
     best = checkpoints.best_step(folder / "checkpoints")
     variables = checkpoints.restore_variables(folder / "checkpoints", best)
@@ -80,7 +80,8 @@ def evaluate(
     Args:
       config: Configuration given beside the workdir, or None. Its groups data, clicks, inference
         and eval replace the run's; its model must be the run's.
-      overrides: Single keys given on the command line; only those of these groups.
+      overrides: Single keys given on the command line; others than those of these groups must
+        have the run's value.
       prepare: Returns the prepared dataset of a configuration, building it if need be.
       workdir: Folder of the run; empty derives it from `config`.
 
@@ -150,7 +151,8 @@ def merge_for_evaluation(
     """Returns the run's configuration with what evaluation may change.
 
     Raises:
-      ValueError: A key outside data, clicks, inference and eval, or another model.
+      ValueError: Another value of a key outside data, clicks, inference and eval, or another
+        model.
     """
     merged = schema.from_dict(schema.to_dict(saved))
     if given is not None:
@@ -164,13 +166,14 @@ def merge_for_evaluation(
             for key, value in values[group].items():
                 schema.set_key(merged, f"{group}.{key}", value)
     for key, value in overrides.items():
-        group = key.split(".")[0]
-        if group not in schema.EVALUATION_GROUPS:
+        before = schema.from_dict(schema.to_dict(merged))
+        schema.set_key(merged, key, value)
+        is_free = key.split(".")[0] in schema.EVALUATION_GROUPS
+        if not is_free and schema.differences(before, merged):
             raise ValueError(
                 f"evaluation cannot change {key}; it may change "
                 f"{', '.join(f'{g}.*' for g in schema.EVALUATION_GROUPS)}"
             )
-        schema.set_key(merged, key, value)
     return merged
 
 
@@ -185,12 +188,16 @@ def load_config(folder: Path) -> ml_collections.ConfigDict:
     """Returns the configuration that a run was started with.
 
     Raises:
-      ValueError: The folder is no run's.
+      ValueError: The folder is no run's, or its configuration is damaged.
     """
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise ValueError(f"{folder} is not the workdir of a run: {CONFIG_FILE} is missing")
-    return schema.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); restore it, or start anew") from error
+    return schema.from_dict(values)
 
 
 def _write_config(config: ml_collections.ConfigDict, folder: Path) -> None:
@@ -202,10 +209,11 @@ def _write_config(config: ml_collections.ConfigDict, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Holds the workdir, so that a second process does not train into it at the same time."""
+    """Makes and holds the workdir, so that no second process trains into it at the same time."""
     if not parallel.is_first_host():
         yield
         return
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -223,9 +231,12 @@ def _check_same_run(config: ml_collections.ConfigDict, folder: Path) -> None:
             f"{folder} holds converted weights; choose another --workdir, and start from them "
             f"with --config.model.pretrained={folder}"
         )
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; choose another --workdir")
     if not (folder / CONFIG_FILE).is_file():
         return
-    if not checkpoints.complete_steps(folder / "checkpoints"):
+    is_finished = (folder / "report" / "summary.json").is_file()
+    if not is_finished and not checkpoints.complete_steps(folder / "checkpoints"):
         return
     changed = schema.differences(load_config(folder), config)
     for key, (old, new) in changed.items():

@@ -204,6 +204,17 @@ BENCHMARKS = {
 }
 
 
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuses in one line, and before minutes of work, what would fail during or after them."""
+    least = 2 if args.what == "train" else 1
+    if args.batch < least:
+        parser.error(f"--batch must be at least {least} for {args.what}, got {args.batch}")
+    if min(*args.size, args.repeats, *args.clicks) < 1:
+        parser.error("--size, --repeats and --clicks must be at least 1")
+    if args.json and not args.json.absolute().parent.is_dir():
+        parser.error(f"--json: {args.json.absolute().parent} is not a folder")
+
+
 def main() -> None:
     """Parses the arguments, runs one benchmark, prints a table, writes JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -218,6 +229,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
+    _check(parser, args)
     device = parallel.describe_devices(parallel.make_mesh())
     setting = f"{args.model}, {args.dtype}, batch {args.batch}, {args.size[0]} x {args.size[1]}"
     print(f"{args.what}: {setting}; {device}, jax {jax.__version__}")

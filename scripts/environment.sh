@@ -2,11 +2,15 @@
 # Defines PY, the interpreter of that environment. Set ECC_JAX_VENV to use another folder, or
 # ECC_JAX_PYTHON to start from another interpreter.
 
+ecc_is_new_enough() {
+  "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+}
+
 ecc_find_python() {
   local candidate
   for candidate in "${ECC_JAX_PYTHON:-}" python3 python3.13 python3.12 python3.11 python; do
     [ -n "$candidate" ] || continue
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+    if ecc_is_new_enough "$candidate"; then
       echo "$candidate"
       return 0
     fi
@@ -23,7 +27,13 @@ ecc_environment() {
   local extras="$1" venv python stamp wanted
   venv="${ECC_JAX_VENV:-$PWD/.venv}"
   PY="$venv/bin/python"
-  if [ ! -x "$PY" ]; then
+  if [ -x "$PY" ] && ! ecc_is_new_enough "$PY"; then
+    echo "error: ecc_jax needs Python 3.11 or newer, $venv has" \
+      "$("$PY" --version 2>&1 || echo "a broken one"); remove that folder and start again" >&2
+    return 1
+  fi
+  # Where python3-venv is not installed, a first attempt leaves an environment without pip.
+  if [ ! -x "$PY" ] || ! "$PY" -m pip --version >/dev/null 2>&1; then
     python=$(ecc_find_python) || return 1
     echo "making the virtual environment $venv" >&2
     "$python" -m venv "$venv" || {

@@ -45,3 +45,20 @@ def test_data_benchmark_reads_prepared_slices(benchmark, tmp_path, monkeypatch):
     results = json.loads((tmp_path / "data.json").read_text())["results"]
     assert results["random records"]["slices_per_s"] > 10
     assert len(results) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train --batch 1", "--batch must be at least 2 for train, got 1"),
+        ("clicks --batch 0", "--batch must be at least 1"),
+        ("clicks --repeats 0", "must be at least 1"),
+        ("clicks --json nowhere/clicks.json", "nowhere is not a folder"),
+    ],
+)
+def test_bad_arguments_are_refused_before_work(benchmark, monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments.split()])
+    with pytest.raises(SystemExit) as stop:
+        benchmark.main()
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err

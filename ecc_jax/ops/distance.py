@@ -47,7 +47,7 @@ def squared_distance_transform(mask: Bool[Array, "b h w"]) -> Int[Array, "b h w"
 
     def unfinished(carry: tuple[Array, Array]) -> Array:
         offset, best = carry
-        return jnp.logical_and(offset <= furthest, jnp.square(offset) < jnp.max(best))
+        return jnp.logical_and(offset <= furthest, jnp.square(offset) < jnp.max(best, initial=0))
 
     def try_offsets(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         offset, best = carry

@@ -178,7 +178,14 @@ def _run(session: Session, state: TrainState, schedule: Plateau, batches: Any) -
     start = int(state.step)
     pending: list[Any] = []
     clock = time.perf_counter()
-    bar = tqdm(total=session.total_steps, initial=start, desc="train", unit="step", file=sys.stderr)
+    bar = tqdm(
+        total=session.total_steps,
+        initial=start,
+        desc="train",
+        unit="step",
+        file=sys.stderr,
+        disable=not parallel.is_first_host(),
+    )
     with bar:
         for done in range(start + 1, session.total_steps + 1):
             if _is_over(config, schedule):

@@ -170,7 +170,19 @@ def test_clicks_from_python_on_a_finished_run(finished):
     ("args", "message"),
     [
         (["--config=configs/ritm_dynamic.py:quikc"], "unknown config word 'quikc'"),
-        (["--config=configs/ritm_dynamic.py:quick", "--config.train.batchsize=3"], "batchsize"),
+        (
+            ["--config=configs/ritm_dynamic.py:quick", "--config.train.batchsize=3"],
+            "unknown config key 'batchsize'; did you mean 'batch_size'?",
+        ),
+        (
+            ["--config=configs/ritm_dynamic.py:quick", "--config.datas.split=test"],
+            "unknown config key 'datas'; did you mean 'data'?",
+        ),
+        (
+            ["--mode=evaluate", "--workdir=x", "--config.datas.split=test"],
+            "unknown config key 'datas'",
+        ),
+        (["--config=README.md"], "README.md, line"),
         (["--config=configs/ritm_dynamic.py:quick", "--config.seed=x"], "seed"),
         (["--config=configs/nothing.py"], "nothing.py"),
         (["--mode=evaluate"], "--workdir"),
@@ -186,7 +198,26 @@ def test_mistakes_are_one_line_and_an_exit_code(tmp_path, args, message):
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("error: ")
+    assert "Traceback" not in lines[0]
     assert re.search(re.escape(message), lines[0]), lines[0]
+
+
+def test_ctrl_c_ends_at_once_whatever_threads_are_at_work(tmp_path):
+    script = """
+import threading, time
+from ecc_jax import main
+
+def interrupted(argv):
+    raise KeyboardInterrupt
+
+main.main = interrupted
+threading.Thread(target=time.sleep, args=(100,)).start()
+main.run()
+"""
+    command = _command(tmp_path) | {"args": [sys.executable, "-c", script]}
+    result = subprocess.run(**command, timeout=80)
+    assert result.returncode == 130
+    assert result.stderr == "interrupted; the same command resumes\n"
 
 
 def test_workdir_of_another_configuration_is_refused(finished, small_folder):

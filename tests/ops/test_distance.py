@@ -88,3 +88,7 @@ def test_lowers_for_every_platform():
     exported = jax.export.export(jax.jit(distance_transform), platforms=platforms)(shape)
     mask = jnp.asarray(blobs(4, (2, 16, 16)))
     np.testing.assert_array_equal(exported.call(mask), transform(mask))
+
+
+def test_no_rows_give_no_rows():
+    assert distance_transform(jnp.zeros((0, 4, 5), bool)).shape == (0, 4, 5)

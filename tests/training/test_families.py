@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from ecc_jax.data.augment import Augmentation
 from ecc_jax.models.build import build, init_variables
 from ecc_jax.training import state as states
 from ecc_jax.training import step as steps
@@ -11,9 +12,7 @@ from ecc_jax.types import Batch
 
 OPTIONS = steps.StepOptions(
     seed=0,
-    crop=(40, 32),  # no multiple of 32
-    scale=(0.75, 1.4),
-    flip_prob=0.5,
+    augmentation=Augmentation(crop=(40, 32)),  # no multiple of 32
     rule="largest_component",
     radius="normal",
     fixed_radius=5.0,
@@ -24,6 +23,7 @@ OPTIONS = steps.StepOptions(
     aux_weight=0.4,
     microbatches=1,
     stats_momentum=0.9,
+    average_decay=0.0,
     is_pretrained=False,
 )
 

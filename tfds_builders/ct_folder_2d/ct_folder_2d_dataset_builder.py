@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import re
 import warnings
 from pathlib import Path
@@ -169,7 +170,11 @@ def read_windows(path: Path, names: list[str]) -> dict[str, tuple[float, float]]
     if not path.is_file():
         return {}
     windows: dict[str, tuple[float, float]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 text; save it as CSV in UTF-8") from error
+    with io.StringIO(text, newline="") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
         missing = [column for column in WINDOWS_COLUMNS if column not in (reader.fieldnames or ())]
         if missing:
