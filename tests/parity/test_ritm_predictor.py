@@ -1,7 +1,5 @@
 """The whole RITM predictor gives the numbers of the original: crops first, then probabilities."""
 
-import json
-
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,8 +15,7 @@ ZOOM = Zoom(target=200, min_crop=50, scales_radius=False)
 
 
 def test_crops_and_probabilities_of_every_click(golden, golden_dir):
-    shapes = json.loads((golden_dir / f"ritm_{NAME}.keys.json").read_text())
-    variables = import_state_dict("ritm_hrnet18s", golden.state_dict(shapes))
+    variables = import_state_dict("ritm_hrnet18s", golden.load_state_dict(f"ritm_{NAME}"))
     predict = zoom_in_tight(build("ritm_hrnet18s"), variables, zoom=ZOOM, flip=True)
     with np.load(golden_dir / f"ritm_predictor_{NAME}.npz") as arrays:
         image = jnp.asarray(arrays["image_uint8"][None] / np.float32(255))
