@@ -39,6 +39,7 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = ""
     Raises:
       ValueError: Invalid configuration, missing or bad data, or a workdir of another run.
     """
+    config = with_absolute_paths(config)
     schema.validate(config)
     folder = Path(workdir) if workdir else default_workdir(config)
     _check_same_run(config, folder)
@@ -94,10 +95,11 @@ def evaluate(
     """
     if not workdir and config is None:
         raise ValueError("--mode=evaluate needs --workdir=DIR, the folder of a trained run")
-    folder = Path(workdir) if workdir else default_workdir(config)
+    folder = Path(workdir) if workdir else default_workdir(with_absolute_paths(config))
     saved = load_config(folder)
     _check_complete(folder)
-    resolved = merge_for_evaluation(saved, config if workdir else None, overrides)
+    given = config if workdir else None
+    resolved = with_absolute_paths(merge_for_evaluation(saved, given, overrides))
     schema.validate(resolved)
     parallel.start_multi_host()
     directory = prepare(resolved)
@@ -175,6 +177,15 @@ def merge_for_evaluation(
                 f"{', '.join(f'{g}.*' for g in schema.EVALUATION_GROUPS)}"
             )
     return merged
+
+
+def with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Returns a copy with the data folders spelt in one way, from the root of the file system."""
+    copy = schema.from_dict(schema.to_dict(config))
+    for key in ("path", "root"):
+        if copy.data[key]:
+            copy.data[key] = str(Path(copy.data[key]).expanduser().resolve())
+    return copy
 
 
 def default_workdir(config: ml_collections.ConfigDict) -> Path:

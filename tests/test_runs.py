@@ -59,3 +59,17 @@ def test_damaged_configuration_is_named(tmp_path):
     (tmp_path / runs.CONFIG_FILE).write_text('{"seed": 0,')
     with pytest.raises(ValueError, match=r"config.json is damaged"):
         runs.load_config(tmp_path)
+
+
+def test_data_folders_are_absolute_however_they_are_spelt(tmp_path, monkeypatch):
+    (tmp_path / "ct").mkdir()
+    monkeypatch.chdir(tmp_path)
+    names = set()
+    for spelling in ("ct", "ct/", "./ct", str(tmp_path / "ct")):
+        config = schema.default()
+        config.data.path = spelling
+        absolute = runs.with_absolute_paths(config)
+        assert absolute.data.path == str(tmp_path / "ct")
+        assert absolute.data.root == ""
+        names.add(runs.default_workdir(absolute))
+    assert len(names) == 1

@@ -77,7 +77,10 @@ def test_named_configs_are_the_kinds_at_512():
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"kind": "brain"}, "data.kind must be one of lung"), ({"num_patients": 2}, "at least 3")],
+    [
+        ({"kind": "brain"}, "data.phantom_kind must be one of lung"),
+        ({"num_patients": 2}, "at least 3"),
+    ],
 )
 def test_refuses_bad_options(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):

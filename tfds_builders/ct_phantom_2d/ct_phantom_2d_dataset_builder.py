@@ -37,11 +37,12 @@ class Builder(slice_builder.SliceBuilder):
         """
         if options.kind not in phantom.KINDS:
             raise ValueError(
-                f"data.kind must be one of {', '.join(phantom.KINDS)}; got {options.kind!r}"
+                f"data.phantom_kind must be one of {', '.join(phantom.KINDS)}; got {options.kind!r}"
             )
         if options.num_patients < 3:
             raise ValueError(
-                f"data.num_patients must be at least 3, one per split; got {options.num_patients}"
+                "data.phantom_patients must be at least 3, one per split; got "
+                f"{options.num_patients}"
             )
         return {"generation": phantom.GENERATION, "seed": PATIENT_SEED}
 
