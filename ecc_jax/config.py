@@ -161,6 +161,7 @@ def _eval() -> dict[str, Any]:
         "validation_slices": 0,  # fixed validation slices; 0 = all
         "validation_clicks": 5,  # clicks of the validation rollout
         "validate_every": 1,  # epochs between validations
+        "select_after": 0.0,  # share of all steps before which no checkpoint becomes the best
         "flooding_slices": 256,  # training slices of the flooding tolerance search
         "flooding_tolerances": 24,  # tolerances tried
     }
@@ -309,6 +310,7 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     _check(config, "inference.threshold", lambda v: 0 < v < 1, "between 0 and 1")
     _check(config, "inference.zoom_target", lambda v: v >= 32, "at least 32 pixels")
     _check(config, "inference.zoom_expansion", lambda v: 1 <= v < math.inf, "at least 1")
+    _check(config, "eval.select_after", lambda v: 0 <= v < 1, "at least 0 and below 1")
     _check(config, "clicks.gamma", lambda v: 0 < v <= 1, "0 < gamma <= 1")
     # Keys of random generators have 32 bits; larger seeds would repeat smaller ones.
     _check(config, "seed", lambda v: v < 2**32, "below 2 ** 32")

@@ -36,6 +36,8 @@ def _word_quick(config: ml_collections.ConfigDict) -> None:
     config.schedule.warmup_steps = 30
     config.eval.max_slices = 64
     config.eval.validation_slices = 24
+    # Few validation patients can prefer weights that have hardly begun to learn.
+    config.eval.select_after = 0.5
     config.eval.flooding_slices = 64
 
 

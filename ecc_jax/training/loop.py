@@ -244,7 +244,7 @@ def _log(session: Session, done: int, host: list[Any], seconds: float) -> dict[s
 def _end_epoch(
     session: Session, state: TrainState, schedule: Plateau, done: int
 ) -> tuple[Plateau, float | None]:
-    """Validates, where it is due, and returns the schedule after it with the score."""
+    """Validates, where it is due, and returns the schedule after it with the score that counts."""
     config = session.config
     epoch = -(-done // session.steps_per_epoch)
     if epoch % config.eval.validate_every and done != session.total_steps:
@@ -260,29 +260,27 @@ def _end_epoch(
     )
     mean_iou = results.iou.mean(axis=0)
     score = float(metrics.iterative_iou_error(mean_iou))
-    schedule = plateau.update(
-        schedule,
-        score,
-        epochs=config.eval.validate_every,
-        factor=config.schedule.factor,
-        patience=config.schedule.patience,
-    )
+    counts = done >= config.eval.select_after * session.total_steps
+    if counts:
+        schedule = plateau.update(
+            schedule,
+            score,
+            epochs=config.eval.validate_every,
+            factor=config.schedule.factor,
+            patience=config.schedule.patience,
+        )
+    ious = {f"iou_{i + 1}": float(v) for i, v in enumerate(mean_iou)}
+    best = {"best": schedule.best} if counts else {}
     session.writer.write(
-        done,
-        "validation",
-        {
-            "epoch": epoch,
-            "iterative_iou_error": score,
-            "best": schedule.best,
-            **{f"iou_{i + 1}": float(v) for i, v in enumerate(mean_iou)},
-        },
+        done, "validation", {"epoch": epoch, "iterative_iou_error": score, **best, **ious}
     )
-    best = " (best)" if schedule.since_best == 0 else ""
+    is_best = counts and schedule.since_best == 0
     say(
-        f"epoch {epoch}, step {done}: validation Iterative IoU Error {score:.4f}{best}, "
-        f"IoU@1 {mean_iou[0]:.3f}, IoU@{len(mean_iou)} {mean_iou[-1]:.3f}"
+        f"epoch {epoch}, step {done}: validation Iterative IoU Error {score:.4f}"
+        f"{' (best)' if is_best else ''}, IoU@1 {mean_iou[0]:.3f}, "
+        f"IoU@{len(mean_iou)} {mean_iou[-1]:.3f}"
     )
-    return schedule, score
+    return schedule, score if counts else None
 
 
 def _save(

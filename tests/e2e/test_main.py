@@ -101,6 +101,11 @@ def test_run_leaves_report_metrics_and_checkpoints(finished):
     # Every fourth step and the ends of the three epochs.
     assert sorted(_losses(workdir)) == [4, 6, 8, 12, 16, 18]
     assert (workdir / "config.json").is_file()
+    # Only the second half of the steps competes for the best checkpoint.
+    validations = [r for r in _records(workdir) if r["kind"] == "validation"]
+    assert [(r["step"], "best" in r) for r in validations] == [(6, False), (12, True), (18, True)]
+    scores = {r["step"]: r["iterative_iou_error"] for r in validations}
+    assert summary["steps"] == min((12, 18), key=scores.get)
 
 
 def test_same_command_again_only_prints_the_report(finished, small_folder):
