@@ -313,7 +313,7 @@ def test_converted_weights_start_a_run_and_are_evaluated(finished, small_folder,
         f"--config.model.pretrained={weights}",
         "--config.train.epochs=1",
         # Nothing moves, so what the run saves is what was converted.
-        "--config.optimizer.learning_rate=1e-30",
+        "--config.optimizer.learning_rate_pretrained=1e-30",
     )
     assert result.returncode == 0, result.stderr
     trained = _best_params(tmp_path / "run")
