@@ -10,7 +10,7 @@ from ecc_jax.training.step import StepOptions
 
 
 def step_options(config: ml_collections.ConfigDict) -> StepOptions:
-    """Returns everything else that shapes the train step."""
+    """Returns everything of the configuration that shapes the train step."""
     micro = config.train.microbatch or config.train.batch_size
     return StepOptions(
         seed=config.seed,

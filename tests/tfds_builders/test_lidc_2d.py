@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ecc_jax.data import pipeline, slices
-from tests.raw_layouts import lidc, lidc_archive, lidc_oracle
+from tests.raw_layouts import lidc, lidc_oracle
 from tests.raw_layouts.lidc import UID_ROOT, Ball, Scan
 from tests.raw_layouts.lidc_archive import (
     BALLS,
@@ -25,22 +25,6 @@ from tests.raw_layouts.lidc_archive import (
     records,
 )
 from tfds_builders import prepared_index
-from tfds_builders.preparation import DataOptions
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    return lidc_archive.write(tmp_path_factory.mktemp("archive") / "LIDC-IDRI")
-
-
-@pytest.fixture
-def archive(written, tmp_path):
-    return shutil.copytree(written, tmp_path / "LIDC-IDRI")
-
-
-@pytest.fixture
-def options(tmp_path, archive):
-    return DataOptions("lidc_2d", root=str(tmp_path / "root"), path=str(archive), size=60)
 
 
 def unpadded(array):

@@ -5,25 +5,9 @@ import warnings
 
 import pytest
 
-from tests.raw_layouts import lidc, lidc_archive
+from tests.raw_layouts import lidc
 from tests.raw_layouts.lidc import UID_ROOT
 from tests.raw_layouts.lidc_archive import SCANS, SPLITS, folder_of, index_of, prepare
-from tfds_builders.preparation import DataOptions
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    return lidc_archive.write(tmp_path_factory.mktemp("archive") / "LIDC-IDRI")
-
-
-@pytest.fixture
-def archive(written, tmp_path):
-    return shutil.copytree(written, tmp_path / "LIDC-IDRI")
-
-
-@pytest.fixture
-def options(tmp_path, archive):
-    return DataOptions("lidc_2d", root=str(tmp_path / "root"), path=str(archive), size=60)
 
 
 def cut_slice(folder):
