@@ -9,22 +9,12 @@ from ecc_jax.models.build import build, init_variables
 from ecc_jax.training import state as states
 from ecc_jax.training import step as steps
 from ecc_jax.types import Batch
+from tests.training import test_step
 
-OPTIONS = steps.StepOptions(
-    seed=0,
+OPTIONS = test_step.OPTIONS._replace(
     augmentation=Augmentation(crop=(40, 32)),  # no multiple of 32
-    rule="largest_component",
-    radius="normal",
-    fixed_radius=5.0,
     max_clicks=3,
-    gamma=0.7,
-    threshold=0.5,
-    main_weight=1.0,
-    aux_weight=0.4,
-    microbatches=1,
-    stats_momentum=0.9,
     average_decay=0.0,
-    is_pretrained=False,
 )
 
 
