@@ -6,25 +6,13 @@
 
 import hashlib
 import json
-import math
-from collections.abc import Callable
 from typing import Any
 
 import ml_collections
 
-from ecc_jax import catalog
+from ecc_jax.config_checks import validate as validate
 from ecc_jax.config_words import apply_words
 
-NEXT_CLICK_RULES = ("largest_component", "deepest")
-EVAL_RADII = ("average", "tight", "enclosing", "fixed")
-TRAIN_RADII = ("normal", "uniform", *EVAL_RADII)
-SPLITS = ("train", "validation", "test", "all")
-_RITM = ("ritm_hrnet18s", "ritm_hrnet18", "ritm_hrnet32", "ritm_tiny")
-_FOCALCLICK = ("focalclick_hrnet18s", "focalclick_hrnet32", "focalclick_tiny")
-MODELS = (*_RITM, *_FOCALCLICK, "unetpp_resnet50", "unetpp_tiny")
-PIPELINES = ("full_frame", "zoom_in")
-ZOOM_RULES = ("longest", "shortest")
-PHANTOM_KINDS = ("lung", "kidney", "liver", "pancreas", "mixed")
 # Groups that --mode=evaluate may change on a finished run: none of them alters what was trained.
 EVALUATION_GROUPS = ("data", "clicks", "inference", "eval")
 
@@ -104,7 +92,9 @@ def _data() -> dict[str, Any]:
         "slice_axis": -1,  # 0, 1, 2; -1 = axis of the largest spacing, else the last
         "patient_regex": "",  # finds the patient in a volume's name; empty = one per file
         "split_rule": "patient",  # patient | thesis (by slice, leaks patients: count parity only)
-        "split_seed": 0,  # seed of the split
+        "split_seed": 0,  # seed of the split, and of the folds
+        "folds": 0,  # k-fold cross-validation by patient instead of the split; 0 = off
+        "fold": 0,  # the fold that is tested, 0 to folds - 1
         "sources": (),  # datasets that combined_2d joins; empty = the four of the thesis
         "phantom_kind": "mixed",  # lung | kidney | liver | pancreas | mixed
         "phantom_patients": 120,  # synthetic patients
@@ -230,156 +220,3 @@ def differences(
     """Returns the keys in which two configurations differ, with both values."""
     a, b = _flat(to_dict(left)), _flat(to_dict(right))
     return {key: (a[key], b[key]) for key in a if a[key] != b.get(key)}
-
-
-def validate(config: ml_collections.ConfigDict) -> None:
-    """Checks the whole resolved configuration.
-
-    Raises:
-      ValueError: Names the first bad key, what was expected, and what was given.
-    """
-    _one_of(config, "data.name", tuple(catalog.DATASETS))
-    _one_of(config, "data.split", SPLITS)
-    _one_of(config, "data.subset", ("full", "small"))
-    _one_of(config, "data.split_rule", ("patient", "thesis"))
-    _one_of(config, "data.variant", ("windowed", "raw"))
-    _one_of(config, "data.slice_axis", (-1, 0, 1, 2))
-    _one_of(config, "data.phantom_kind", PHANTOM_KINDS)
-    _one_of(config, "augment.name", ("ritm", "none"))
-    _one_of(config, "model.name", MODELS)
-    _one_of(config, "model.dtype", ("float32", "bfloat16"))
-    _one_of(config, "schedule.decay", ("none", "cosine"))
-    _one_of(config, "inference.pipeline", PIPELINES)
-    _one_of(config, "inference.zoom_rule", ZOOM_RULES)
-    _one_of(config, "clicks.next_click", NEXT_CLICK_RULES)
-    _one_of(config, "clicks.radius_train", TRAIN_RADII)
-    _one_of(config, "clicks.radius_eval", EVAL_RADII)
-    _validate_numbers(config)
-    _validate_augment(config)
-    _check_batch(config)
-
-
-_POSITIVE = (
-    "data.size",
-    "train.batch_size",
-    "train.epochs",
-    "train.log_every",
-    "eval.num_clicks",
-    "eval.batch_size",
-    "eval.validation_clicks",
-    "eval.validate_every",
-    "eval.flooding_slices",
-    "clicks.max_train",
-    "inference.zoom_min_crop",
-    "inference.zoom_skip_clicks",
-    "schedule.patience",
-    "schedule.stop_after",
-    "checkpoint.keep_latest",
-)
-_NOT_NEGATIVE = (
-    "seed",
-    "data.split_seed",
-    "data.max_slices_per_patient",
-    "data.read_threads",
-    "train.microbatch",
-    "train.steps_per_epoch",
-    "train.max_steps",
-    "eval.max_slices",
-    "eval.validation_slices",
-    "checkpoint.every_steps",
-    "schedule.warmup_steps",
-)
-
-
-def _validate_numbers(config: ml_collections.ConfigDict) -> None:
-    for key in _POSITIVE:
-        _check(config, key, lambda v: v >= 1, "a positive integer")
-    for key in _NOT_NEGATIVE:
-        _check(config, key, lambda v: v >= 0, "0 or a positive integer")
-    rates = ("optimizer.learning_rate", "optimizer.learning_rate_pretrained")
-    for key in ("clicks.fixed_radius", "model.fusion_scale", *rates):
-        _check(config, key, lambda v: 0 < v < math.inf, "a positive number")
-    for key in ("loss.main_weight", "loss.aux_weight", "optimizer.trunk_multiplier"):
-        _check(config, key, lambda v: 0 <= v < math.inf, "0 or a positive number")
-    for key in ("optimizer.b1", "optimizer.b2", "train.stats_momentum", "train.average_decay"):
-        _check(config, key, lambda v: 0 <= v < 1, "at least 0 and below 1")
-    _check(config, "schedule.factor", lambda v: 0 < v <= 1, "above 0 and at most 1")
-    _check(config, "eval.flooding_tolerances", lambda v: v >= 20, "at least 20")
-    _check(config, "data.phantom_patients", lambda v: v >= 3, "at least 3 patients")
-    _check(config, "model.lesion_prior", lambda v: 0 < v < 1, "between 0 and 1")
-    _check(config, "inference.threshold", lambda v: 0 < v < 1, "between 0 and 1")
-    _check(config, "inference.zoom_target", lambda v: v >= 32, "at least 32 pixels")
-    _check(config, "inference.zoom_expansion", lambda v: 1 <= v < math.inf, "at least 1")
-    _check(config, "eval.select_after", lambda v: 0 <= v < 1, "at least 0 and below 1")
-    _check(config, "clicks.gamma", lambda v: 0 < v <= 1, "0 < gamma <= 1")
-    # Keys of random generators have 32 bits; larger seeds would repeat smaller ones.
-    _check(config, "seed", lambda v: v < 2**32, "below 2 ** 32")
-    _check(
-        config,
-        "data.lesion_labels",
-        lambda v: all(isinstance(label, int) for label in v),
-        "whole numbers, as in (1, 2)",
-    )
-    _check(
-        config,
-        "data.window_hu",
-        lambda v: len(v) == 0 or (_are_numbers(v) and len(v) == 2 and v[0] < v[1]),
-        "empty, or (low, high) in HU with low < high",
-    )
-
-
-def _validate_augment(config: ml_collections.ConfigDict) -> None:
-    for name in ("flip_prob", "vertical_flip_prob", "transpose_prob", "invert_prob"):
-        _check(config, f"augment.{name}", lambda v: 0 <= v <= 1, "a probability")
-    for name in ("contrast", "brightness", "gamma", "noise"):
-        _check(config, f"augment.{name}", lambda v: 0 <= v < 2, "at least 0 and below 2")
-    _check(config, "augment.scale", _is_range, "two numbers, 0 < low <= high")
-    _check(config, "augment.crop", _is_crop, "two whole numbers, height, width >= 32")
-
-
-def _check_batch(config: ml_collections.ConfigDict) -> None:
-    batch, micro = config.train.batch_size, config.train.microbatch
-    if batch == 1 or micro == 1:
-        raise ValueError(
-            "train.batch_size and train.microbatch must be at least 2, got "
-            f"{batch} and {micro}: the OCR head normalises one vector per image over the "
-            "batch, which is degenerate for a single image"
-        )
-    if micro and batch % micro:
-        raise ValueError(
-            f"train.microbatch must divide train.batch_size, got {micro} and {batch}; "
-            f"try train.microbatch={max(2, batch // -(-batch // micro))}"
-        )
-
-
-def _are_numbers(value: Any) -> bool:
-    return all(isinstance(v, (int, float)) and math.isfinite(v) for v in value)
-
-
-def _is_range(value: Any) -> bool:
-    return _are_numbers(value) and len(value) == 2 and 0 < value[0] <= value[1]
-
-
-def _is_crop(value: Any) -> bool:
-    return len(value) == 2 and all(isinstance(v, int) and v >= 32 for v in value)
-
-
-def _get(config: ml_collections.ConfigDict, key: str) -> Any:
-    node = config
-    for part in key.split("."):
-        node = node[part]
-    return node
-
-
-def _one_of(config: ml_collections.ConfigDict, key: str, valid: tuple[Any, ...]) -> None:
-    value = _get(config, key)
-    if value not in valid:
-        raise ValueError(f"{key} must be one of {', '.join(map(str, valid))}; got {value!r}")
-
-
-def _check(
-    config: ml_collections.ConfigDict, key: str, is_valid: Callable[[Any], bool], expected: str
-) -> None:
-    value = _get(config, key)
-    if not is_valid(value):
-        raise ValueError(f"{key} must be {expected}; got {value!r}")

@@ -16,6 +16,7 @@ LAYERS = {
     "types": 0,
     "catalog": 0,
     "config": 0,
+    "config_checks": 0,
     "config_words": 0,
     "ops": 1,
     "parallel": 1,
@@ -38,6 +39,7 @@ LAYERS = {
 SIBLINGS = {name for name, layer in LAYERS.items() if layer == 2}
 MAY_SEE_CONFIG_DICT = {
     "config.py",
+    "config_checks.py",
     "config_words.py",
     "main.py",
     "runs.py",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ecc_jax import catalog, config
+from ecc_jax import catalog, config, config_checks
 from ecc_jax.inference import crops, pipelines
 from ecc_jax.models import build
 
@@ -114,6 +114,8 @@ def test_from_dict_refuses_keys_of_another_version():
         ("loss.aux_weight", -0.1, "0 or a positive"),
         ("augment.crop", (33.5, 40), "whole numbers"),
         ("data.split_rule", "slice", "patient, thesis"),
+        ("data.folds", 1, "at least 2"),
+        ("data.fold", 1, "0 without data.folds"),
         ("data.window_hu", ("a", "b"), "low < high"),
         ("data.window_hu", (-float("inf"), 0.0), "low < high"),
         ("data.lesion_labels", (1.5,), "whole numbers"),
@@ -137,6 +139,18 @@ def test_set_key_refuses_unknown_keys():
 
 
 def test_lists_agree_with_the_code_they_name():
-    assert set(config.MODELS) == set(build.NAMES)
-    assert config.PIPELINES == pipelines.NAMES
-    assert config.ZOOM_RULES == crops.RULES
+    assert set(config_checks.MODELS) == set(build.NAMES)
+    assert config_checks.PIPELINES == pipelines.NAMES
+    assert config_checks.ZOOM_RULES == crops.RULES
+
+
+def test_folds_hold_for_splits_by_patient_only():
+    tree = config.default()
+    tree.data.folds, tree.data.fold = 3, 3
+    with pytest.raises(ValueError, match=r"data.fold must be 0 to data.folds - 1 = 2; got 3"):
+        config.validate(tree)
+    tree.data.fold = 2
+    config.validate(tree)
+    tree.data.split_rule = "thesis"
+    with pytest.raises(ValueError, match="choose one"):
+        config.validate(tree)

@@ -13,6 +13,7 @@ import grain
 import jax
 import numpy as np
 
+from ecc_jax.data.slices import fold_split
 from ecc_jax.types import Batch
 
 INDEX_FILE = "index.json"
@@ -35,6 +36,23 @@ class SliceSet(NamedTuple):
         return len(self.rows)
 
 
+class Folds(NamedTuple):
+    """A k-fold cross-validation by patient in place of the prepared split.
+
+    Attributes:
+      folds: How many; 0 keeps the prepared split.
+      fold: The one that is tested.
+      seed: Seed of the folds.
+    """
+
+    folds: int = 0
+    fold: int = 0
+    seed: int = 0
+
+
+NO_FOLDS = Folds()
+
+
 class _Concatenated(Sequence[dict[str, Any]]):
     """Several record sources behind one index."""
 
@@ -51,12 +69,20 @@ class _Concatenated(Sequence[dict[str, Any]]):
         return self._parts[part][int(index) - start]
 
 
-def open_split(directory: str | Path, split: str) -> SliceSet:
+def open_split(directory: str | Path, split: str, *, folds: Folds = NO_FOLDS) -> SliceSet:
     """Opens a split (train, validation, test or all) of a prepared dataset.
 
+    Args:
+      directory: The prepared dataset.
+      split: train, validation, test or all.
+      folds: If not 0 folds, all slices are divided anew: one prepared dataset serves every fold.
+
     Raises:
-      ValueError: The directory holds no prepared dataset, or the split is unknown or empty.
+      ValueError: The directory holds no prepared dataset, the split is unknown or empty, or there
+        are too few patients for the folds.
     """
+    if folds.folds and split in SPLITS:
+        return _fold(open_split(directory, "all"), split, folds)
     import tensorflow_datasets as tfds  # seconds to import, so not before it is needed
 
     directory = Path(directory)
@@ -80,6 +106,17 @@ def open_split(directory: str | Path, split: str) -> SliceSet:
             f"{directory}: {INDEX_FILE} lists {len(rows)} slices, found {len(records)}"
         )
     return SliceSet(records, rows)
+
+
+def _fold(everything: SliceSet, split: str, folds: Folds) -> SliceSet:
+    """Returns the slices of the patients that a fold puts into a split."""
+    patients = [row["patient"] for row in everything.rows]
+    names = sorted(set(patients))
+    sizes = [patients.count(name) for name in names]
+    chosen = set(fold_split(names, sizes, **folds._asdict())[split])
+    positions = [i for i, patient in enumerate(patients) if patient in chosen]
+    rows = [everything.rows[i] for i in positions]
+    return SliceSet(_Part(everything.records, positions), rows)
 
 
 def _rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
@@ -151,6 +188,19 @@ def _to_batch(record: dict[str, Any], position: int) -> Batch:
         "position": np.asarray(position, np.int32),
     }
     return Batch(**values)
+
+
+class _Part(Sequence[dict[str, Any]]):
+    """Some records of a source."""
+
+    def __init__(self, records: Sequence[dict[str, Any]], positions: list[int]) -> None:
+        self._records, self._positions = records, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._records[self._positions[int(index)]]
 
 
 class _Chosen:

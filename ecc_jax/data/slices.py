@@ -129,6 +129,60 @@ def patient_split(patients: Sequence[str], sizes: Sequence[int], seed: int) -> d
     }
 
 
+def fold_split(
+    patients: Sequence[str], sizes: Sequence[int], *, folds: int, fold: int, seed: int
+) -> dict[str, list[str]]:
+    """Splits whole patients for k-fold cross-validation: every patient is tested exactly once.
+
+    In an order drawn from the seed each patient joins the fold that holds the fewest slices (ties:
+    the lower number), as long as no fold holds more than its share of patients. One fold is
+    tested; of the other patients, in the same order, the first few validate: as many as come
+    nearest to an eighth of their slices (70/10/20 has that share), but at least two where six or
+    more are left, for one patient is no yardstick.
+
+    Args:
+      patients: Distinct names.
+      sizes: Slices of each patient.
+      folds: Number of folds, at least 2.
+      fold: Which one is tested, 0 to folds - 1.
+      seed: Any integer.
+
+    Returns:
+      Sorted names under "train", "validation" and "test"; none is empty.
+
+    Raises:
+      ValueError: No such fold, or so few patients that a part would be empty.
+    """
+    if folds < 2 or not 0 <= fold < folds:
+        raise ValueError(f"expected 2 or more folds and 0 <= fold < folds, got {folds}, {fold}")
+    if len(patients) < max(3, folds):
+        raise ValueError(
+            f"{folds} folds need at least {max(3, folds)} patients with lesions, got "
+            f"{len(patients)}; lower data.folds"
+        )
+    order = _shuffled(patients, seed)
+    size_of = dict(zip(patients, sizes, strict=True))
+    members: list[list[str]] = [[] for _ in range(folds)]
+    for patient in order:
+        open_folds = [names for names in members if len(names) < -(-len(order) // folds)]
+        min(open_folds, key=lambda names: sum(size_of[name] for name in names)).append(patient)
+    others = [patient for patient in order if patient not in members[fold]]
+    if len(others) < 2:
+        raise ValueError(
+            f"fold {fold} of {folds} leaves {len(others)} patient to train and validate on; "
+            "raise data.folds, or add patients"
+        )
+    share = VALIDATION_FRACTION / (TRAIN_FRACTION + VALIDATION_FRACTION)
+    ends = np.cumsum([size_of[patient] for patient in others[:-1]])
+    off = np.abs(ends - share * sum(size_of[patient] for patient in others))
+    cut = max(int(np.argmin(off)) + 1, 2 if len(others) >= 6 else 1)
+    return {
+        "train": sorted(others[cut:]),
+        "validation": sorted(others[:cut]),
+        "test": sorted(members[fold]),
+    }
+
+
 def balanced_sample(names: Mapping[str, Sequence[str]], seed: int) -> dict[str, list[int]]:
     """Reduces every source to the size of the smallest.
 

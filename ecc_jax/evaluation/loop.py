@@ -90,9 +90,14 @@ def compile_for(
     )
 
 
+def folds_of(config: ml_collections.ConfigDict) -> pipeline.Folds:
+    """Returns the cross-validation of the configuration."""
+    return pipeline.Folds(config.data.folds, config.data.fold, config.data.split_seed)
+
+
 def open_for_evaluation(config: ml_collections.ConfigDict, directory: Path, split: str) -> Split:
     """Opens a split, cut to `eval.max_slices` slices spread over its patients."""
-    slices = pipeline.open_split(directory, split)
+    slices = pipeline.open_split(directory, split, folds=folds_of(config))
     return Split(
         slices, pipeline.spread_over_patients(slices.rows, max_slices=config.eval.max_slices)
     )
@@ -217,7 +222,7 @@ def _flooding(
     mesh: Mesh,
 ) -> tuple[np.ndarray, float]:
     """Floods from each first click, with the tolerance that is best on the training split."""
-    train = pipeline.open_split(directory, "train")
+    train = pipeline.open_split(directory, "train", folds=folds_of(config))
     positions = pipeline.spread_over_patients(train.rows, max_slices=config.eval.flooding_slices)
     seeds = rollouts.run_rollouts(painter, (), train, positions, num_clicks=1, mesh=mesh).first_yx
     rows = [pipeline.read_row(train, int(p), window_hu=override_window(config)) for p in positions]

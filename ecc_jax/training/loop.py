@@ -103,7 +103,7 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
       ValueError: Unusable pretrained weights, or too little memory.
       FloatingPointError: The loss stopped being finite.
     """
-    slices = pipeline.open_split(directory, "train")
+    slices = pipeline.open_split(directory, "train", folds=evaluation.folds_of(config))
     positions = pipeline.limit_per_patient(
         slices.rows, max_slices=config.data.max_slices_per_patient
     )
@@ -306,7 +306,7 @@ def _first_variables(config: ml_collections.ConfigDict, model: InteractiveModel)
 
 
 def _validation_split(config: ml_collections.ConfigDict, directory: Path) -> evaluation.Split:
-    slices = pipeline.open_split(directory, "validation")
+    slices = pipeline.open_split(directory, "validation", folds=evaluation.folds_of(config))
     return evaluation.Split(
         slices,
         pipeline.spread_over_patients(slices.rows, max_slices=config.eval.validation_slices),

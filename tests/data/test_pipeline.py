@@ -121,3 +121,17 @@ def test_concatenated_sources():
     parts = [[{"n": 0}, {"n": 1}], [{"n": 2}], [{"n": 3}, {"n": 4}]]
     joined = pipeline._Concatenated(parts)
     assert [joined[i]["n"] for i in range(len(joined))] == [0, 1, 2, 3, 4]
+
+
+def test_a_fold_keeps_records_and_rows_together():
+    everything = SliceSet([{"n": i} for i in range(9)], _rows([2, 3, 4]))
+    for i, row in enumerate(everything.rows):
+        row["lesion_area"] = i
+    tested = []
+    for fold in range(3):
+        part = pipeline._fold(everything, "test", pipeline.Folds(3, fold, 0))
+        assert [part.records[i]["n"] for i in range(len(part))] == [
+            row["lesion_area"] for row in part.rows
+        ]
+        tested += [row["lesion_area"] for row in part.rows]
+    assert sorted(tested) == list(range(9))

@@ -302,3 +302,53 @@ def test_round_trip_is_exact_away_from_the_border(spec, size):
     outside = ~ndimage.binary_dilation(mask, square, reach)
     assert back[inside].all()
     assert not back[outside].any()
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=5, max_size=15),
+    st.integers(2, 5),
+    st.integers(0, 5),
+    st.randoms(),
+)
+def test_folds_test_every_patient_once_and_share_none(sizes, folds, seed, random):
+    names = [f"p{i}" for i in range(len(sizes))]
+    pairs = list(zip(names, sizes))
+    random.shuffle(pairs)
+    shuffled_names, shuffled_sizes = zip(*pairs)
+    tested = []
+    for fold in range(folds):
+        options = {"folds": folds, "fold": fold, "seed": seed}
+        parts = slices.fold_split(names, sizes, **options)
+        assert slices.fold_split(shuffled_names, shuffled_sizes, **options) == parts
+        assert sorted(sum(parts.values(), [])) == sorted(names)
+        assert all(parts.values())
+        tested += parts["test"]
+    assert sorted(tested) == sorted(names)
+
+
+def test_folds_of_equal_patients_are_equal_and_validate_on_two():
+    names = [f"p{i}" for i in range(12)]
+    for fold in range(3):
+        parts = slices.fold_split(names, [10] * 12, folds=3, fold=fold, seed=0)
+        assert {name: len(part) for name, part in parts.items()} == {
+            "train": 6,
+            "validation": 2,
+            "test": 4,
+        }
+
+
+def test_a_fold_holds_no_more_than_its_share_of_patients():
+    parts = [
+        slices.fold_split(list("abcde"), [90, 1, 1, 1, 1], folds=2, fold=fold, seed=0)["test"]
+        for fold in (0, 1)
+    ]
+    assert sorted(map(len, parts)) == [2, 3]
+
+
+def test_folds_need_patients():
+    with pytest.raises(ValueError, match="lower data.folds"):
+        slices.fold_split(list("abc"), [1, 1, 1], folds=4, fold=0, seed=0)
+    with pytest.raises(ValueError, match="raise data.folds"):
+        slices.fold_split(list("abc"), [1, 1, 1], folds=2, fold=0, seed=0)
+    with pytest.raises(ValueError, match="0 <= fold < folds"):
+        slices.fold_split(list("abc"), [1, 1, 1], folds=3, fold=3, seed=0)
