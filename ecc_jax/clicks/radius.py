@@ -6,10 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from ecc_jax.ops.circles import min_enclosing_circle
 from ecc_jax.ops.disks import squared_distance_to
 
-RadiusRule = Literal["tight", "enclosing", "average", "fixed", "normal", "uniform"]
+RadiusRule = Literal["tight", "enclosing", "average", "weighted", "fixed", "normal", "uniform"]
 RADIUS_RULES: tuple[str, ...] = get_args(RadiusRule)
+EnclosingRule = Literal["click", "min_circle"]
+ENCLOSING_RULES: tuple[str, ...] = get_args(EnclosingRule)
+
+# These rules are "weighted" with a weight of their own.
+_WEIGHTS = {"enclosing": 1.0, "average": 0.5}
 
 # A random radius lies between these multiples of the tight and of the enclosing radius.
 _TIGHT_FACTOR = 0.9
@@ -48,7 +54,7 @@ def enclosing_radius(region: Bool[Array, "b h w"], yx: Float[Array, "b 2"]) -> F
       its centre, and 0 for an empty region.
 
     Source: thesis 3.3.2, "enclosing radius". The thesis code takes the minimum enclosing circle
-    instead, whose centre is not the click, so that its disk can miss part of the region.
+    instead, whose centre is not the click: "min_circle" of `disk_radius`.
     """
     squared = squared_distance_to(yx, (region.shape[1], region.shape[2]))
     return jnp.sqrt(jnp.max(jnp.where(region, squared, 0.0), axis=(1, 2)))
@@ -61,6 +67,8 @@ def disk_radius(
     *,
     rule: str,
     fixed_radius: float = 5.0,
+    weight: Float[Array, "*b"] | float = 0.5,
+    enclosing: str = "click",
     distance: Float[Array, "b h w"] | None = None,
 ) -> Float[Array, " b"]:
     """Returns the radius that the simulated user gives each disk.
@@ -70,34 +78,58 @@ def disk_radius(
         rules "normal" and "uniform" only.
       region: The error component that was clicked.
       yx: Where it was clicked, pixels.
-      rule: "tight"; "enclosing" (never below tight); "average" of the two; "fixed"; "uniform" on
+      rule: "tight"; "enclosing"; "average" of the two; "weighted": (1 - weight) tight + weight
+        enclosing, so the three before are the weights 0, 1 and 0.5; "fixed"; "uniform" on
         [0.9 tight, 1.1 enclosing]; "normal" with the middle of that range as mean and a quarter
         of it as standard deviation, truncated to it.
       fixed_radius: The radius of the rule "fixed", pixels.
+      weight: For the rule "weighted", 0..1, one for all rows or one per row; it may be traced, so
+        it is not checked.
+      enclosing: What encloses the region: "click", the smallest disk around the click, see
+        `enclosing_radius`; "min_circle", the smallest circle of all. The disk of that radius can
+        miss part of the region, for its centre is the click and not that of the circle: clicked
+        at one end, a long region reaches up to twice as far. It is never larger than "click".
       distance: The distance transform of `region` where the caller has it, read at the pixel
         nearest to `yx`; it spares a pass over the image.
 
     Returns:
-      Pixels.
+      Pixels. Enclosing is never below tight. So one pixel, which encloses itself with 0 either
+      way, has tight, enclosing and average 1; compact regions, too, end before tight does.
 
     Raises:
-      ValueError: If `rule` is unknown.
+      ValueError: If `rule` or `enclosing` is unknown.
 
-    Source: thesis 3.3.2. The thesis gives no moments for "normal", and its code draws "uniform".
+    Source: thesis 3.3.2. The thesis gives no moments for "normal", and its code draws "uniform" and
+    takes "min_circle" (`cv2.minEnclosingCircle`), not bounded by tight: 0.0001 for one pixel.
     """
-    if rule not in RADIUS_RULES:
-        raise ValueError(f"radius rule must be one of {', '.join(RADIUS_RULES)}, got {rule!r}")
+    _check_name("radius rule", rule, RADIUS_RULES)
+    _check_name("enclosing", enclosing, ENCLOSING_RULES)
     if rule == "fixed":
         return jnp.full(yx.shape[:1], fixed_radius, jnp.float32)
     tight = tight_radius(region, yx) if distance is None else _value_at(distance, yx)
     if rule == "tight":
         return tight
-    enclosing = jnp.maximum(enclosing_radius(region, yx), tight)
-    if rule == "enclosing":
-        return enclosing
-    if rule == "average":
-        return (tight + enclosing) / 2
-    low, high = _TIGHT_FACTOR * tight, _ENCLOSING_FACTOR * enclosing
+    if enclosing == "min_circle":
+        _, outer = min_enclosing_circle(region)
+    else:
+        outer = enclosing_radius(region, yx)
+    outer = jnp.maximum(outer, tight)
+    if rule in ("normal", "uniform"):
+        return _random_radius(key, _TIGHT_FACTOR * tight, _ENCLOSING_FACTOR * outer, rule=rule)
+    weight = _WEIGHTS.get(rule, weight)
+    return (1.0 - weight) * tight + weight * outer
+
+
+def _check_name(topic: str, name: str, valid: tuple[str, ...]) -> None:
+    """Raises ValueError if the name is none of the valid ones."""
+    if name not in valid:
+        raise ValueError(f"{topic} must be one of {', '.join(valid)}, got {name!r}")
+
+
+def _random_radius(
+    key: Key[Array, " b"], low: Float[Array, " b"], high: Float[Array, " b"], *, rule: str
+) -> Float[Array, " b"]:
+    """Draws from the "uniform" or the truncated "normal" distribution on low..high."""
     if rule == "uniform":
         return low + (high - low) * jax.vmap(jax.random.uniform)(key)
     # The range ends two standard deviations from the mean.

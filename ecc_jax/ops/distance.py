@@ -1,5 +1,7 @@
 """Exact Euclidean distance transform of batches of masks."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -25,29 +27,45 @@ def distance_transform(mask: Bool[Array, "b h w"]) -> Float[Array, "b h w"]:
     return jnp.sqrt(squared_distance_transform(mask).astype(jnp.float32))
 
 
-def squared_distance_transform(mask: Bool[Array, "b h w"]) -> Int[Array, "b h w"]:
+def squared_distance_transform(
+    mask: Bool[Array, "b h w"],
+    *,
+    border_is_background: bool = True,
+    needed: Bool[Array, "b h w"] | None = None,
+) -> Int[Array, "b h w"]:
     """Returns each pixel's squared distance to the nearest background pixel, as whole numbers.
 
     Ties between pixels are exact here, as they are not after the root.
 
     Args:
       mask: True on foreground.
+      border_is_background: Whether pixels outside the image count as background. Without them,
+        `~points` as mask gives the distance to the nearest of some points.
+      needed: Where the caller reads the result; None for everywhere. The nearer the background
+        is to these pixels, the sooner the search over offsets ends.
 
     Returns:
-      int32 squared pixels; 0 on background. Pixels outside the image count as background.
-      The largest value is ((min(h, w) + 1) // 2) ** 2, so int32 holds it at any size that fits
-      in memory.
+      int32 squared pixels; 0 on background. With the border, the largest value is
+      ((min(h, w) + 1) // 2) ** 2, so int32 holds it at any size that fits in memory. Without it
+      the largest distance is that of two corners; (h + w) ** 2, more than any distance, stands
+      in rows without background, and h + w must stay below 32000. Where not `needed` the
+      value is an upper bound.
     """
-    width = mask.shape[2]
-    # Beyond half the width a pixel outside the image is nearer than the one reached.
-    furthest = (width + 1) // 2
+    height, width = mask.shape[1:]
+    # Squared, this exceeds every distance in the image, and int32 holds it plus a squared offset.
+    far = height + width
+    outside = 1 if border_is_background else far
+    # Beyond half the width a pixel outside the image, if it counts, is nearer than the one reached.
+    furthest = (width + 1) // 2 if border_is_background else width - 1
     margin = furthest + _OFFSETS_PER_STEP
-    to_column = jnp.square(_column_distance(mask))
-    padded = jnp.pad(to_column, ((0, 0), (0, 0), (margin, margin)))
+    to_column = jnp.square(jnp.minimum(_column_distance(mask, outside), far))
+    beyond = 0 if border_is_background else far**2
+    padded = jnp.pad(to_column, ((0, 0), (0, 0), (margin, margin)), constant_values=beyond)
 
     def unfinished(carry: tuple[Array, Array]) -> Array:
         offset, best = carry
-        return jnp.logical_and(offset <= furthest, jnp.square(offset) < jnp.max(best, initial=0))
+        worst = jnp.max(best, initial=0, where=needed)
+        return jnp.logical_and(offset <= furthest, jnp.square(offset) < worst)
 
     def try_offsets(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         offset, best = carry
@@ -62,15 +80,20 @@ def squared_distance_transform(mask: Bool[Array, "b h w"]) -> Int[Array, "b h w"
     return best
 
 
-def _column_distance(mask: Bool[Array, "b h w"]) -> Int[Array, "b h w"]:
-    """Returns the distance to the nearest background pixel of the same column, 0 on background."""
+def _column_distance(mask: Bool[Array, "b h w"], outside: int) -> Int[Array, "b h w"]:
+    """Returns the distance to the nearest background pixel of the same column, 0 on background.
+
+    Beyond either end of a column lies one more such pixel, `outside` pixels from the end.
+    """
     # Row after row takes the fewest operations; accelerators want few steps in a row instead.
     return jax.lax.platform_dependent(
-        mask, cpu=_column_distance_by_rows, default=_column_distance_by_scan
+        mask,
+        cpu=partial(_column_distance_by_rows, outside=outside),
+        default=partial(_column_distance_by_scan, outside=outside),
     )
 
 
-def _column_distance_by_rows(mask: Bool[Array, "b h w"]) -> Int[Array, "b h w"]:
+def _column_distance_by_rows(mask: Bool[Array, "b h w"], outside: int) -> Int[Array, "b h w"]:
     """Counts down the columns, then up, one row at a time."""
     rows = jnp.moveaxis(mask, 1, 0)
 
@@ -78,16 +101,16 @@ def _column_distance_by_rows(mask: Bool[Array, "b h w"]) -> Int[Array, "b h w"]:
         distance = jnp.where(row, distance + 1, 0)
         return distance, distance
 
-    outside = jnp.zeros(rows.shape[1:], jnp.int32)
-    _, above = jax.lax.scan(count, outside, rows)
-    _, below = jax.lax.scan(count, outside, rows, reverse=True)
+    before = jnp.full(rows.shape[1:], outside - 1, jnp.int32)
+    _, above = jax.lax.scan(count, before, rows)
+    _, below = jax.lax.scan(count, before, rows, reverse=True)
     return jnp.moveaxis(jnp.minimum(above, below), 0, 1)
 
 
-def _column_distance_by_scan(mask: Bool[Array, "b h w"]) -> Int[Array, "b h w"]:
+def _column_distance_by_scan(mask: Bool[Array, "b h w"], outside: int) -> Int[Array, "b h w"]:
     """Finds the last background row above and the first below by parallel prefix scans."""
     height = mask.shape[1]
     row = jax.lax.broadcasted_iota(jnp.int32, mask.shape, 1)
-    above = jax.lax.cummax(jnp.where(mask, -1, row), axis=1)
-    below = jax.lax.cummin(jnp.where(mask, height, row), axis=1, reverse=True)
+    above = jax.lax.cummax(jnp.where(mask, -outside, row), axis=1)
+    below = jax.lax.cummin(jnp.where(mask, height - 1 + outside, row), axis=1, reverse=True)
     return jnp.minimum(row - above, below - row)

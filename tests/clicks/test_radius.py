@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ecc_jax.clicks.radius import RADIUS_RULES, disk_radius, enclosing_radius, tight_radius
+from ecc_jax.clicks.radius import (
+    ENCLOSING_RULES,
+    RADIUS_RULES,
+    disk_radius,
+    enclosing_radius,
+    tight_radius,
+)
 from ecc_jax.ops.disks import disk
 from ecc_jax.ops.distance import distance_transform
 
@@ -17,7 +23,7 @@ def bar():
 
 
 transform = jax.jit(distance_transform)
-draw = jax.jit(disk_radius, static_argnames="rule")
+draw = jax.jit(disk_radius, static_argnames=("rule", "enclosing"))
 CENTRE = jnp.array([[4.0, 5.0]])
 KEY = jax.random.split(jax.random.key(0), 1)
 
@@ -53,8 +59,10 @@ def test_one_pixel_and_empty_regions():
     np.testing.assert_array_equal(enclosing_radius(region, yx), [0.0, 0.0])
     np.testing.assert_array_equal(tight_radius(region, yx), [1.0, 0.0])
     keys = jax.random.split(jax.random.key(0), 2)
-    for rule in ("tight", "enclosing", "average"):
-        np.testing.assert_array_equal(draw(keys, region, yx, rule=rule), [1.0, 0.0])
+    for rule in ("tight", "enclosing", "average", "weighted"):
+        for enclosing in ENCLOSING_RULES:
+            radius = draw(keys, region, yx, rule=rule, enclosing=enclosing)
+            np.testing.assert_array_equal(radius, [1.0, 0.0])
     for rule in ("normal", "uniform"):
         radius = draw(keys, region, yx, rule=rule)
         assert 0.9 <= radius[0] <= 1.1 and radius[1] == 0.0
@@ -104,6 +112,93 @@ def test_row_alone_equals_row_in_batch_jit_or_not_map_given_or_not(rule):
         np.testing.assert_allclose(alone[0], together[row], rtol=1e-6)
 
 
+@pytest.mark.parametrize("enclosing", ENCLOSING_RULES)
+def test_named_rules_are_weights_bit_for_bit(enclosing):
+    region = jnp.asarray(np.random.default_rng(4).random((64, 9, 11)) < 0.8)
+    yx = jnp.asarray(np.random.default_rng(5).uniform(0, 8, (64, 2)), jnp.float32)
+    keys = jax.random.split(jax.random.key(6), 64)
+
+    def named(rule):
+        return draw(keys, region, yx, rule=rule, enclosing=enclosing)
+
+    def weighted(weight):
+        return draw(keys, region, yx, rule="weighted", weight=weight, enclosing=enclosing)
+
+    for rule, weight in {"tight": 0.0, "average": 0.5, "enclosing": 1.0}.items():
+        np.testing.assert_array_equal(weighted(weight), named(rule))
+        np.testing.assert_array_equal(weighted(jnp.float32(weight)), named(rule))
+    np.testing.assert_array_equal(named("weighted"), named("average"))
+    tight, outer = np.asarray(named("tight")), np.asarray(named("enclosing"))
+    np.testing.assert_array_equal(named("average"), (tight + outer) / 2)
+    np.testing.assert_allclose(weighted(0.3), 0.7 * tight + 0.3 * outer, rtol=1e-6)
+    np.testing.assert_array_equal(tight, tight_radius(region, yx))
+    if enclosing == "click":
+        np.testing.assert_array_equal(outer, np.maximum(enclosing_radius(region, yx), tight))
+
+
+def test_one_compilation_serves_every_weight():
+    traced = jax.jit(lambda weight: disk_radius(KEY, bar(), CENTRE, rule="weighted", weight=weight))
+    radii = [traced(weight).item() for weight in (0.0, 0.25, 1.0)]
+    np.testing.assert_allclose(radii, [2, 1.5 + np.sqrt(5) / 4, np.sqrt(5)], rtol=1e-6)
+    assert traced._cache_size() == 1
+
+
+def test_minimum_circle_does_not_depend_on_the_click_and_can_miss_a_part():
+    # A head of 3 x 3 with a tail of 12: clicked in the head, the tail ends 13 px away.
+    region = np.zeros((1, 9, 20), bool)
+    region[0, 3:6, 2:5] = True
+    region[0, 4, 5:17] = True
+    region, head, tail = jnp.asarray(region), jnp.array([[4.0, 3.0]]), jnp.array([[4.0, 16.0]])
+    by_click, by_circle = (
+        draw(KEY, region, head, rule="enclosing", enclosing=name) for name in ENCLOSING_RULES
+    )
+    assert by_click.item() == 13.0
+    # Through the corners (3, 2), (5, 2) of the head and the end of the tail, (4, 16).
+    np.testing.assert_allclose(by_circle, (14**2 + 1) / (2 * 14), rtol=1e-6)
+    again = draw(KEY, region, tail, rule="enclosing", enclosing="min_circle")
+    np.testing.assert_array_equal(again, by_circle)
+    assert (region & ~disk(head, by_circle, (9, 20))).any()
+    average = draw(KEY, region, head, rule="average", enclosing="min_circle")
+    np.testing.assert_allclose(average, (2 + by_circle) / 2, rtol=1e-6)
+
+
+def test_minimum_circle_is_between_tight_and_the_disk_around_the_click():
+    region = np.random.default_rng(1).random((8, 17, 19)) < 0.02
+    region[:4, 5:8, 6:9] = True
+    pixels = np.array([np.argwhere(row)[0] for row in region])
+    keys, yx = jax.random.split(jax.random.key(0), 8), jnp.asarray(pixels, jnp.float32)
+    tight, low, high = (
+        np.asarray(draw(keys, jnp.asarray(region), yx, rule=rule, enclosing=enclosing))
+        for rule, enclosing in [
+            ("tight", "click"),
+            ("enclosing", "min_circle"),
+            ("enclosing", "click"),
+        ]
+    )
+    assert (tight <= low).all() and (low <= high * (1 + 1e-6)).all() and (low < high).any()
+    # A square of 3 x 3 clicked in its middle: circle 1.41, tight 2.
+    square = jnp.zeros((1, 7, 7), bool).at[0, 2:5, 2:5].set(True)
+    radius = draw(KEY, square, jnp.array([[3.0, 3.0]]), rule="enclosing", enclosing="min_circle")
+    assert radius.item() == 2.0
+
+
+@pytest.mark.parametrize("rule", ["normal", "uniform"])
+def test_random_rules_take_the_enclosing_radius_they_are_given(rule):
+    region = jnp.zeros((1, 5, 24), bool).at[0, 2, 1:22].set(True)
+    regions, yx = (
+        jnp.repeat(region, 200, axis=0),
+        jnp.broadcast_to(jnp.array([[2.0, 1.0]]), (200, 2)),
+    )
+    keys = jax.random.split(jax.random.key(7), 200)
+    for enclosing, outer in [("click", 20.0), ("min_circle", 10.0)]:
+        radii = draw(keys, regions, yx, rule=rule, enclosing=enclosing)
+        assert 0.9 <= radii.min() and 0.8 * outer < radii.max() <= 1.1 * outer * (1 + 1e-6)
+
+
 def test_unknown_rules_are_refused():
+    valid = "one of click, min_circle, got 'circle'"
+    for rule in RADIUS_RULES:
+        with pytest.raises(ValueError, match=valid):
+            disk_radius(KEY, bar(), CENTRE, rule=rule, enclosing="circle")
     with pytest.raises(ValueError, match="tight, enclosing, .*got 'min_circle'"):
         disk_radius(KEY, bar(), CENTRE, rule="min_circle")

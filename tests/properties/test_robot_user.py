@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecc_jax.clicks.radius import disk_radius
-from ecc_jax.clicks.simulation import CLICK_RULES, next_click
+from ecc_jax.clicks.simulation import CLICK_RULES, RobotUser, next_click
 from ecc_jax.types import Clicks
 
 HEIGHT, WIDTH, CAPACITY = 6, 7, 8
-jitted = jax.jit(next_click, static_argnames=("rule", "radius"))
+jitted = jax.jit(next_click, static_argnames="user")
 
 
 def components(mask):
@@ -87,7 +87,7 @@ def test_next_click_equals_the_plain_implementation(rule, situation):
     )
     keys = jax.random.split(jax.random.key(0), 2)
     args = keys, jnp.asarray(pred), jnp.asarray(target), clicks
-    tight, average = (jitted(*args, rule=rule, radius=name) for name in ("tight", "average"))
+    tight, average = (jitted(*args, user=RobotUser(rule, name)) for name in ("tight", "average"))
     for row in range(2):
         used = {tuple(pixel) for pixel in pixels[row, : count[row]].tolist()}
         expected = expected_click(pred[row], target[row], used, rule)
