@@ -7,6 +7,7 @@ call per click) share one transition, so they cannot drift apart.
 click; the results of those rows are discarded.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,9 +15,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ecc_jax.clicks.encoding import append_click, empty_clicks
-from ecc_jax.clicks.simulation import next_click
+from ecc_jax.clicks.simulation import DEFAULT_USER, RobotUser, Style, next_click
 from ecc_jax.metrics import iou
 from ecc_jax.types import Click, Clicks, Predict
+
+# What is measured after every click: (mask, target) -> one value per row, by name.
+Measure = Callable[[Bool[Array, "b h w"], Bool[Array, "b h w"]], dict[str, Float[Array, " b"]]]
+TRAINING_USER = RobotUser(radius="normal")
 
 
 class Session(NamedTuple):
@@ -35,28 +40,63 @@ class Rollout(NamedTuple):
     """The record of k simulated clicks.
 
     Attributes:
-      iou: IoU after each click; where a row had nothing left to click, its last IoU again.
+      scores: By measure, its value after each click; where a row had nothing left to click, its
+        last value again.
       clicks: The clicks, in a buffer of capacity k.
       clicked: Whether the row had anything left to click at each turn.
       masks: The mask after each click number that was to be kept.
       session: The final state; its clicks are `clicks`.
     """
 
-    iou: Float[Array, "b k"]
+    scores: dict[str, Float[Array, "b k"]]
     clicks: Clicks
     clicked: Bool[Array, "b k"]
     masks: Bool[Array, "b m h w"]
     session: Session
 
+    @property
+    def iou(self) -> Float[Array, "b k"]:
+        """IoU after each click."""
+        return self.scores["iou"]
 
-def start(image: Float[Array, "b h w 1"], *, capacity: int) -> Session:
+
+class Replay(NamedTuple):
+    """What recorded clicks give when they are answered again.
+
+    Attributes:
+      scores: By measure, its value after each click; rows without a click keep their last value.
+      agrees: Whether the simulated user, before the same mask, clicks as recorded: same pixel and
+        sign, radius within a thousandth; or neither clicks.
+    """
+
+    scores: dict[str, Float[Array, "b k"]]
+    agrees: Bool[Array, "b k"]
+
+
+def iou_only(
+    mask: Bool[Array, "b h w"], target: Bool[Array, "b h w"]
+) -> dict[str, Float[Array, " b"]]:
+    """The measure that every rollout has."""
+    return {"iou": iou(mask, target)}
+
+
+def start(
+    image: Float[Array, "b h w 1"],
+    *,
+    capacity: int,
+    first_mask: Bool[Array, "b h w"] | None = None,
+) -> Session:
     """Returns the state before the first click.
 
     Args:
       image: Windowed image in [0, 1]; only its shape counts.
       capacity: The largest number of clicks to come.
+      first_mask: A mask to correct; None starts from nothing.
     """
-    return Session(empty_clicks(image.shape[0], capacity), jnp.zeros(image.shape, jnp.float32))
+    prob = jnp.zeros(image.shape, jnp.float32)
+    if first_mask is not None:
+        prob = first_mask[..., None].astype(jnp.float32)
+    return Session(empty_clicks(image.shape[0], capacity), prob)
 
 
 def interact(
@@ -87,9 +127,7 @@ def simulate(
     *,
     capacity: int,
     threshold: float = 0.5,
-    rule: str = "largest_component",
-    radius: str = "normal",
-    fixed_radius: float = 5.0,
+    user: RobotUser = TRAINING_USER,
 ) -> tuple[Clicks, Float[Array, "b h w 1"]]:
     """Returns the input of a training step: num_clicks clicks, the last one not yet answered.
 
@@ -105,9 +143,7 @@ def simulate(
         compilation serves all counts.
       capacity: Slots of the click buffer.
       threshold: A pixel is lesion where its probability is above.
-      rule: Where clicks go, see `next_click`.
-      radius: How large the disks are, see `disk_radius`.
-      fixed_radius: Radius of the rule "fixed", pixels.
+      user: Who clicks.
 
     Returns:
       The clicks, and the probability after all but the last of them. Rows that had nothing left
@@ -115,18 +151,18 @@ def simulate(
 
     Source: thesis 3.3.2, iterative training (RITM, section 3.2).
     """
-    user = _User(target, threshold, rule, radius, fixed_radius)
     frozen = jax.lax.stop_gradient(image)
 
+    def choose(index: Array, session: Session) -> Click:
+        return simulated_click(keys, index, session, target, threshold=threshold, user=user)
+
     def turn(index: Array, session: Session) -> Session:
-        click = _simulated_click(user, _turn_keys(keys, index), session)
         # Inside the loop: reverse-mode derivatives cannot pass a loop of unknown length.
-        return jax.lax.stop_gradient(interact(predict, frozen, session, click))
+        return jax.lax.stop_gradient(interact(predict, frozen, session, choose(index, session)))
 
     last = jnp.asarray(num_clicks, jnp.int32) - 1
     session = jax.lax.fori_loop(0, last, turn, start(frozen, capacity=capacity))
-    click = _simulated_click(user, _turn_keys(keys, last), session)
-    return append_click(session.clicks, click), session.prob
+    return append_click(session.clicks, choose(last, session)), session.prob
 
 
 def rollout(
@@ -139,9 +175,10 @@ def rollout(
     capacity: int | None = None,
     keep: tuple[int, ...] = (),
     threshold: float = 0.5,
-    rule: str = "largest_component",
-    radius: str = "average",
-    fixed_radius: float = 5.0,
+    user: RobotUser = DEFAULT_USER,
+    style: Style | None = None,
+    measure: Measure = iou_only,
+    first_mask: Bool[Array, "b h w"] | None = None,
 ) -> Rollout:
     """Returns what happens in `num_clicks` simulated clicks, all of them answered.
 
@@ -152,68 +189,163 @@ def rollout(
       target: Ground truth.
       num_clicks: Number of clicks, at least 1 and at most `capacity`. May be traced.
       capacity: Length k of the record; default `num_clicks`, which is then a Python int. Turns
-        beyond `num_clicks` repeat the last IoU and count as not clicked.
+        beyond `num_clicks` repeat the last scores and count as not clicked.
       keep: Click numbers, from 1 and at most `num_clicks`, whose masks are returned.
       threshold: A pixel is lesion where its probability is above.
-      rule: Where clicks go, see `next_click`.
-      radius: How large the disks are, see `disk_radius`.
-      fixed_radius: Radius of the rule "fixed", pixels.
+      user: Who clicks.
+      style: How; None is a steady hand.
+      measure: What is recorded after every click.
+      first_mask: A mask to correct; None starts from nothing.
 
     Returns:
-      IoU after every click (1 where both masks are empty), the clicks, and the final state.
+      The scores after every click, the clicks, and the final state.
     """
-    user = _User(target, threshold, rule, radius, fixed_radius)
-    batch = target.shape[0]
     length = int(num_clicks) if capacity is None else capacity
 
     def turn(index: Array, record: Rollout) -> Rollout:
-        click = _simulated_click(user, _turn_keys(keys, index), record.session)
+        click = simulated_click(
+            keys, index, record.session, target, threshold=threshold, user=user, style=style
+        )
         session = interact(predict, image, record.session, click)
-        mask = _mask(session, threshold)
+        mask = mask_of(session, threshold)
         is_kept = jnp.asarray([k - 1 for k in keep], jnp.int32) == index
-        ious = record.iou.at[:, index].set(iou(mask, target))
-        clicked = record.clicked.at[:, index].set(click.exists)
-        masks = jnp.where(is_kept[None, :, None, None], mask[:, None], record.masks)
-        return Rollout(ious, session.clicks, clicked, masks, session)
+        return Rollout(
+            scores=_with_column(record.scores, index, measure(mask, target)),
+            clicks=session.clicks,
+            clicked=record.clicked.at[:, index].set(click.exists),
+            masks=jnp.where(is_kept[None, :, None, None], mask[:, None], record.masks),
+            session=session,
+        )
 
-    first = start(image, capacity=length)
-    blank = jnp.zeros((batch, len(keep), *target.shape[1:]), bool)
-    per_turn = jnp.zeros((batch, length))
-    record = Rollout(per_turn, first.clicks, per_turn > 0, blank, first)
+    first = start(image, capacity=length, first_mask=first_mask)
     count = jnp.asarray(num_clicks, jnp.int32)
-    record = jax.lax.fori_loop(0, count, turn, record)
+    blank = _blank_record(first, target, measure, length, len(keep))
+    record = jax.lax.fori_loop(0, count, turn, blank)
     last = jnp.minimum(jnp.arange(length, dtype=jnp.int32), count - 1)
-    return record._replace(iou=record.iou[:, last])
+    return record._replace(scores={name: v[:, last] for name, v in record.scores.items()})
 
 
-class _User(NamedTuple):
-    """What the simulated user knows and how it clicks; see `next_click`."""
+def replay(
+    predict: Predict,
+    keys: Key[Array, " b"],
+    image: Float[Array, "b h w 1"],
+    target: Bool[Array, "b h w"],
+    recorded: Clicks,
+    *,
+    threshold: float = 0.5,
+    user: RobotUser = DEFAULT_USER,
+    style: Style | None = None,
+    measure: Measure = iou_only,
+    first_mask: Bool[Array, "b h w"] | None = None,
+) -> Replay:
+    """Answers recorded clicks again, and asks the simulated user whether it would place them.
 
-    target: Bool[Array, "b h w"]
-    threshold: float
-    rule: str
-    radius: str
-    fixed_radius: float
+    A difference of one pixel makes two rollouts part for good; recorded clicks keep them together,
+    so that scores of another machine or version can be compared click by click.
 
+    Args:
+      predict: The segmenter in evaluation mode.
+      keys: The keys of the recorded rollout.
+      image: Windowed image in [0, 1].
+      target: Ground truth.
+      recorded: The clicks of a rollout; turn i answers slot i, rows with fewer clicks stop.
+      threshold: A pixel is lesion where its probability is above.
+      user: Who clicked.
+      style: How; None is a steady hand.
+      measure: What is recorded after every click.
+      first_mask: The mask that was corrected; None started from nothing.
+    """
+    length = recorded.radius.shape[1]
 
-def _simulated_click(user: _User, keys: Key[Array, " b"], session: Session) -> Click:
-    """Returns the click that answers the current mask."""
-    return next_click(
-        keys,
-        _mask(session, user.threshold),
-        user.target,
-        session.clicks,
-        rule=user.rule,
-        radius=user.radius,
-        fixed_radius=user.fixed_radius,
+    def turn(index: Array, carry: tuple[Session, Replay]) -> tuple[Session, Replay]:
+        session, record = carry
+        expected = simulated_click(
+            keys, index, session, target, threshold=threshold, user=user, style=style
+        )
+        click = Click(
+            yx=recorded.yx[:, index],
+            radius=recorded.radius[:, index],
+            is_positive=recorded.is_positive[:, index],
+            exists=index < recorded.count,
+        )
+        session = interact(predict, image, session, click)
+        scores = measure(mask_of(session, threshold), target)
+        return session, Replay(
+            scores=_with_column(record.scores, index, scores),
+            agrees=record.agrees.at[:, index].set(_agree(expected, click)),
+        )
+
+    blank = Replay(
+        scores=_blank_scores(measure, target, length),
+        agrees=jnp.zeros((target.shape[0], length), bool),
     )
+    first = start(image, capacity=length, first_mask=first_mask)
+    return jax.lax.fori_loop(0, length, turn, (first, blank))[1]
 
 
-def _mask(session: Session, threshold: float) -> Bool[Array, "b h w"]:
+def simulated_click(
+    keys: Key[Array, " b"],
+    index: Int[Array, ""] | int,
+    session: Session,
+    target: Bool[Array, "b h w"],
+    *,
+    threshold: float = 0.5,
+    user: RobotUser = DEFAULT_USER,
+    style: Style | None = None,
+) -> Click:
+    """Returns the click that answers the current mask.
+
+    Args:
+      keys: One PRNG key per row; click i draws from fold_in(key, i).
+      index: Number of the click, from 0.
+      session: The state before it.
+      target: Ground truth.
+      threshold: A pixel is lesion where its probability is above.
+      user: Who clicks.
+      style: How; None is a steady hand.
+    """
+    own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, index)
+    mask = mask_of(session, threshold)
+    return next_click(own, mask, target, session.clicks, user=user, style=style)
+
+
+def mask_of(session: Session, threshold: float) -> Bool[Array, "b h w"]:
     """Returns the current binary mask."""
     return session.prob[..., 0] > threshold
 
 
-def _turn_keys(keys: Key[Array, " b"], index: Int[Array, ""]) -> Key[Array, " b"]:
-    """Returns the keys of the click with this index, one per row."""
-    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, index)
+def _blank_record(
+    first: Session, target: Array, measure: Measure, length: int, num_kept: int
+) -> Rollout:
+    """Returns the record before the first click."""
+    batch, *shape = target.shape
+    return Rollout(
+        scores=_blank_scores(measure, target, length),
+        clicks=first.clicks,
+        clicked=jnp.zeros((batch, length), bool),
+        masks=jnp.zeros((batch, num_kept, *shape), bool),
+        session=first,
+    )
+
+
+def _blank_scores(measure: Measure, target: Array, length: int) -> dict[str, Array]:
+    """Returns scores of 0 for every measure and turn."""
+    shapes = jax.eval_shape(measure, target, target)
+    return {name: jnp.zeros((target.shape[0], length)) for name in shapes}
+
+
+def _with_column(
+    scores: dict[str, Array], index: Array, values: dict[str, Array]
+) -> dict[str, Array]:
+    """Returns the scores with the values of one turn put in."""
+    return {name: scores[name].at[:, index].set(values[name]) for name in scores}
+
+
+def _agree(left: Click, right: Click) -> Bool[Array, " b"]:
+    """Whether two clicks are the same, or both are none."""
+    same = (
+        jnp.all(left.yx == right.yx, axis=1)
+        & (left.is_positive == right.is_positive)
+        & (jnp.abs(left.radius - right.radius) <= 1e-3 * jnp.maximum(1.0, right.radius))
+    )
+    return jnp.where(left.exists & right.exists, same, left.exists == right.exists)

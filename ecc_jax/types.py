@@ -42,6 +42,22 @@ class Clicks(NamedTuple):
     count: Int[Array, " b"]  # type: ignore[assignment]  # hides tuple.count, on purpose
 
 
+class PlainClick(NamedTuple):
+    """One click in plain Python numbers, for predictors outside JAX.
+
+    Attributes:
+      y: Row of the disk's centre, pixels, pixel centres at integers.
+      x: Its column.
+      radius: Disk radius, pixels.
+      is_positive: True marks lesion, False background.
+    """
+
+    y: float
+    x: float
+    radius: float
+    is_positive: bool
+
+
 class Prediction(NamedTuple):
     """What a network returns.
 
@@ -81,6 +97,7 @@ class Batch(NamedTuple):
       target: Ground-truth lesion mask, 0 or 1.
       valid: False for rows that only pad the last batch.
       position: Position of the slice in its split, for reports; -1 in padding.
+      pixel_mm: Side of a pixel, mm; NaN where it is unknown or pixels are oblong.
     """
 
     image_hu: Num[Array, "b h w"]
@@ -88,6 +105,7 @@ class Batch(NamedTuple):
     target: Num[Array, "b h w"]
     valid: Bool[Array, " b"]
     position: Int[Array, " b"]
+    pixel_mm: Float[Array, " b"]
 
 
 @runtime_checkable

@@ -9,13 +9,17 @@ from scipy import ndimage
 
 from ecc_jax.classical.painter import disk_mask, paint_predict
 from ecc_jax.clicks.encoding import append_click, disk_maps
-from ecc_jax.clicks.simulation import next_click
-from ecc_jax.interaction import Session, interact, rollout, simulate, start
+from ecc_jax.clicks.simulation import RobotUser, Style, next_click
+from ecc_jax.interaction import Session, interact, replay, rollout, simulate, start
 from ecc_jax.types import Click
 
 BATCH, HEIGHT, WIDTH = 4, 20, 24
-STATIC = ("predict", "num_clicks", "rule", "radius", "threshold")
-run = jax.jit(rollout, static_argnames=STATIC)
+STATIC = ("predict", "num_clicks", "user", "threshold", "measure")
+jitted = jax.jit(rollout, static_argnames=STATIC)
+
+
+def run(*args, rule="largest_component", radius="average", **options):
+    return jitted(*args, user=RobotUser(rule, radius), **options)
 
 
 def lesions(batch=BATCH, seed=0):
@@ -60,7 +64,7 @@ def test_simulate_equals_rollout_cut_at_n_in_one_compilation(rule, radius):
 
     @jax.jit
     def simulated(num_clicks):
-        options = {"capacity": 5, "rule": rule, "radius": radius}
+        options = {"capacity": 5, "user": RobotUser(rule, radius)}
         return simulate(counted, keys, image, target, num_clicks, **options)
 
     whole = run(soft_predict, keys, image, target, num_clicks=5, rule=rule, radius=radius)
@@ -109,7 +113,7 @@ def test_replaying_recorded_clicks_gives_the_same_mask():
 def test_each_click_draws_from_its_own_key():
     keys, image, target = scene()
     recorded = run(soft_predict, keys, image, target, num_clicks=4, radius="normal")
-    draw = jax.jit(functools.partial(next_click, radius="normal"))
+    draw = jax.jit(functools.partial(next_click, user=RobotUser(radius="normal")))
     step = jax.jit(functools.partial(interact, soft_predict))
     session = start(image, capacity=4)
     fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
@@ -227,3 +231,59 @@ def test_threshold_decides_what_the_user_sees():
     nothing = run(grey, keys, image, target, num_clicks=1, threshold=0.5)
     assert (nothing.iou[:3] == 0).all() and (lesion.iou[:3] > 0).all()
     assert nothing.clicks.is_positive[:3].all()
+
+
+replayed = jax.jit(replay, static_argnames=("predict", "user", "threshold", "measure"))
+
+
+def test_recorded_clicks_replay_to_the_same_scores_and_the_user_agrees():
+    keys, image, target = scene()
+    user, style = RobotUser(radius="weighted"), Style(0.3, 0.1, 1.2, 1.0)
+    record = jitted(soft_predict, keys, image, target, num_clicks=4, user=user, style=style)
+    options = {"user": user, "style": style}
+    again = replayed(soft_predict, keys, image, target, record.clicks, **options)
+    np.testing.assert_allclose(again.scores["iou"], record.iou, rtol=1e-6)
+    assert again.agrees.all()
+    # One click moved by a pixel: the user disagrees there, and the mask differs.
+    moved = record.clicks._replace(yx=record.clicks.yx.at[0, 1, 1].add(1.0))
+    other = replayed(soft_predict, keys, image, target, moved, **options)
+    assert not other.agrees[0, 1] and other.agrees[1:].all() and other.agrees[0, 0]
+    # Another radius, another sign, a click left out.
+    radius = record.clicks._replace(radius=record.clicks.radius.at[1, 0].mul(1.01))
+    assert not replayed(soft_predict, keys, image, target, radius, **options).agrees[1, 0]
+    sign = record.clicks._replace(is_positive=~record.clicks.is_positive)
+    assert not replayed(soft_predict, keys, image, target, sign, **options).agrees[:3, 0].any()
+    shorter = record.clicks._replace(count=record.clicks.count - 1)
+    last = np.asarray(record.clicks.count)[0] - 1
+    assert not replayed(soft_predict, keys, image, target, shorter, **options).agrees[0, last]
+
+
+def test_a_first_mask_is_corrected_instead_of_nothing():
+    keys, image, target = scene()
+    first = target.at[0].set(True).at[1].set(False)
+    result = jitted(
+        paint_predict, keys, image, target, num_clicks=3, first_mask=first, user=RobotUser()
+    )
+    # Row 0 has too much, row 1 too little, the others nothing to correct.
+    np.testing.assert_array_equal(result.clicks.count[2:], 0)
+    np.testing.assert_array_equal(result.iou[2:], 1.0)
+    assert not result.clicks.is_positive[0, 0] and result.clicks.is_positive[1, 0]
+    untouched = np.asarray(start(image, capacity=3, first_mask=first).prob[..., 0] > 0.5)
+    np.testing.assert_array_equal(untouched, first)
+    empty = jitted(paint_predict, keys, image, target, num_clicks=3, user=RobotUser())
+    np.testing.assert_allclose(result.iou[1], empty.iou[1])
+
+
+def test_scores_are_those_of_the_measure_given():
+    keys, image, target = scene()
+
+    def measure(mask, truth):
+        area = mask.sum(axis=(1, 2)).astype(jnp.float32)
+        return {"iou": jnp.ones(mask.shape[0]), "area": area}
+
+    result = jitted(
+        paint_predict, keys, image, target, num_clicks=3, measure=measure, user=RobotUser()
+    )
+    assert set(result.scores) == {"iou", "area"} and (result.iou == 1).all()
+    final = np.asarray(result.session.prob[..., 0] > 0.5).sum(axis=(1, 2))
+    np.testing.assert_array_equal(result.scores["area"][:, -1], final)

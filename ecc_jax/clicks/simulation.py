@@ -2,8 +2,9 @@
 
 from typing import Literal, NamedTuple, get_args
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ecc_jax.clicks.radius import disk_radius
 from ecc_jax.ops.components import component_areas, label_components
@@ -12,6 +13,42 @@ from ecc_jax.types import Click, Clicks
 
 ClickRule = Literal["largest_component", "deepest"]
 CLICK_RULES: tuple[str, ...] = get_args(ClickRule)
+
+
+class RobotUser(NamedTuple):
+    """Who clicks; fixed for a compilation.
+
+    Attributes:
+      rule: Where clicks go, see `next_click`.
+      radius: How large the disks are, see `disk_radius`.
+      fixed_radius: Radius of the rule "fixed", pixels.
+      enclosing: How the enclosing radius is measured, see `disk_radius`.
+    """
+
+    rule: str = "largest_component"
+    radius: str = "average"
+    fixed_radius: float = 5.0
+    enclosing: str = "click"
+
+
+class Style(NamedTuple):
+    """How the user handles the disk; numbers may be traced, so one compilation serves all styles.
+
+    Attributes:
+      first_weight: For the radius rule "weighted": 0 drags to the tight, 1 to the enclosing radius;
+        at a row's first click.
+      later_weight: The same at its other clicks.
+      radius_scale: Every radius is multiplied by this, except those of the rule "fixed".
+      jitter: The hand's error: standard deviation, pixels, of the disk's centre along each axis.
+    """
+
+    first_weight: Float[Array, ""] | float = 0.5
+    later_weight: Float[Array, ""] | float = 0.5
+    radius_scale: Float[Array, ""] | float = 1.0
+    jitter: Float[Array, ""] | float = 0.0
+
+
+DEFAULT_USER = RobotUser()
 
 
 class _Choice(NamedTuple):
@@ -34,9 +71,8 @@ def next_click(
     target: Bool[Array, "b h w"],
     clicks: Clicks,
     *,
-    rule: str = "largest_component",
-    radius: str = "average",
-    fixed_radius: float = 5.0,
+    user: RobotUser = DEFAULT_USER,
+    style: Style | None = None,
 ) -> Click:
     """Returns the click that corrects the worst error.
 
@@ -45,45 +81,84 @@ def next_click(
     counts as border of a component.
 
     Args:
-      keys: One PRNG key per row, for random radii.
+      keys: One PRNG key per row, for random radii and an unsteady hand.
       pred_mask: The mask so far; empty before the first click.
       target: Ground truth.
       clicks: The clicks so far; their centres are rounded to the nearest pixel.
-      rule: "largest_component": the largest component with a candidate, false negatives before
-        false positives, then the one whose first pixel comes first; in it the candidate farthest
-        from its border. "deepest": the candidate farthest from the border of its component,
-        false positives before false negatives. Pixels that tie go in row-major order.
-      radius: Radius rule, see `disk_radius`; the region is the clicked component.
-      fixed_radius: Radius of the rule "fixed", pixels.
+      user: Its `rule` says where the click goes. "largest_component": the largest component with a
+        candidate, false negatives before false positives, then the one whose first pixel comes
+        first; in it the candidate farthest from its border. "deepest": the candidate farthest from
+        the border of its component, false positives before false negatives. Pixels that tie go in
+        row-major order. Its radius is measured in the clicked component, see `disk_radius`.
+      style: None is a steady hand. The hand's error moves the disk after its radius was measured,
+        to a pixel centre inside the image.
 
     Returns:
       The click, at a pixel centre. Rows without a candidate (the mask is right, or all its errors
       were clicked) have `exists` False and zeros elsewhere.
 
     Raises:
-      ValueError: If `rule` or `radius` is unknown.
+      ValueError: If the rule or the radius is unknown.
 
     Source: thesis 3.2 ("largest_component"); RITM, `Clicker._get_next_click` ("deepest", which
     the thesis code uses too). Degenerate rows are marked instead of clicked at (0, 0) or (-1, -1).
     """
-    if rule not in CLICK_RULES:
-        raise ValueError(f"click rule must be one of {', '.join(CLICK_RULES)}, got {rule!r}")
+    if user.rule not in CLICK_RULES:
+        raise ValueError(f"click rule must be one of {', '.join(CLICK_RULES)}, got {user.rule!r}")
     errors = jnp.stack([target & ~pred_mask, pred_mask & ~target], axis=1)
     free = ~_clicked_pixels(clicks, (target.shape[1], target.shape[2]))
-    choose = _largest_component if rule == "largest_component" else _deepest
+    choose = _largest_component if user.rule == "largest_component" else _deepest
     choice = choose(errors, free)
     batch, height, width = target.shape
     depth = choice.depth.reshape(batch, height * width)
     pixel = jnp.argmax(depth, axis=1).astype(jnp.int32)
     exists = jnp.max(depth, axis=1) > 0
     yx = jnp.stack([pixel // width, pixel % width], axis=1).astype(jnp.float32)
-    size = disk_radius(keys, choice.region, yx, rule=radius, fixed_radius=fixed_radius)
+    radius = _radius(keys, choice.region, yx, clicks, user, style)
+    if style is not None:
+        yx = _unsteady(keys, yx, style.jitter, (height, width))
     return Click(
         yx=jnp.where(exists[:, None], yx, 0.0),
-        radius=jnp.where(exists, size, 0.0),
+        radius=jnp.where(exists, radius, 0.0),
         is_positive=choice.is_positive & exists,
         exists=exists,
     )
+
+
+def _radius(
+    keys: Key[Array, " b"],
+    region: Bool[Array, "b h w"],
+    yx: Float[Array, "b 2"],
+    clicks: Clicks,
+    user: RobotUser,
+    style: Style | None,
+) -> Float[Array, " b"]:
+    """Returns the radius that the user drags."""
+    manner = style or Style()
+    radius = disk_radius(
+        keys,
+        region,
+        yx,
+        rule=user.radius,
+        fixed_radius=user.fixed_radius,
+        enclosing=user.enclosing,
+        weight=jnp.where(clicks.count == 0, manner.first_weight, manner.later_weight),
+    )
+    return radius if style is None or user.radius == "fixed" else radius * style.radius_scale
+
+
+def _unsteady(
+    keys: Key[Array, " b"],
+    yx: Float[Array, "b 2"],
+    jitter: Float[Array, ""] | float,
+    shape: tuple[int, int],
+) -> Float[Array, "b 2"]:
+    """Returns where the hand lands: a pixel centre inside the image."""
+    # The keys themselves are spent on radii.
+    own = jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
+    offset = jitter * jax.vmap(lambda key: jax.random.normal(key, (2,)))(own)
+    last = jnp.array([[shape[0] - 1, shape[1] - 1]], jnp.float32)
+    return jnp.clip(jnp.round(yx + offset), 0.0, last)
 
 
 def _largest_component(errors: Bool[Array, "b 2 h w"], free: Bool[Array, "b h w"]) -> _Choice:

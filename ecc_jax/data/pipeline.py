@@ -13,7 +13,7 @@ import grain
 import jax
 import numpy as np
 
-from ecc_jax.data.slices import fold_split
+from ecc_jax.data.slices import fold_split, stored_pixel_mm
 from ecc_jax.types import Batch
 
 INDEX_FILE = "index.json"
@@ -186,6 +186,7 @@ def _to_batch(record: dict[str, Any], position: int) -> Batch:
         "target": np.asarray(record["mask"], np.uint8),
         "valid": np.asarray(True),
         "position": np.asarray(position, np.int32),
+        "pixel_mm": np.asarray(stored_pixel_mm(record), np.float32),
     }
     return Batch(**values)
 

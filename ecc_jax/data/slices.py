@@ -226,6 +226,25 @@ def turn_back(
     return flipped.T if orientation.transpose else flipped
 
 
+def stored_pixel_mm(record: Mapping[str, Any]) -> float:
+    """Returns the side of a stored pixel, mm, along rows and columns alike.
+
+    Args:
+      record: A prepared record with image, spacing_mm [3] and fit_original_shape [2].
+
+    Returns:
+      NaN where it is unknown: the record does not say, or pixels are oblong (sides that differ by
+      more than a per cent), so that no one number is a distance.
+    """
+    if "spacing_mm" not in record or "fit_original_shape" not in record:
+        return float("nan")
+    _, rows, columns = (float(value) for value in record["spacing_mm"])
+    if not (0 < rows < np.inf and abs(rows - columns) <= 0.01 * rows):
+        return float("nan")
+    # Slices are padded to a square and then resized.
+    return rows * max(int(n) for n in record["fit_original_shape"]) / len(record["image"])
+
+
 def fit_to_size(
     image: Num[np.ndarray, "h w"],
     mask: Shaped[np.ndarray, "h w"],

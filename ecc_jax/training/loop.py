@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ecc_jax import metrics, parallel
 from ecc_jax.data import pipeline
 from ecc_jax.evaluation import loop as evaluation
+from ecc_jax.evaluation import options as evaluation_options
 from ecc_jax.evaluation import rollouts
 from ecc_jax.models.build import build, init_variables
 from ecc_jax.training import checkpoints, plateau
@@ -57,7 +58,7 @@ class Session(NamedTuple):
     model: InteractiveModel
     step: Any
     rollout: rollouts.CompiledRollout
-    validation: evaluation.Split
+    validation: rollouts.Work
     store: checkpoints.Checkpoints
     writer: MetricsWriter
     steps_per_epoch: int
@@ -103,7 +104,7 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
       ValueError: Unusable pretrained weights, or too little memory.
       FloatingPointError: The loss stopped being finite.
     """
-    slices = pipeline.open_split(directory, "train", folds=evaluation.folds_of(config))
+    slices = pipeline.open_split(directory, "train", folds=evaluation_options.folds_of(config))
     positions = pipeline.limit_per_patient(
         slices.rows, max_slices=config.data.max_slices_per_patient
     )
@@ -134,7 +135,9 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
         model=model,
         step=_compile_step(config, model, optimizer, state, mesh),
         rollout=_compile_validation(config, model, state, mesh),
-        validation=_validation_split(config, directory),
+        validation=evaluation_options.open_split(
+            config, directory, "validation", max_slices=config.eval.validation_slices
+        )._replace(num_clicks=config.eval.validation_clicks),
         store=store,
         writer=MetricsWriter(
             workdir, resume_step=int(state.step), is_active=parallel.is_first_host()
@@ -160,14 +163,15 @@ def _batches(
         seed=config.seed,
         first_step=first_step,
         threads=config.data.read_threads,
-        window_hu=evaluation.override_window(config),
+        window_hu=evaluation_options.override_window(config),
     )
 
 
 def _compile_validation(
     config: ml_collections.ConfigDict, model: InteractiveModel, state: TrainState, mesh: Mesh
 ) -> rollouts.CompiledRollout:
-    rollout = evaluation.compile_for(config, model, state.evaluated, mesh)
+    # Validation corrects no given mask, whatever the final evaluation does.
+    rollout = evaluation.compile_for(config, model, state.evaluated, mesh, start="empty")
     say(f"compiled the evaluation rollout in {rollout.compile_seconds:.0f} s")
     return rollout
 
@@ -252,13 +256,11 @@ def _end_epoch(
     results = rollouts.run_rollouts(
         session.rollout,
         state.evaluated,
-        session.validation.slices,
-        session.validation.positions,
-        num_clicks=config.eval.validation_clicks,
+        session.validation,
         mesh=session.mesh,
-        window_hu=evaluation.override_window(config),
+        style=evaluation_options.style_of(config),
     )
-    mean_iou = results.iou.mean(axis=0)
+    mean_iou = results.row.scores["iou"].mean(axis=0)
     score = float(metrics.iterative_iou_error(mean_iou))
     counts = done >= config.eval.select_after * session.total_steps
     if counts:
@@ -303,14 +305,6 @@ def _first_variables(config: ml_collections.ConfigDict, model: InteractiveModel)
     if not config.model.pretrained:
         return fresh
     return checkpoints.best_variables(Path(config.model.pretrained), fresh)[1]
-
-
-def _validation_split(config: ml_collections.ConfigDict, directory: Path) -> evaluation.Split:
-    slices = pipeline.open_split(directory, "validation", folds=evaluation.folds_of(config))
-    return evaluation.Split(
-        slices,
-        pipeline.spread_over_patients(slices.rows, max_slices=config.eval.validation_slices),
-    )
 
 
 def _lengths(config: ml_collections.ConfigDict, num_slices: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from typing import Any
 import ml_collections
 
 from ecc_jax import config as schema
+from ecc_jax.clicks.simulation import RobotUser
 from ecc_jax.data.augment import Augmentation
 from ecc_jax.training.step import StepOptions
 
@@ -15,9 +16,9 @@ def step_options(config: ml_collections.ConfigDict) -> StepOptions:
     return StepOptions(
         seed=config.seed,
         augmentation=augmentation(config),
-        rule=config.clicks.next_click,
-        radius=config.clicks.radius_train,
-        fixed_radius=config.clicks.fixed_radius,
+        user=RobotUser(
+            config.clicks.next_click, config.clicks.radius_train, config.clicks.fixed_radius
+        ),
         max_clicks=config.clicks.max_train,
         gamma=config.clicks.gamma,
         threshold=config.inference.threshold,

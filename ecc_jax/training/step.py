@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from ecc_jax import losses, metrics
 from ecc_jax.clicks.sampling import sample_num_clicks
+from ecc_jax.clicks.simulation import RobotUser
 from ecc_jax.data.augment import Augmentation, augment_slices
 from ecc_jax.data.window import apply_window
 from ecc_jax.inference.pipelines import full_frame, network_inputs
@@ -31,9 +32,7 @@ class StepOptions(NamedTuple):
 
     seed: int
     augmentation: Augmentation | None  # None: slices as stored
-    rule: str
-    radius: str
-    fixed_radius: float
+    user: RobotUser
     max_clicks: int
     gamma: float
     threshold: float
@@ -194,9 +193,7 @@ def _prepare(
         num_clicks,
         capacity=options.max_clicks,
         threshold=options.threshold,
-        rule=options.rule,
-        radius=options.radius,
-        fixed_radius=options.fixed_radius,
+        user=options.user,
     )
     return _Inputs(image[..., None], target, clicks, prev_mask)
 

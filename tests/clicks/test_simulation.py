@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ecc_jax.clicks.encoding import append_click, empty_clicks
-from ecc_jax.clicks.simulation import CLICK_RULES, next_click
+from ecc_jax.clicks.simulation import CLICK_RULES, RobotUser, Style, next_click
 from ecc_jax.types import Click
 
 SHAPE = (9, 12)
@@ -15,7 +15,7 @@ SHAPE = (9, 12)
 
 @functools.partial(jax.jit, static_argnames=("rule", "radius"))
 def jitted(keys, pred, target, clicks, rule, radius="tight"):
-    return next_click(keys, pred, target, clicks, rule=rule, radius=radius)
+    return next_click(keys, pred, target, clicks, user=RobotUser(rule, radius))
 
 
 def ask(target, pred=None, clicked=(), rule="largest_component"):
@@ -149,7 +149,7 @@ def test_jit_equals_eager(rule):
     pred, target = random_errors(3)
     keys = jax.random.split(jax.random.key(1), 3)
     args = keys, pred, target, empty_clicks(3, 4)
-    eager = next_click(*args, rule=rule, radius="normal")
+    eager = next_click(*args, user=RobotUser(rule, "normal"))
     equal = functools.partial(np.testing.assert_allclose, rtol=1e-6)
     jax.tree.map(equal, eager, jitted(*args, rule, "normal"))
 
@@ -173,4 +173,70 @@ def test_unknown_rules_are_refused():
     pred, target = random_errors(1)
     keys = jax.random.split(jax.random.key(0), 1)
     with pytest.raises(ValueError, match="largest_component, deepest, got 'centre'"):
-        next_click(keys, pred, target, empty_clicks(1, 1), rule="centre")
+        next_click(keys, pred, target, empty_clicks(1, 1), user=RobotUser("centre"))
+
+
+styled = jax.jit(next_click, static_argnames="user")
+
+
+def _styled(style, user=RobotUser(radius="weighted"), clicked=False, rows=1):
+    """The click on a 5 x 5 square (tight 3, enclosing 2 sqrt 2) under a style."""
+    target = np.repeat(boxes((2, 3, 7, 8))[None], rows, axis=0)
+    pred = np.zeros_like(target)
+    clicks = empty_clicks(rows, 4)
+    if clicked:
+        pixel = jnp.zeros((rows, 2))
+        one = Click(pixel, jnp.ones(rows), jnp.ones(rows, bool), jnp.ones(rows, bool))
+        clicks = append_click(clicks, one)
+    keys = jax.random.split(jax.random.key(0), rows)
+    return styled(keys, jnp.asarray(pred), jnp.asarray(target), clicks, user=user, style=style)
+
+
+def test_a_steady_style_is_the_average_radius():
+    target = jnp.asarray(boxes((2, 3, 7, 8), (0, 0, 1, 12))[None])
+    args = jax.random.split(jax.random.key(0), 1), jnp.zeros_like(target), target
+    plain = next_click(*args, empty_clicks(1, 4), user=RobotUser(radius="average"))
+    style = Style()
+    weighted = next_click(*args, empty_clicks(1, 4), user=RobotUser(radius="weighted"), style=style)
+    jax.tree.map(np.testing.assert_array_equal, plain, weighted)
+
+
+@pytest.mark.parametrize(("clicked", "radius"), [(False, 6.0), (True, 3.0)])
+def test_first_and_later_clicks_have_weights_of_their_own(clicked, radius):
+    # A line of 11 pixels: tight 1, enclosing 5; doubled.
+    line = np.zeros((1, *SHAPE), bool)
+    line[0, 4, :11] = True
+    clicks = empty_clicks(1, 4)
+    if clicked:
+        one = Click(jnp.zeros((1, 2)), jnp.ones(1), jnp.ones(1, bool), jnp.ones(1, bool))
+        clicks = append_click(clicks, one)
+    # Every pixel of the line is as deep as the first, which is therefore clicked.
+    click = styled(
+        jax.random.split(jax.random.key(0), 1),
+        jnp.zeros_like(line),
+        jnp.asarray(line),
+        clicks,
+        user=RobotUser(radius="weighted"),
+        style=Style(first_weight=2 / 9, later_weight=0.5 / 9, radius_scale=2.0),
+    )
+    assert click.yx[0].tolist() == [4.0, 0.0]
+    assert float(click.radius[0]) == pytest.approx(radius, rel=1e-5)
+
+
+def test_fixed_radii_do_not_scale():
+    style = Style(radius_scale=2.0)
+    assert float(_styled(style, RobotUser(radius="fixed", fixed_radius=4.0)).radius[0]) == 4.0
+
+
+def test_an_unsteady_hand_errs_by_its_deviation_and_stays_inside():
+    steady = _styled(Style(), rows=512)
+    np.testing.assert_array_equal(steady.yx, [[4.0, 5.0]] * 512)
+    unsteady = _styled(Style(jitter=1.5), rows=512)
+    error = np.asarray(unsteady.yx - steady.yx)
+    # sd of a rounded normal: sqrt(1.5 ** 2 + 1 / 12) = 1.53, less what the border cuts off.
+    assert error.std(axis=0) == pytest.approx([1.53, 1.53], abs=0.15)
+    assert abs(error.mean()) < 0.15
+    np.testing.assert_array_equal(unsteady.radius, steady.radius)
+    wild = np.asarray(_styled(Style(jitter=50.0), rows=512).yx)
+    assert wild.min() == 0 and (wild.max(axis=0) == [SHAPE[0] - 1, SHAPE[1] - 1]).all()
+    assert (wild == np.round(wild)).all()

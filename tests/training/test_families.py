@@ -25,7 +25,8 @@ def make_batch():
     target = (np.hypot(yy - centre[:, 0], xx - centre[:, 1]) < 8).astype(np.uint8)
     image = (target * 80 + rng.normal(0, 20, target.shape)).astype(np.int16)
     window = np.tile(np.float32([-150, 250]), (2, 1))
-    return Batch(image, window, target, np.ones(2, bool), np.arange(2, dtype=np.int32))
+    valid, position = np.ones(2, bool), np.arange(2, dtype=np.int32)
+    return Batch(image, window, target, valid, position, np.ones(2, np.float32))
 
 
 @pytest.mark.parametrize(

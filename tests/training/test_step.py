@@ -8,10 +8,11 @@ import pytest
 
 from ecc_jax import parallel
 from ecc_jax.data.augment import Augmentation
-from ecc_jax.evaluation.rollouts import abstract_batch
-from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step
+from ecc_jax.evaluation.rollouts import STEADY, abstract_batch
+from ecc_jax.evaluation.step import RolloutOptions, Situation, make_rollout_step
 from ecc_jax.inference.crops import Zoom
 from ecc_jax.inference.pipelines import FULL_FRAME, InferenceOptions
+from ecc_jax.interaction import TRAINING_USER
 from ecc_jax.models.build import build, init_variables
 from ecc_jax.training import state as states
 from ecc_jax.training import step as steps
@@ -23,9 +24,7 @@ OPTIONS = steps.StepOptions(
     augmentation=Augmentation(
         crop=(32, 32), vertical_flip_prob=0.5, transpose_prob=0.5, contrast=0.5, noise=0.05
     ),
-    rule="largest_component",
-    radius="normal",
-    fixed_radius=5.0,
+    user=TRAINING_USER,
     max_clicks=24,
     gamma=0.7,
     threshold=0.5,
@@ -46,7 +45,8 @@ def _batch():
     target = (np.hypot(yy - centre[:, 0], xx - centre[:, 1]) < radius).astype(np.uint8)
     image = (target * 80 + rng.normal(0, 20, target.shape)).astype(np.int16)
     window = np.tile(np.float32([-150, 250]), (BATCH, 1))
-    return Batch(image, window, target, np.ones(BATCH, bool), np.arange(BATCH, dtype=np.int32))
+    valid, position = np.ones(BATCH, bool), np.arange(BATCH, dtype=np.int32)
+    return Batch(image, window, target, valid, position, np.ones(BATCH, np.float32))
 
 
 def _step_with_clicks(wanted):
@@ -152,12 +152,12 @@ def test_train_and_evaluation_steps_lower_for_cpu_cuda_and_tpu(model, start, tra
         start, batch, jax.ShapeDtypeStruct((), np.float32)
     )
     assert set(exported.platforms) == set(platforms)
-    options = RolloutOptions(5, (1, 2), 0.5, "largest_component", "average", 5.0, 0)
+    options = RolloutOptions(capacity=5, keep=(1, 2))
     zoom = InferenceOptions("zoom_in", flip=True, zoom=Zoom(target=32, min_crop=8))
     for network, inference in ((model, FULL_FRAME), (model, zoom), (None, FULL_FRAME)):
         rollout = jax.jit(make_rollout_step(network, options._replace(inference=inference)))
         exported = jax.export.export(rollout, platforms=platforms)(
-            start.variables, batch, jax.ShapeDtypeStruct((), np.int32)
+            start.variables, batch, jax.ShapeDtypeStruct((), np.int32), Situation(STEADY)
         )
         assert set(exported.platforms) == set(platforms)
 
