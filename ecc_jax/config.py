@@ -33,7 +33,7 @@ def _groups() -> dict[str, dict[str, Any]]:
         "data": _data(),
         "augment": _augment(),
         "model": {
-            "name": "ritm_hrnet32",  # see MODELS
+            "name": "ritm_hrnet32",  # see config_checks.MODELS
             "dtype": "float32",  # float32 | bfloat16: arithmetic inside the network
             "pretrained": "",  # a run's workdir, or converted weights, that start this one
             "fusion_scale": 0.05,  # first factor of the click features; unused with pretrained
@@ -134,9 +134,10 @@ def _inference() -> dict[str, Any]:
 
 def _clicks() -> dict[str, Any]:
     return {
-        "next_click": "largest_component",  # see NEXT_CLICK_RULES
-        "radius_train": "normal",  # see TRAIN_RADII
-        "radius_eval": "average",  # see EVAL_RADII
+        "next_click": "largest_component",  # see config_checks.NEXT_CLICK_RULES
+        "radius_train": "normal",  # see config_checks.TRAIN_RADII
+        "radius_eval": "average",  # see config_checks.EVAL_RADII
+        "enclosing": "click",  # in evaluation, enclosing radius: around the click | min_circle
         "fixed_radius": 5.0,  # radius of `fixed`, network-input pixels
         "max_train": 24,  # most clicks of a training batch
         "gamma": 0.7,  # p(n clicks) is proportional to gamma ** (n - 1)
@@ -152,8 +153,20 @@ def _eval() -> dict[str, Any]:
         "validation_clicks": 5,  # clicks of the validation rollout
         "validate_every": 1,  # epochs between validations
         "select_after": 0.0,  # share of all steps before which no checkpoint becomes the best
-        "flooding_slices": 256,  # training slices of the flooding tolerance search
+        "protocol": "thesis",  # thesis | ritm | cvpr25 | robustness: user and measures
+        "start_from": "empty",  # empty | mask: a mask to refine
+        "start_mask": "eroded",  # eroded | dilated | shifted ground truth, or an .npz of masks
+        "start_amount": 0.2,  # size of that defect relative to the lesion's depth
+        "baselines": ("blank_image", "flooding"),  # optional rows; also random_walker
+        "external": "",  # package.module:factory of another predictor to evaluate
+        "tuning_slices": 256,  # training slices that flooding and painter are tuned on
         "flooding_tolerances": 24,  # tolerances tried
+        "nsd_tolerance_mm": 2.0,  # of the normalised surface distance
+        "nsd_tolerance_px": 2.0,  # the same where the pixel size is unknown
+        "robustness_jitter": (2.0, 5.0),  # sd of the hand's error per axis, pixels
+        "robustness_scales": (0.5, 0.75, 1.5, 2.0),  # factors of the radius
+        "latency_clicks": 20,  # single clicks timed for the seconds per click; 0 = none
+        "save_masks": False,  # final masks as masks.npz, for eval.start_mask of another run
     }
 
 

@@ -9,8 +9,13 @@ import ml_collections
 from ecc_jax import catalog
 
 NEXT_CLICK_RULES = ("largest_component", "deepest")
-EVAL_RADII = ("average", "tight", "enclosing", "fixed")
-TRAIN_RADII = ("normal", "uniform", *EVAL_RADII)
+_RADII = ("average", "tight", "enclosing", "fixed")
+TRAIN_RADII = ("normal", "uniform", *_RADII)
+EVAL_RADII = (*_RADII, "average_then_tight")
+ENCLOSING = ("click", "min_circle")
+PROTOCOLS = ("thesis", "ritm", "cvpr25", "robustness")
+BASELINES = ("blank_image", "flooding", "random_walker")
+START_MASKS = ("eroded", "dilated", "shifted")
 SPLITS = ("train", "validation", "test", "all")
 _RITM = ("ritm_hrnet18s", "ritm_hrnet18", "ritm_hrnet32", "ritm_tiny")
 _FOCALCLICK = ("focalclick_hrnet18s", "focalclick_hrnet32", "focalclick_tiny")
@@ -42,8 +47,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _one_of(config, "clicks.next_click", NEXT_CLICK_RULES)
     _one_of(config, "clicks.radius_train", TRAIN_RADII)
     _one_of(config, "clicks.radius_eval", EVAL_RADII)
+    _one_of(config, "clicks.enclosing", ENCLOSING)
+    _one_of(config, "eval.protocol", PROTOCOLS)
+    _one_of(config, "eval.start_from", ("empty", "mask"))
     _validate_numbers(config)
     _validate_folds(config)
+    _validate_evaluation(config)
     _validate_augment(config)
     _check_batch(config)
 
@@ -57,7 +66,7 @@ _POSITIVE = (
     "eval.batch_size",
     "eval.validation_clicks",
     "eval.validate_every",
-    "eval.flooding_slices",
+    "eval.tuning_slices",
     "clicks.max_train",
     "inference.zoom_min_crop",
     "inference.zoom_skip_clicks",
@@ -75,6 +84,7 @@ _NOT_NEGATIVE = (
     "train.max_steps",
     "eval.max_slices",
     "eval.validation_slices",
+    "eval.latency_clicks",
     "checkpoint.every_steps",
     "schedule.warmup_steps",
 )
@@ -114,6 +124,40 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
         "data.window_hu",
         lambda v: len(v) == 0 or (_are_numbers(v) and len(v) == 2 and v[0] < v[1]),
         "empty, or (low, high) in HU with low < high",
+    )
+
+
+def _validate_evaluation(config: ml_collections.ConfigDict) -> None:
+    valid = ", ".join(BASELINES)
+    _check(
+        config, "eval.baselines", lambda v: set(v) <= set(BASELINES), f"some of {valid}, as a tuple"
+    )
+    _check(
+        config,
+        "eval.start_mask",
+        lambda v: v in START_MASKS or v.endswith(".npz"),
+        f"one of {', '.join(START_MASKS)}, or the path of an .npz file of masks",
+    )
+    if config.eval.start_mask.endswith(".npz") and config.eval.start_from == "empty":
+        raise ValueError(
+            "eval.start_mask names a file, but eval.start_from is empty; set "
+            "--config.eval.start_from=mask"
+        )
+    _check(config, "eval.start_amount", lambda v: 0 < v < 1, "above 0 and below 1")
+    for key in ("eval.nsd_tolerance_mm", "eval.nsd_tolerance_px"):
+        _check(config, key, lambda v: 0 <= v < math.inf, "0 or a positive number")
+    for key in ("eval.robustness_jitter", "eval.robustness_scales"):
+        _check(
+            config,
+            key,
+            lambda v: _are_numbers(v) and all(x > 0 for x in v),
+            "positive numbers, as in (2.0, 5.0)",
+        )
+    _check(
+        config,
+        "eval.external",
+        lambda v: not v or ":" in v,
+        "empty, or package.module:factory",
     )
 
 

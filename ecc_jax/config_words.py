@@ -38,7 +38,8 @@ def _word_quick(config: ml_collections.ConfigDict) -> None:
     config.eval.validation_slices = 24
     # Few validation patients can prefer weights that have hardly begun to learn.
     config.eval.select_after = 0.5
-    config.eval.flooding_slices = 64
+    config.eval.tuning_slices = 64
+    config.eval.baselines = ("blank_image", "flooding", "random_walker")
 
 
 def _own_folder(config: ml_collections.ConfigDict) -> None:

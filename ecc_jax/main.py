@@ -3,6 +3,7 @@
   python -m ecc_jax.main --config=configs/ritm_dynamic.py:quick
   python -m ecc_jax.main --config=configs/ritm_dynamic.py:ct_folder_2d --config.data.path=DIR
   python -m ecc_jax.main --mode=evaluate --workdir=runs/... --config.data.split=validation
+  python -m ecc_jax.main --mode=evaluate --config.eval.external=package.module:factory
 
 Words after the colon, in any order: a dataset name, small, quick. Every key that
 --config.group.key=value can set is listed with its meaning in ecc_jax/config.py. The same command
@@ -16,14 +17,13 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-import ml_collections
 from absl import app, flags, logging
 from jax.errors import JaxRuntimeError
 from ml_collections import config_flags
 
 from ecc_jax import runs
 from ecc_jax.parallel import is_first_host
-from tfds_builders.preparation import DataOptions, prepare
+from tfds_builders.preparation import prepare_for
 
 _DEFAULT_CONFIG = str(Path(__file__).with_name("config.py"))
 _TRACEBACK = "Traceback (most recent call last):"
@@ -86,41 +86,14 @@ def main(argv: list[str]) -> None:
     if _MODE.value == "train":
         if not has_config:
             raise ValueError("--config is missing, e.g. --config=configs/ritm_dynamic.py:quick")
-        summary = runs.train(_CONFIG.value, _prepare, _WORKDIR.value)
+        summary = runs.train(_CONFIG.value, prepare_for, _WORKDIR.value)
     else:
-        config = _CONFIG.value if has_config else None
-        summary = runs.evaluate(config, overrides, _prepare, _WORKDIR.value)
+        is_alone = "eval.external" in overrides and not runs.is_run(_WORKDIR.value)
+        config = _CONFIG.value if has_config or is_alone else None
+        summary = runs.evaluate(config, overrides, prepare_for, _WORKDIR.value)
     if is_first_host():
         print((summary.parent / "report.md").read_text(encoding="utf-8"))
         print(summary)
-
-
-def _prepare(config: ml_collections.ConfigDict) -> Path:
-    """Returns the prepared dataset, building it if its source is at hand.
-
-    Raises:
-      ValueError: What to download and where to put it, or what is wrong with the source.
-    """
-    data = config.data
-    options = DataOptions(
-        name=data.name,
-        root=data.root,
-        path=data.path,
-        size=data.size,
-        variant=data.variant,
-        subset=data.subset,
-        patient_regex=data.patient_regex,
-        lesion_labels=tuple(data.lesion_labels),
-        allow_empty=data.allow_empty,
-        slice_axis=None if data.slice_axis < 0 else data.slice_axis,
-        window_hu=tuple(data.window_hu) or None,
-        split_rule=data.split_rule,
-        split_seed=data.split_seed,
-        kind=data.phantom_kind,
-        num_patients=data.phantom_patients,
-        sources=tuple(data.sources),
-    )
-    return prepare(options)
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ What `main` does once the flags are parsed; also the functions to call from a no
 
 import contextlib
 import fcntl
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,12 +16,16 @@ import ml_collections
 from ecc_jax import config as schema
 from ecc_jax import parallel
 from ecc_jax.evaluation import loop as evaluation
+from ecc_jax.evaluation.options import inference_options
 from ecc_jax.models.build import build, init_variables
 from ecc_jax.predictor import InteractivePredictor
 from ecc_jax.training import checkpoints
 from ecc_jax.training import loop as training
+from ecc_jax.types import InteractiveModel
 
 CONFIG_FILE = "config.json"
+# Keys that change no number of a report.
+_NO_RESULT_KEYS = ("eval.save_masks", "eval.latency_clicks", "data.read_threads")
 CONVERSION_FILE = "conversion.json"  # written by scripts/convert_weights.py
 Prepare = Callable[[ml_collections.ConfigDict], Path]
 
@@ -51,6 +56,7 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = ""
     parallel.start_multi_host()
     mesh = parallel.make_mesh()
     training.check(config, mesh)
+    evaluation.check(config)
     directory = prepare(config)
     training.say(f"workdir {folder}")
     with _alone_in(folder):
@@ -58,16 +64,10 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = ""
         trained = training.train(config, directory, folder, mesh)
     best = checkpoints.best_step(folder / "checkpoints")
     variables = checkpoints.restore_variables(folder / "checkpoints", best)
-    return evaluation.evaluate(
-        config,
-        directory,
-        trained.model,
-        parallel.replicate(variables, mesh),
-        folder / "report",
-        steps=best,
-        mesh=mesh,
-        compiled=trained.compiled,
+    network = evaluation.Network(
+        trained.model, parallel.replicate(variables, mesh), best, trained.compiled
     )
+    return evaluation.evaluate(config, directory, network, folder / "report", mesh=mesh)
 
 
 def evaluate(
@@ -78,6 +78,9 @@ def evaluate(
 ) -> Path:
     """Evaluates a finished or running run's best checkpoint, perhaps on other data.
 
+    With `eval.external` the external predictor stands beside the network; without a run it stands
+    alone.
+
     Args:
       config: Configuration given beside the workdir, or None. Its groups data, clicks, inference
         and eval replace the run's; its model must be the run's.
@@ -87,14 +90,20 @@ def evaluate(
       workdir: Folder of the run; empty derives it from `config`.
 
     Returns:
-      The path of `report/<dataset>-<split>/summary.json` in the workdir.
+      The path of `summary.json`, in the workdir under `report/<dataset>-<split>` (and the protocol,
+      the initial mask and a short hash of what else differs from the run).
 
     Raises:
       ValueError: No such run, a key that evaluation cannot change, or converted weights of
         which a part is missing.
     """
     if not workdir and config is None:
-        raise ValueError("--mode=evaluate needs --workdir=DIR, the folder of a trained run")
+        raise ValueError(
+            "--mode=evaluate needs --workdir=DIR, the folder of a trained run, or "
+            "--config.eval.external=package.module:factory"
+        )
+    if config is not None and config.eval.external and not is_run(workdir):
+        return _evaluate_external(with_absolute_paths(config), prepare, workdir)
     folder = Path(workdir) if workdir else default_workdir(with_absolute_paths(config))
     saved = load_config(folder)
     _check_complete(folder)
@@ -104,20 +113,65 @@ def evaluate(
     parallel.start_multi_host()
     directory = prepare(resolved)
     mesh = parallel.make_mesh()
-    model = build(resolved.model.name, dtype=resolved.model.dtype)
-    best, variables = checkpoints.best_variables(folder, init_variables(model, resolved.seed))
+    model, variables, best = load_network(folder, resolved)
     training.say(f"evaluating step {best} of {folder} on {resolved.data.name}")
-    name = f"{resolved.data.name}-{resolved.data.split}"
-    _write_config(resolved, folder / "report" / name)
+    out_dir = folder / "report" / _report_name(saved, resolved)
+    _write_config(resolved, out_dir)
+    network = evaluation.Network(model, parallel.replicate(variables, mesh), best)
+    return evaluation.evaluate(resolved, directory, network, out_dir, mesh=mesh)
+
+
+def is_run(workdir: str) -> bool:
+    """Returns whether a folder is the workdir of a run."""
+    return bool(workdir) and (Path(workdir) / CONFIG_FILE).is_file()
+
+
+def _evaluate_external(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str) -> Path:
+    """Evaluates `eval.external` without any network of this package."""
+    schema.validate(config)
+    directory = prepare(config)
+    folder = Path(workdir or f"runs/external-{schema.resolved_hash(config)}")
+    where = f"{workdir} holds no run: " if workdir else ""
+    training.say(f"{where}evaluating {config.eval.external} alone on {config.data.name}")
+    _write_config(config, folder / "report")
     return evaluation.evaluate(
-        resolved,
-        directory,
-        model,
-        parallel.replicate(variables, mesh),
-        folder / "report" / name,
-        steps=best,
-        mesh=mesh,
+        config, directory, None, folder / "report", mesh=parallel.make_mesh(1)
     )
+
+
+def _report_name(saved: ml_collections.ConfigDict, config: ml_collections.ConfigDict) -> str:
+    """Returns the folder of an evaluation, so that different ones do not replace each other.
+
+    What the name does not tell, but sets it apart from the run, becomes a short hash.
+    """
+    parts = [config.data.name, config.data.split]
+    told = {"data.name", "data.split", "eval.protocol", "eval.start_from", *_NO_RESULT_KEYS}
+    if config.eval.protocol != "thesis":
+        parts.append(config.eval.protocol)
+    if config.eval.start_from != "empty":
+        parts.append(f"from_{Path(config.eval.start_mask).stem}")
+        if not config.eval.start_mask.endswith(".npz"):
+            told.add("eval.start_mask")
+    untold = {
+        key: new for key, (_, new) in schema.differences(saved, config).items() if key not in told
+    }
+    if untold:
+        text = json.dumps(untold, sort_keys=True)
+        parts.append(hashlib.sha256(text.encode()).hexdigest()[:6])
+    return "-".join(parts)
+
+
+def load_network(
+    folder: Path, config: ml_collections.ConfigDict
+) -> tuple[InteractiveModel, Any, int]:
+    """Returns the network of a run, its best variables (on the host) and their step.
+
+    Raises:
+      ValueError: The folder holds no checkpoint of this network.
+    """
+    model = build(config.model.name, dtype=config.model.dtype)
+    best, variables = checkpoints.best_variables(folder, init_variables(model, config.seed))
+    return model, variables, best
 
 
 def load_predictor(
@@ -135,12 +189,11 @@ def load_predictor(
     folder = Path(workdir)
     config = merge_for_evaluation(load_config(folder), None, overrides or {})
     schema.validate(config)
-    model = build(config.model.name, dtype=config.model.dtype)
-    _, variables = checkpoints.best_variables(folder, init_variables(model, config.seed))
+    model, variables, _ = load_network(folder, config)
     return InteractivePredictor(
         model,
         variables,
-        options=evaluation.inference_options(config),
+        options=inference_options(config),
         threshold=config.inference.threshold,
     )
 
@@ -176,15 +229,49 @@ def merge_for_evaluation(
                 f"evaluation cannot change {key}; it may change "
                 f"{', '.join(f'{g}.*' for g in schema.EVALUATION_GROUPS)}"
             )
+    _keep_patients_apart(saved, merged, overrides)
     return merged
 
 
+def _keep_patients_apart(
+    saved: ml_collections.ConfigDict,
+    merged: ml_collections.ConfigDict,
+    overrides: Mapping[str, Any],
+) -> None:
+    """Lets no evaluation test on patients that the run was trained on without its saying so.
+
+    On its own data a run keeps its split, whatever the configuration given beside it says; other
+    data are not divided into the run's folds.
+
+    Raises:
+      ValueError: Another split of the run's own data was asked for by name.
+    """
+    paths = {Path(c.data.path).expanduser().resolve() for c in (saved, merged) if c.data.path}
+    is_own = merged.data.name == saved.data.name and len(paths) <= 1
+    for key in ("folds", "fold", "split_seed", "split_rule"):
+        name = f"data.{key}"
+        if not is_own:
+            if key in ("folds", "fold") and name not in overrides:
+                merged.data[key] = 0
+            continue
+        if name in overrides and merged.data.split != "all" and merged.data[key] != saved.data[key]:
+            raise ValueError(
+                f"{name}={merged.data[key]}: the run was trained with {saved.data[key]}, so its "
+                "test patients would include some that it was trained on; leave the key away (or "
+                "evaluate data.split=all, knowing that)"
+            )
+        if name not in overrides:
+            merged.data[key] = saved.data[key]
+
+
 def with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Returns a copy with the data folders spelt in one way, from the root of the file system."""
+    """Returns a copy with folders and files spelt in one way, from the root of the file system."""
     copy = schema.from_dict(schema.to_dict(config))
     for key in ("path", "root"):
         if copy.data[key]:
             copy.data[key] = str(Path(copy.data[key]).expanduser().resolve())
+    if copy.eval.start_mask.endswith(".npz"):
+        copy.eval.start_mask = str(Path(copy.eval.start_mask).expanduser().resolve())
     return copy
 
 

@@ -105,7 +105,7 @@ def test_from_dict_refuses_keys_of_another_version():
         ("schedule.warmup_steps", -5, "0 or a positive"),
         ("data.max_slices_per_patient", -1, "0 or a positive"),
         ("eval.max_slices", -5, "0 or a positive"),
-        ("eval.flooding_slices", 0, "positive"),
+        ("eval.tuning_slices", 0, "positive"),
         ("checkpoint.keep_latest", 0, "positive"),
         ("schedule.factor", -1.0, "at most 1"),
         ("optimizer.b1", 1.0, "below 1"),
@@ -115,6 +115,17 @@ def test_from_dict_refuses_keys_of_another_version():
         ("augment.crop", (33.5, 40), "whole numbers"),
         ("data.split_rule", "slice", "patient, thesis"),
         ("data.folds", 1, "at least 2"),
+        ("clicks.enclosing", "circle", "click, min_circle"),
+        ("eval.protocol", "davis", "thesis, ritm, cvpr25, robustness"),
+        ("eval.start_from", "file", "empty, mask"),
+        ("eval.start_mask", "masks.nii", "eroded, dilated, shifted, or the path"),
+        ("eval.start_amount", 1.0, "below 1"),
+        ("eval.baselines", ("snakes",), "blank_image, flooding, random_walker"),
+        ("eval.external", "package.module", "module:factory"),
+        ("eval.nsd_tolerance_mm", -1.0, "0 or a positive"),
+        ("eval.robustness_scales", (0.0,), "positive numbers"),
+        ("eval.robustness_jitter", ("a",), "positive numbers"),
+        ("eval.latency_clicks", -1, "0 or a positive"),
         ("data.fold", 1, "0 without data.folds"),
         ("data.window_hu", ("a", "b"), "low < high"),
         ("data.window_hu", (-float("inf"), 0.0), "low < high"),
@@ -142,6 +153,15 @@ def test_lists_agree_with_the_code_they_name():
     assert set(config_checks.MODELS) == set(build.NAMES)
     assert config_checks.PIPELINES == pipelines.NAMES
     assert config_checks.ZOOM_RULES == crops.RULES
+
+
+def test_a_mask_file_that_would_not_be_used_is_refused():
+    tree = config.default()
+    tree.eval.start_mask = "masks.npz"
+    with pytest.raises(ValueError, match="set --config.eval.start_from=mask"):
+        config.validate(tree)
+    tree.eval.start_from = "mask"
+    config.validate(tree)
 
 
 def test_folds_hold_for_splits_by_patient_only():

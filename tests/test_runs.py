@@ -55,6 +55,58 @@ def test_evaluation_takes_the_command_that_trained_but_no_other_value():
         runs.merge_for_evaluation(saved, None, {"train.batch_size": 9})
 
 
+def test_folds_of_a_run_do_not_divide_another_dataset():
+    saved = schema.default()
+    saved.data.folds, saved.data.fold = 3, 2
+    same = runs.merge_for_evaluation(saved, None, {"data.name": saved.data.name})
+    assert (same.data.folds, same.data.fold) == (3, 2)
+    elsewhere = runs.merge_for_evaluation(saved, None, {"data.path": "/other"})
+    assert (elsewhere.data.folds, elsewhere.data.fold) == (3, 2)  # the run has no path of its own
+    saved.data.path = "/mine"
+    elsewhere = runs.merge_for_evaluation(saved, None, {"data.path": "/other"})
+    assert (elsewhere.data.folds, elsewhere.data.fold) == (0, 0)
+    other = runs.merge_for_evaluation(saved, None, {"data.name": "lidc_2d"})
+    assert (other.data.folds, other.data.fold) == (0, 0)
+    given = {"data.name": "lidc_2d", "data.folds": 5, "data.fold": 4}
+    assert runs.merge_for_evaluation(saved, None, given).data.fold == 4
+
+
+def test_no_evaluation_tests_on_patients_of_the_training_unless_it_says_so():
+    saved = schema.default()
+    saved.data.folds, saved.data.fold = 3, 1
+    # The leaf given beside the workdir knows nothing of folds.
+    given = runs.merge_for_evaluation(saved, schema.default(), {})
+    assert (given.data.folds, given.data.fold) == (3, 1)
+    for key, value in {"fold": 2, "folds": 0, "split_seed": 4}.items():
+        with pytest.raises(ValueError, match=f"data.{key}={value}: the run was trained with"):
+            runs.merge_for_evaluation(saved, None, {f"data.{key}": value})
+    with pytest.raises(ValueError, match="data.folds=3: the run was trained with 0"):
+        runs.merge_for_evaluation(schema.default(), None, {"data.folds": 3})
+    on_purpose = {"data.split": "all", "data.split_seed": 4}
+    assert runs.merge_for_evaluation(saved, None, on_purpose).data.split_seed == 4
+
+
+def test_reports_of_different_evaluations_have_folders_of_their_own():
+    saved, config = schema.default(), schema.default()
+    assert runs._report_name(saved, config) == "ct_phantom_2d-test"
+    config.eval.save_masks = True
+    assert runs._report_name(saved, config) == "ct_phantom_2d-test"
+    config.eval.protocol, config.eval.start_from = "ritm", "mask"
+    assert runs._report_name(saved, config) == "ct_phantom_2d-test-ritm-from_eroded"
+    names = set()
+    for change in (
+        {"eval.start_mask": "/one/masks.npz"},
+        {"eval.start_mask": "/two/masks.npz"},
+        {"eval.start_amount": 0.4},
+        {"clicks.enclosing": "min_circle"},
+        {"eval.external": "mine:factory"},
+    ):
+        other = runs.merge_for_evaluation(config, None, change)
+        names.add(runs._report_name(saved, other))
+    assert len(names) == 5
+    assert all(name.startswith("ct_phantom_2d-test-ritm-from_") for name in names)
+
+
 def test_damaged_configuration_is_named(tmp_path):
     (tmp_path / runs.CONFIG_FILE).write_text('{"seed": 0,')
     with pytest.raises(ValueError, match=r"config.json is damaged"):

@@ -98,6 +98,34 @@ def default_root() -> Path:
     return Path(configured).expanduser() if configured else Path.home() / "tensorflow_datasets"
 
 
+def prepare_for(config: Any) -> Path:
+    """Returns the prepared dataset of a run's configuration, building it if its source is at hand.
+
+    Raises:
+      ValueError: What to download and where to put it, or what is wrong with the source.
+    """
+    data = config.data
+    options = DataOptions(
+        name=data.name,
+        root=data.root,
+        path=data.path,
+        size=data.size,
+        variant=data.variant,
+        subset=data.subset,
+        patient_regex=data.patient_regex,
+        lesion_labels=tuple(data.lesion_labels),
+        allow_empty=data.allow_empty,
+        slice_axis=None if data.slice_axis < 0 else data.slice_axis,
+        window_hu=tuple(data.window_hu) or None,
+        split_rule=data.split_rule,
+        split_seed=data.split_seed,
+        kind=data.phantom_kind,
+        num_patients=data.phantom_patients,
+        sources=tuple(data.sources),
+    )
+    return prepare(options)
+
+
 def prepare(options: DataOptions, *, progress: bool = True) -> Path:
     """Returns the directory of the prepared dataset, building it first if it is not there.
 

@@ -1,72 +1,78 @@
 """Evaluation of a network and of its reference rows on one split, ending in a report."""
 
-import importlib.metadata
-import json
-import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-import ecc_jax
-from ecc_jax import metrics, parallel
-from ecc_jax.classical import flooding
-from ecc_jax.data import pipeline
-from ecc_jax.evaluation import report, rollouts
+from ecc_jax import parallel
+from ecc_jax.classical import random_walker
+from ecc_jax.clicks.simulation import Style
+from ecc_jax.evaluation import controls, options, protocols, report, rollouts
+from ecc_jax.evaluation.examples import external_examples, network_examples
+from ecc_jax.evaluation.external import External, load_external, run_external
+from ecc_jax.evaluation.latency import latency_of, measure_latency
 from ecc_jax.evaluation.montage import Example
-from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step
-from ecc_jax.inference.crops import Zoom
-from ecc_jax.inference.pipelines import InferenceOptions
+from ecc_jax.evaluation.rollouts import CompiledRollout, Results, Work
+from ecc_jax.evaluation.rows import Row, method_of
+from ecc_jax.evaluation.start import write_masks
+from ecc_jax.evaluation.step import make_rollout_step, measure_against
 from ecc_jax.types import InteractiveModel
 
-NOC_THRESHOLDS = (0.80, 0.85, 0.90)
-MONTAGE_CLICKS = (1, 2, 5, 20)
-PAINTERS = {"disk_painter_average": "average", "disk_painter_tight": "tight"}
-NUM_EXAMPLES = 6
+
+class Network(NamedTuple):
+    """A network to evaluate.
+
+    Attributes:
+      model: The network.
+      variables: Its variables, replicated over the devices.
+      steps: Training steps behind them, for the record.
+      compiled: The rollout compiled for training's validation; None compiles one.
+    """
+
+    model: InteractiveModel
+    variables: Any
+    steps: int
+    compiled: CompiledRollout | None = None
 
 
-class Split(NamedTuple):
-    """The slices an evaluation runs on."""
+class _Bench(NamedTuple):
+    """What all rows of one evaluation share.
 
-    slices: pipeline.SliceSet
-    positions: np.ndarray
+    Attributes:
+      config: The configuration.
+      work: The slices to evaluate.
+      train: Training slices, for what is tuned.
+      painter: The painter's rollout.
+      tuner: The same for training slices, of which a file of initial masks knows nothing.
+      mesh: The devices.
+      advance: Tells the progress bar of slices done.
+    """
 
-
-def rollout_options(
-    config: ml_collections.ConfigDict, *, radius: str | None = None
-) -> RolloutOptions:
-    """Returns the robot user of the configuration, by default with its evaluation radius."""
-    capacity = max(config.eval.num_clicks, config.eval.validation_clicks)
-    return RolloutOptions(
-        capacity=capacity,
-        keep=tuple(k for k in MONTAGE_CLICKS if k <= config.eval.num_clicks),
-        threshold=config.inference.threshold,
-        rule=config.clicks.next_click,
-        radius=radius or config.clicks.radius_eval,
-        fixed_radius=config.clicks.fixed_radius,
-        seed=config.seed,
-        inference=inference_options(config),
-    )
+    config: ml_collections.ConfigDict
+    work: Work
+    train: Work
+    painter: CompiledRollout
+    tuner: CompiledRollout
+    mesh: Mesh
+    advance: Callable[[int], Any]
 
 
-def inference_options(config: ml_collections.ConfigDict) -> InferenceOptions:
-    """Returns how the configured network is run; a fixed radius does not grow with a crop."""
-    options = config.inference
-    zoom = Zoom(
-        target=options.zoom_target,
-        rule=options.zoom_rule,
-        min_crop=options.zoom_min_crop,
-        expansion=options.zoom_expansion,
-        skip_clicks=options.zoom_skip_clicks,
-        threshold=options.threshold,
-        scales_radius=config.clicks.radius_eval != "fixed",
-    )
-    return InferenceOptions(options.pipeline, options.flip, zoom)
+class _Table(NamedTuple):
+    """The rows so far, and facts beside their scores."""
+
+    rows: dict[str, Row]
+    extra: dict[str, dict[str, Any]]
+
+    def add(self, name: str, row: Row, **extra: Any) -> None:
+        self.rows[name] = row
+        self.extra[name] = extra
 
 
 def compile_for(
@@ -75,266 +81,308 @@ def compile_for(
     variables: Any,
     mesh: Mesh,
     *,
-    radius: str | None = None,
-    size: int | None = None,
-) -> rollouts.CompiledRollout:
-    """Compiles the configured rollout of a network, or of the painter where `model` is None."""
-    options = rollout_options(config, radius=radius)
+    start: str | None = None,
+) -> CompiledRollout:
+    """Compiles the configured rollout of a network, or of the painter where `model` is None.
+
+    Args:
+      config: The resolved configuration.
+      model: The network.
+      variables: Its variables.
+      mesh: The devices.
+      start: What is there before the first click, in place of the configured.
+    """
+    chosen = options.rollout_options(config, radius=None if model else "weighted")
+    if start is not None:
+        chosen = chosen._replace(start=start)
     return rollouts.compile_rollout(
-        make_rollout_step(model, options),
+        make_rollout_step(model, chosen),
         variables,
-        size=size or config.data.size,
+        chosen,
+        size=config.data.size,
         batch_size=config.eval.batch_size,
-        capacity=options.capacity,
         mesh=mesh,
     )
 
 
-def folds_of(config: ml_collections.ConfigDict) -> pipeline.Folds:
-    """Returns the cross-validation of the configuration."""
-    return pipeline.Folds(config.data.folds, config.data.fold, config.data.split_seed)
+def check(config: ml_collections.ConfigDict) -> None:
+    """Checks before a long training what its evaluation will need.
 
-
-def open_for_evaluation(config: ml_collections.ConfigDict, directory: Path, split: str) -> Split:
-    """Opens a split, cut to `eval.max_slices` slices spread over its patients."""
-    slices = pipeline.open_split(directory, split, folds=folds_of(config))
-    return Split(
-        slices, pipeline.spread_over_patients(slices.rows, max_slices=config.eval.max_slices)
-    )
+    Raises:
+      ValueError: Initial masks or an external predictor that cannot be used.
+    """
+    options.first_masks(config)
+    if config.eval.external:
+        load_external(config.eval.external)
 
 
 def evaluate(
     config: ml_collections.ConfigDict,
     directory: Path,
-    model: InteractiveModel,
-    variables: Any,
+    network: Network | None,
     out_dir: Path,
     *,
-    steps: int,
     mesh: Mesh,
-    compiled: rollouts.CompiledRollout | None = None,
 ) -> Path:
-    """Evaluates a network beside its reference rows and writes the report.
+    """Evaluates a network, an external predictor, or both, beside their reference rows.
 
     Args:
       config: The resolved configuration.
       directory: The prepared dataset.
-      model: The network.
-      variables: Its variables, replicated over `mesh`.
+      network: The network; None evaluates `eval.external` alone.
       out_dir: Where the report goes.
-      steps: Training steps behind `variables`, for the record.
       mesh: The devices.
-      compiled: The rollout compiled for training's validation, if it fits.
 
     Returns:
       The path of `summary.json`.
+
+    Raises:
+      ValueError: Nothing to evaluate, or data, masks or a predictor that cannot be used.
     """
-    split = open_for_evaluation(config, directory, config.data.split)
-    compiled = compiled or compile_for(config, model, variables, mesh)
-    painters = {
-        name: compile_for(config, None, (), mesh, radius=radius)
-        for name, radius in PAINTERS.items()
-    }
-    with _progress_bar((1 + len(PAINTERS)) * len(split.positions)) as bar:
-        outcome = _run(config, compiled, variables, split, mesh, bar.update)
-        painted = {
-            name: _run(config, painter, (), split, mesh, bar.update)
-            for name, painter in painters.items()
+    work = options.open_split(
+        config, directory, config.data.split, max_slices=config.eval.max_slices
+    )._replace(first_masks=options.first_masks(config))
+    train = options.open_split(config, directory, "train", max_slices=config.eval.tuning_slices)
+    external = load_external(config.eval.external) if config.eval.external else None
+    if network is None:
+        options.check_without_network(config)
+    else:
+        network = network._replace(compiled=_compiled(config, network, mesh))
+    with _progress_bar(_num_slices(config, network, work, train)) as bar:
+        bench = _bench(config, work, train, mesh, bar.update)
+        table = _Table({}, {})
+        results = None if network is None else _add_network(table, bench, network)
+        outside = _add_outside(table, bench, external)
+        first = _add_painters(table, bench)
+        _add_blank(table, bench, network)
+        _add_one_shot(table, bench, first)
+        summary = {
+            **options.facts(config, directory, work, mesh),
+            **_network_facts(config, network),
+            "surface": options.surface_facts(config, first.pixel_mm),
+            "rows": table.extra,
+            **_protocol_facts(bench, table, network),
         }
-    first = painted["disk_painter_average"]
-    flooded, tolerance = _flooding(
-        config, directory, split, first.first_yx, painters["disk_painter_average"], mesh
-    )
-    per_click = {
-        "model": outcome.iou,
-        "disk_as_mask": first.disk_iou[:, None],
-        **{name: results.iou for name, results in painted.items()},
-        "flooding": flooded[:, None],
-    }
-    rows = _summary_rows(per_click, outcome, tolerance)
-    summary = {**_facts(config, directory, split, steps, mesh), "rows": rows}
-    examples = _examples(config, compiled, variables, split, outcome.iou, mesh)
+    examples = outside
+    if network is not None:
+        examples = _examples(bench, network, table.rows["model"].scores["iou"])
     if not parallel.is_first_host():
         return Path(out_dir) / "summary.json"
-    rows_of = [split.slices.rows[int(p)] for p in split.positions]
-    return report.write_report(out_dir, summary, per_click, rows_of, examples)
+    rows_of = [work.slices.rows[int(p)] for p in work.positions]
+    path = report.write_report(out_dir, summary, table.rows, rows_of, examples)
+    path.with_name("masks.npz").unlink(missing_ok=True)
+    if results is not None and results.final_mask is not None:
+        write_masks(path.with_name("masks.npz"), rows_of, results.final_mask)
+    return path
 
 
-def _progress_bar(total: int) -> tqdm:
-    silent = not parallel.is_first_host()
-    return tqdm(total=total, desc="evaluate", unit="image", file=sys.stderr, disable=silent)
+def _examples(bench: _Bench, network: Network, iou: np.ndarray) -> list[Example]:
+    assert network.compiled is not None
+    style = options.style_of(bench.config)
+    return network_examples(
+        network.compiled, network.variables, bench.work, iou, style=style, mesh=bench.mesh
+    )
+
+
+def _bench(
+    config: ml_collections.ConfigDict, work: Work, train: Work, mesh: Mesh, advance: Any
+) -> _Bench:
+    """Compiles the painter."""
+    painter = tuner = compile_for(config, None, (), mesh)
+    if painter.options.start == "file":
+        tuner = compile_for(config, None, (), mesh, start="empty")
+    return _Bench(config, work, train, painter, tuner, mesh, advance)
+
+
+def _compiled(config: ml_collections.ConfigDict, network: Network, mesh: Mesh) -> CompiledRollout:
+    """Returns training's rollout if it fits this evaluation, else a new one."""
+    given = network.compiled
+    if given is not None and given.options == options.rollout_options(config):
+        return given
+    return compile_for(config, network.model, network.variables, mesh)
 
 
 def _run(
-    config: ml_collections.ConfigDict,
-    compiled: rollouts.CompiledRollout,
-    variables: Any,
-    split: Split,
-    mesh: Mesh,
-    on_batch: Callable[[int], Any],
-) -> rollouts.Results:
+    bench: _Bench, compiled: CompiledRollout, variables: Any, *, style: Style, **changes: Any
+) -> Results:
     return rollouts.run_rollouts(
         compiled,
         variables,
-        split.slices,
-        split.positions,
-        num_clicks=config.eval.num_clicks,
-        mesh=mesh,
-        window_hu=override_window(config),
-        on_batch=on_batch,
+        bench.work,
+        mesh=bench.mesh,
+        style=style,
+        on_batch=bench.advance,
+        **changes,
     )
 
 
-def override_window(config: ml_collections.ConfigDict) -> tuple[float, ...]:
-    """Returns the window that overrides the stored one: only full-HU slices can take another."""
-    return tuple(config.data.window_hu) if config.data.variant == "raw" else ()
+def _run_network(bench: _Bench, network: Network, *, style: Style, **changes: Any) -> Results:
+    assert network.compiled is not None
+    return _run(bench, network.compiled, network.variables, style=style, **changes)
 
 
-def _summary_rows(
-    per_click: dict[str, np.ndarray], outcome: rollouts.Results, tolerance_hu: float
-) -> dict[str, dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = {
-        name: {"iou": _floats(iou.mean(axis=0))} for name, iou in per_click.items()
-    }
-    rows["model"] |= _click_metrics(outcome.iou)
-    rows["model"]["seconds_per_click"] = outcome.seconds / outcome.clicks_computed
-    rows["flooding"]["tolerance_hu"] = tolerance_hu
-    return rows
-
-
-def _click_metrics(iou: np.ndarray) -> dict[str, Any]:
-    names = [f"{100 * t:.0f}" for t in NOC_THRESHOLDS]
-    noc = [metrics.num_clicks_to_reach(iou, t) for t in NOC_THRESHOLDS]
-    nof = [metrics.never_reached(iou, t) for t in NOC_THRESHOLDS]
-    return {
-        "noc": dict(zip(names, (float(np.mean(v)) for v in noc), strict=True)),
-        "nof": dict(zip(names, (float(np.mean(v)) for v in nof), strict=True)),
-        "iterative_iou_error": float(metrics.iterative_iou_error(iou.mean(axis=0))),
-    }
-
-
-def _flooding(
-    config: ml_collections.ConfigDict,
-    directory: Path,
-    split: Split,
-    first_yx: np.ndarray,
-    painter: rollouts.CompiledRollout,
-    mesh: Mesh,
-) -> tuple[np.ndarray, float]:
-    """Floods from each first click, with the tolerance that is best on the training split."""
-    train = pipeline.open_split(directory, "train", folds=folds_of(config))
-    positions = pipeline.spread_over_patients(train.rows, max_slices=config.eval.flooding_slices)
-    seeds = rollouts.run_rollouts(painter, (), train, positions, num_clicks=1, mesh=mesh).first_yx
-    rows = [pipeline.read_row(train, int(p), window_hu=override_window(config)) for p in positions]
-    widest = max((row.window_hu for row in rows), key=lambda window: window[1] - window[0])
-    best, _ = flooding.search_tolerance(
-        np.stack([flooding_image(row) for row in rows]),
-        np.stack([row.target for row in rows]),
-        [_pixel(yx) for yx in seeds],
-        flooding.default_tolerances(
-            (float(widest[0]), float(widest[1])), count=config.eval.flooding_tolerances
-        ),
+def _add_network(table: _Table, bench: _Bench, network: Network) -> Results:
+    """Adds the network's row, with its speed."""
+    config = bench.config
+    results = _run_network(
+        bench, network, style=options.style_of(config), with_masks=config.eval.save_masks
     )
-    ious = []
-    for position, yx in zip(split.positions, first_yx, strict=True):
-        row = pipeline.read_row(split.slices, int(position), window_hu=override_window(config))
-        mask = flooding.flood(flooding_image(row), _pixel(yx), best)
-        ious.append(float(metrics.iou(mask[None], (row.target > 0)[None])[0]))
-    return np.asarray(ious), best
-
-
-def _pixel(yx: np.ndarray) -> tuple[int, int]:
-    return int(round(float(yx[0]))), int(round(float(yx[1])))
-
-
-def flooding_image(row: Any) -> np.ndarray:
-    """Returns the slice in HU, clipped to its window: what the network sees too."""
-    low, high = row.window_hu
-    return np.clip(row.image_hu.astype(np.float32), low, high)
-
-
-def _examples(
-    config: ml_collections.ConfigDict,
-    compiled: rollouts.CompiledRollout,
-    variables: Any,
-    split: Split,
-    iou: np.ndarray,
-    mesh: Mesh,
-) -> list[Example]:
-    """Replays the best, middle and worst slices (by mean IoU over the clicks) for the montage."""
-    num_clicks = config.eval.num_clicks
-    order = np.argsort(-iou.mean(axis=1), kind="stable")
-    count = min(NUM_EXAMPLES, compiled.batch_size, len(order))
-    picks = np.unique(np.linspace(0, len(order) - 1, count).round().astype(int))
-    chosen = order[picks]
-    batch, outcome = rollouts.outcome_of(
-        compiled,
-        variables,
-        split.slices,
-        split.positions[chosen],
-        num_clicks=num_clicks,
-        mesh=mesh,
-        window_hu=override_window(config),
-    )
-    keep = [k for k in MONTAGE_CLICKS if k <= num_clicks]
-    examples = []
-    for i, (position, pick) in enumerate(zip(split.positions[chosen], picks, strict=True)):
-        row = split.slices.rows[int(position)]
-        low, high = batch.window_hu[i]
-        examples.append(
-            Example(
-                image=np.clip((batch.image_hu[i] - low) / (high - low), 0, 1),
-                target=batch.target[i] > 0,
-                clicks_yx=outcome.clicks.yx[i],
-                clicks_radius=outcome.clicks.radius[i],
-                clicks_positive=outcome.clicks.is_positive[i],
-                clicks_exist=outcome.clicked[i],
-                masks={k: outcome.masks[i, j] for j, k in enumerate(keep)},
-                ious={k: float(outcome.iou[i, k - 1]) for k in keep},
-                title=f"{row['volume']}, slice {row['slice_index']} "
-                f"(rank {pick + 1} of {len(order)})",
-            )
+    extra: dict[str, Any] = {"seconds_per_click": results.seconds / results.clicks_computed}
+    if config.eval.latency_clicks:
+        assert results.row.clicks is not None
+        extra["latency"] = measure_latency(
+            network.model,
+            network.variables,
+            bench.work,
+            results.row.clicks,
+            options=options.inference_options(config),
+            threshold=options.threshold_of(config),
+            count=config.eval.latency_clicks,
         )
-    return examples
+    table.add("model", results.row, **{k: v for k, v in extra.items() if v is not None})
+    return results
 
 
-def _facts(
-    config: ml_collections.ConfigDict, directory: Path, split: Split, steps: int, mesh: Mesh
-) -> dict[str, Any]:
-    rows = [split.slices.rows[int(p)] for p in split.positions]
-    packages = ("jax", "flax", "optax", "numpy", "scikit-image")
-    index = json.loads((directory / pipeline.INDEX_FILE).read_text(encoding="utf-8"))
+def _add_outside(table: _Table, bench: _Bench, external: External | None) -> list[Example]:
+    """Adds the predictors that run slice by slice; returns examples of `eval.external`."""
+    chosen = {} if external is None else {"external": external}
+    if "random_walker" in bench.config.eval.baselines:
+        chosen["random_walker"] = External("random walker", random_walker.predict)
+    rollout, style = options.rollout_options(bench.config), options.style_of(bench.config)
+    dynamic = options.rollout_options(bench.config, radius="weighted")
+    for name, predictor in chosen.items():
+        # The random walker takes a disk for the lesion's size, which static disks do not tell.
+        user = dynamic if name == "random_walker" else rollout
+        found = run_external(predictor, bench.work, user, style=style, on_slice=bench.advance)
+        extra = {"label": predictor.name} if name == "external" else {}
+        table.add(name, found.row, latency=latency_of(found.seconds[1:]), **extra)
+    if external is None or "model" in table.rows:
+        return []
+    iou = table.rows["external"].scores["iou"]
+    return external_examples(external, bench.work, rollout, iou, style=style)
+
+
+def _add_painters(table: _Table, bench: _Bench) -> Results:
+    """Adds the rows that draw disks, blind to the image; returns that of the average radius."""
+    tuned = controls.tune_painter(bench.tuner, bench.train, mesh=bench.mesh, on_batch=bench.advance)
+    painted = {
+        name: _run(bench, bench.painter, (), style=style)
+        for name, style in {**protocols.PAINTERS, "disk_painter_tuned": tuned.style}.items()
+    }
+    first = painted["disk_painter_average"]
+    if bench.painter.options.start == "empty":
+        table.add("disk_as_mask", first.disk)
+    for name, results in painted.items():
+        table.add(name, results.row)
+    table.extra["disk_painter_tuned"] |= {
+        "first_weight": tuned.style.first_weight,
+        "later_weight": tuned.style.later_weight,
+    }
+    return first
+
+
+def _add_blank(table: _Table, bench: _Bench, network: Network | None) -> None:
+    """Adds the network without an image to look at."""
+    if network is None or "blank_image" not in bench.config.eval.baselines:
+        return
+    results = _run_network(bench, network, style=options.style_of(bench.config), is_blank=True)
+    table.add("blank_image", results.row)
+
+
+def _add_one_shot(table: _Table, bench: _Bench, first: Results) -> None:
+    """Adds the rows that answer once: the initial mask, flooding, the best reader."""
+    config = bench.config
+    rollout = bench.painter.options
+    measure = jax.jit(
+        lambda mask, target, pixel_mm: measure_against(target, pixel_mm, rollout)(mask, target)
+    )
+    score = controls.scores_on_host(bench.work, measure)
+    if rollout.start != "empty":
+        table.add("start_mask", first.start)
+    elif "flooding" in config.eval.baselines:
+        row, tolerance = controls.flood_rows(
+            bench.train,
+            _first_yx(bench.tuner, bench.train, bench.mesh),
+            bench.work,
+            _of_first_click(first),
+            num_tolerances=config.eval.flooding_tolerances,
+            score=score,
+        )
+        table.add("flooding", _physical(row, first), tolerance_hu=tolerance)
+    reader = controls.best_reader_row(bench.work, score=score)
+    if reader is not None:
+        table.add("best_reader", _physical(reader, first))
+
+
+def _first_yx(painter: CompiledRollout, work: Work, mesh: Mesh) -> np.ndarray:
+    return _of_first_click(
+        rollouts.run_rollouts(painter, (), work._replace(num_clicks=1), mesh=mesh)
+    )
+
+
+def _of_first_click(results: Results) -> np.ndarray:
+    assert results.row.clicks is not None
+    return results.row.clicks.yx[:, 0]
+
+
+def _physical(row: Row, like: Results) -> Row:
+    return row._replace(scores=rollouts.physical(row.scores, like.pixel_mm))
+
+
+def _protocol_facts(bench: _Bench, table: _Table, network: Network | None) -> dict[str, Any]:
+    """Returns what a protocol reports beside the tables of all."""
+    name, protocol = bench.config.eval.protocol, options.protocol_of(bench.config)
+    found: dict[str, Any] = {"nof_convention": protocol.nof_convention}
+    if name == "cvpr25":
+        found["cvpr25"] = protocols.cvpr25_scores(table.rows[method_of(table.rows)])
+    if name == "robustness" and network is not None:
+        found["robustness"] = _robustness(bench, network)
+    return found
+
+
+def _network_facts(config: ml_collections.ConfigDict, network: Network | None) -> dict[str, Any]:
+    if network is None:
+        return {"steps": None}
     return {
-        "dataset": config.data.name,
-        "split": config.data.split,
-        "num_images": len(rows),
-        "num_patients": len({row["patient"] for row in rows}),
-        "seed": config.seed,
-        "steps": steps,
         "model": config.model.name,
-        "encoding": f"{config.clicks.radius_eval} radius",
-        "next_click": config.clicks.next_click,
-        "threshold": config.inference.threshold,
-        "inference": _describe_inference(inference_options(config)),
-        "config_name": f"{config.name}:{config.words}" if config.words else config.name,
-        "data": index.get("options", {}),
-        "versions": {
-            "python": platform.python_version(),
-            "ecc_jax": ecc_jax.__version__,
-            **{name: importlib.metadata.version(name) for name in packages},
-        },
-        "device": parallel.describe_devices(mesh),
+        "steps": network.steps,
+        "inference": options.describe_inference(config),
     }
 
 
-def _describe_inference(options: InferenceOptions) -> str:
-    """Returns the test-time treatment in words; rows of one table should share it."""
-    zoom = options.zoom
-    words = ["whole slice"]
-    if options.pipeline == "zoom_in":
-        words = [f"zoom-in after click {zoom.skip_clicks} ({zoom.rule} side {zoom.target} pixels)"]
-    return ", ".join([*words, "mirror image averaged"] if options.flip else words)
+def _robustness(bench: _Bench, network: Network) -> list[dict[str, Any]]:
+    """Returns network and painter under every user of the robustness protocol."""
+    entries = []
+    for variant in _variants(bench.config):
+        rows = {"model": _run_network(bench, network, style=variant.style)}
+        if bench.config.clicks.radius_eval != "fixed":  # the painter needs a radius
+            rows["disk_painter"] = _run(bench, bench.painter, (), style=variant.style)
+        curves = {name: r.row.scores["iou"].mean(axis=0).tolist() for name, r in rows.items()}
+        entries.append({"variant": variant.name, "label": variant.label, "rows": curves})
+    return entries
 
 
-def _floats(values: np.ndarray) -> list[float]:
-    return [float(v) for v in values]
+def _variants(config: ml_collections.ConfigDict) -> list[protocols.Variant]:
+    return protocols.robustness_variants(
+        config.clicks.radius_eval,
+        jitters=config.eval.robustness_jitter,
+        scales=config.eval.robustness_scales,
+    )
+
+
+def _num_slices(
+    config: ml_collections.ConfigDict, network: Network | None, work: Work, train: Work
+) -> int:
+    """Returns how many slices will be clicked through in all, for the progress bar."""
+    chosen = config.eval
+    passes = len(protocols.PAINTERS) + 1 + ("random_walker" in chosen.baselines)
+    passes += bool(chosen.external)
+    if network is not None:
+        passes += 1 + ("blank_image" in chosen.baselines)
+        passes += 2 * len(_variants(config)) * (chosen.protocol == "robustness")
+    return passes * len(work.positions) + controls.tuning_passes() * len(train.positions)
+
+
+def _progress_bar(total: int) -> tqdm:
+    hidden = not parallel.is_first_host()
+    return tqdm(total=total, desc="evaluate", unit="image", file=sys.stderr, disable=hidden)

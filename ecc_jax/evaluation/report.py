@@ -1,21 +1,22 @@
-"""The report of an evaluation: summary.json, report.md, per_click.csv, curves.png, montage.png.
+"""The report of an evaluation: summary.json, report.md, per_click.csv and pictures.
 
 Everything here runs on the host, on numbers that are already there.
 """
 
-import csv
 import json
 import math
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
-from ecc_jax.evaluation import report_text
-from ecc_jax.evaluation.figures import PAINTERS, Band, draw_curves
+from ecc_jax.evaluation import measures, report_text
+from ecc_jax.evaluation.bars import draw_noc, draw_strata
+from ecc_jax.evaluation.click_log import SLICE_FIELDS, write_click_log
+from ecc_jax.evaluation.figures import draw_curves
 from ecc_jax.evaluation.montage import Example, draw_montage
+from ecc_jax.evaluation.report_tables import label_of
+from ecc_jax.evaluation.rows import Row, method_of
 
 _REQUIRED = (
     "dataset",
@@ -26,118 +27,114 @@ _REQUIRED = (
     "steps",
     "versions",
     "device",
-    "rows",
 )
-_SLICE_FIELDS = ("patient", "volume", "slice_index", "lesion_area")
 
 
 def write_report(
     directory: str | os.PathLike[str],
-    summary: dict[str, Any],
-    per_click: dict[str, Float[np.ndarray, "m _"]],
-    slices: list[dict[str, Any]],
-    examples: list[Example],
+    summary: Mapping[str, Any],
+    rows: Mapping[str, Row],
+    slices: Sequence[Mapping[str, Any]],
+    examples: Sequence[Example],
 ) -> Path:
     """Writes the report of one evaluation; `summary.json` comes last, so it vouches for the rest.
 
     Args:
       directory: Folder to write to; made if missing, files of an earlier report are replaced.
-      summary: Facts and mean values: dataset, split, num_images, num_patients, seed, steps,
-        versions, device and `rows` (row name to its measures; `model` at least). `nof` is the
-        share of images, 0..1. Optional: model, encoding, config_name, training_seconds.
-      per_click: IoU of every image after every click, by row name; k may differ between rows.
-      slices: One dict per image with patient, volume, slice_index and lesion_area (pixels).
+      summary: Facts: dataset, split, num_images, num_patients, seed, steps, versions and device.
+        Optional: what else the table of facts shows (see `report_text`), `nof_convention`
+        ("success" or "ritm"), `surface` (unit, tolerance, num_undefined), `robustness`, `cvpr25`,
+        and `rows`: by row name what its scores do not tell (label, seconds_per_click, latency,
+        tolerance_hu, first_weight, later_weight), which is added to the measures computed here.
+      rows: Scores of every slice by row name; one of `rows.METHODS` at least.
+      slices: One dict per slice with patient, volume, slice_index and lesion_area (pixels).
       examples: Cases for the montage; none, no montage.
 
     Returns:
       Path of `summary.json`.
 
     Raises:
-      ValueError: If the summary lacks a key or the images do not match the slices.
+      ValueError: If the summary lacks a key or the scores do not match the slices.
     """
-    _check(summary, per_click, slices)
-    summary = _plain(summary)
+    _check(summary, rows, slices)
+    summary = _with_measures(_plain(summary), rows, slices)
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "summary.json"
     path.unlink(missing_ok=True)
-    bands = _bands(per_click, [row["patient"] for row in slices])
-    _write_csv(folder / "per_click.csv", per_click, slices)
-    title = f"{summary['dataset']}, {summary['split']} split: {report_text.extent(summary)}"
-    draw_curves(folder / "curves.png", summary["rows"], title=title, bands=bands)
-    pictures = ["curves.png"]
-    if examples:
-        draw_montage(folder / "montage.png", examples)
-        pictures.append("montage.png")
-    else:
-        (folder / "montage.png").unlink(missing_ok=True)
-    text = report_text.markdown(summary, per_click, slices, bands, pictures)
-    _write_atomic(folder / "report.md", text)
+    write_click_log(folder / "per_click.csv", rows, slices)
+    pictures = _draw(folder, summary, rows, examples)
+    _write_atomic(folder / "report.md", report_text.markdown(summary, pictures))
     _write_atomic(path, json.dumps(_without_nan(summary), indent=2, allow_nan=False) + "\n")
     return path
 
 
+def _with_measures(
+    summary: dict[str, Any], rows: Mapping[str, Row], slices: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Returns the summary with the measures of the rows, in all and by lesion size."""
+    convention = summary.get("nof_convention", "success")
+    measured = measures.summarise(rows, nof_convention=convention)
+    measures.add_intervals(measured, rows, [entry["patient"] for entry in slices])
+    for name, facts in summary.get("rows", {}).items():
+        measured[name] |= facts
+    return {**summary, "rows": measured, "strata": measures.strata(rows, slices)}
+
+
+def _draw(
+    folder: Path, summary: dict[str, Any], rows: Mapping[str, Row], examples: Sequence[Example]
+) -> list[str]:
+    """Draws the pictures and returns their names; those of an earlier report are removed."""
+    for name in ("curves.png", "strata.png", "noc.png", "montage.png"):
+        (folder / name).unlink(missing_ok=True)
+    measured = summary["rows"]
+    title = f"{summary['dataset']}, {summary['split']} split: {report_text.extent(summary)}"
+    pictures = [draw_curves(folder / "curves.png", measured, title=title)]
+    if summary["strata"]:
+        strata = summary["strata"]
+        pictures.append(draw_strata(folder / "strata.png", strata, measured, title=title))
+    method = method_of(rows)
+    painter = measures.strongest(measured[method]["gain_over"], click=None)
+    shown = {name: rows[name] for name in (method, painter) if name}
+    pictures.append(
+        draw_noc(
+            folder / "noc.png",
+            shown,
+            {name: label_of(name, measured) for name in shown},
+            nof_convention=summary.get("nof_convention", "success"),
+            title=title,
+        )
+    )
+    if examples:
+        pictures.append(draw_montage(folder / "montage.png", list(examples)))
+    return [picture.name for picture in pictures]
+
+
 def _check(
-    summary: dict[str, Any], per_click: dict[str, np.ndarray], slices: list[dict[str, Any]]
+    summary: Mapping[str, Any], rows: Mapping[str, Row], slices: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Refuses incomplete summaries and arrays that do not fit the slices."""
+    """Refuses incomplete summaries and scores that do not fit the slices."""
     missing = [key for key in _REQUIRED if key not in summary]
     if missing:
         raise ValueError(f"summary must have the keys {_REQUIRED}; {missing} are missing, add them")
-    if "model" not in summary["rows"]:
-        raise ValueError(f"summary['rows'] must have 'model', got {sorted(summary['rows'])}")
+    method_of(rows)
+    unknown = sorted(set(summary.get("rows", {})) - set(rows))
+    if unknown:
+        raise ValueError(
+            f"summary['rows'] has {unknown}, rows has {sorted(rows)}; pass their scores"
+        )
     for entry in slices:
-        if not set(_SLICE_FIELDS) <= set(entry):
-            raise ValueError(
-                f"every slice must have {_SLICE_FIELDS}, got {sorted(entry)}; add them"
-            )
-    for name, iou in per_click.items():
-        if iou.ndim != 2 or iou.shape[0] != len(slices):
-            raise ValueError(
-                f"per_click[{name!r}] must have one row for each of {len(slices)} slices and one "
-                f"column per click, got shape {iou.shape}; pass IoU without the padding rows"
-            )
-
-
-def _bands(per_click: dict[str, np.ndarray], patients: list[Any]) -> dict[str, Band]:
-    """Returns 95 % intervals of the model's curve and of its gain over each painter.
-
-    Patients, not slices, are drawn with replacement: slices of one patient are alike, and counting
-    them as independent would make the intervals too narrow. Fewer than two patients, no interval.
-    """
-    if "model" not in per_click or len(set(patients)) < 2:
-        return {}
-    model = per_click["model"]
-    curves = {"model": model}
-    for name in PAINTERS:
-        if name in per_click:
-            shared = min(model.shape[1], per_click[name].shape[1])
-            curves[name] = model[:, :shared] - per_click[name][:, :shared]
-    _, owner = np.unique(np.asarray([str(p) for p in patients]), return_inverse=True)
-    slices_of = np.bincount(owner).astype(np.float64)
-    share = np.full(slices_of.size, 1 / slices_of.size)
-    draws = np.random.default_rng(0).multinomial(slices_of.size, share, size=report_text.RESAMPLES)
-    bands = {}
-    for name, values in curves.items():
-        totals = np.zeros((slices_of.size, values.shape[1]))
-        np.add.at(totals, owner, values)
-        means = (draws @ totals) / (draws @ slices_of)[:, None]
-        bands[name] = Band(*np.percentile(means, (2.5, 97.5), axis=0))
-    return bands
-
-
-def _write_csv(path: Path, per_click: dict[str, np.ndarray], slices: list[dict[str, Any]]) -> None:
-    """Writes one line per image and row; rows with fewer clicks leave the last cells empty."""
-    clicks = max((iou.shape[1] for iou in per_click.values()), default=0)
-    heading = ["patient", "volume", "slice", "area", "row"]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(heading + [f"iou_{click}" for click in range(1, clicks + 1)])
-        for index, entry in enumerate(slices):
-            for name, iou in per_click.items():
-                cells = [f"{value:.6f}" for value in iou[index]]
-                cells += [""] * (clicks - len(cells))
-                writer.writerow([*(entry[field] for field in _SLICE_FIELDS), name, *cells])
+        if not set(SLICE_FIELDS) <= set(entry):
+            raise ValueError(f"every slice must have {SLICE_FIELDS}, got {sorted(entry)}; add them")
+    for name, row in rows.items():
+        width = row.scores["iou"].shape[1]
+        for measure, scores in row.scores.items():
+            if scores.shape != (len(slices), width):
+                raise ValueError(
+                    f"{measure} of {name!r} must have one row for each of {len(slices)} slices and "
+                    f"{width} columns as its IoU, got shape {scores.shape}; pass scores without "
+                    "the padding rows"
+                )
 
 
 def _write_atomic(path: Path, text: str) -> None:

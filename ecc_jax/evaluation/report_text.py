@@ -1,62 +1,71 @@
-"""The words and tables of report.md."""
+"""The text of report.md."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+from ecc_jax.evaluation import report_tables as tables
+from ecc_jax.evaluation import report_words as words
+from ecc_jax.evaluation.intervals import RESAMPLES
+from ecc_jax.evaluation.markdown import interval, signed, table
+from ecc_jax.evaluation.measures import strongest
+from ecc_jax.evaluation.report_tables import Measures, at_click, clicked_names, label_of
+from ecc_jax.evaluation.rows import MEASURES, method_of, ordered
 
-from ecc_jax import metrics
-from ecc_jax.evaluation.figures import LABELS, PAINTERS, Band
-
-TABLE_CLICKS = (1, 2, 3, 5, 10, 20)
-RESAMPLES = 1000
 _OPTIONAL_FACTS = {
+    "protocol": "Protocol",
     "model": "Model",
     "encoding": "Click encoding",
+    "start_from": "Starts from",
     "next_click": "Next click",
+    "enclosing": "Enclosing radius by",
     "threshold": "Probability threshold",
     "inference": "The network sees",
+    "batch_size": "Slices per call",
+    "fold": "Cross-validation",
     "config_name": "Configuration",
     "training_seconds": "Training time",
+    "steps": "Training steps",
+    "seed": "Seed",
+    "seeds": "Seeds",
+    "pooling": "Pooling",
+    "sources": "Pooled from",
 }
 
 
-def markdown(
-    summary: dict[str, Any],
-    per_click: dict[str, np.ndarray],
-    slices: list[dict[str, Any]],
-    bands: dict[str, Band],
-    pictures: list[str],
-) -> str:
+def markdown(summary: dict[str, Any], pictures: Sequence[str]) -> str:
     """Returns the text of report.md.
 
     Args:
-      summary: As for `report.write_report`.
-      per_click: IoU of every image after every click, by row name.
-      slices: One dict per image.
-      bands: Intervals: key "model" for its curve, painter names for the gains over them.
+      summary: The whole summary.json: facts, `rows` with their measures, `strata`.
       pictures: File names to embed, next to the report.
     """
     rows = summary["rows"]
     parts = [
         f"# Evaluation: {summary['dataset']}, {summary['split']} split",
-        "Research use only. Not a medical device; not for diagnosis or treatment.",
-        _headline(rows, bands),
+        words.RESEARCH_USE,
+        _headline(rows, str(summary.get("encoding", ""))),
         "## What was evaluated",
         _facts(summary),
         "## Mean IoU after each click",
-        _iou_table(rows),
-        _gain_section(rows, bands),
+        tables.curve_table(rows, "iou", ordered(rows)),
+        _other_measures(summary),
+        _gain_section(rows),
         "## Clicks needed, failures, overall error, speed",
-        _clicks_table(rows, per_click),
+        tables.clicks_table(rows),
+        tables.clicks_note(rows, summary.get("nof_convention", "success")),
         "## By lesion size",
-        _size_table(per_click, slices),
+        tables.strata_table(summary["strata"], rows),
+        _robustness(summary),
+        _cvpr25(summary),
         "## How to read the rows",
-        _READING,
+        _reading(rows),
+        "## Measures and intervals",
+        _definitions(rows),
         "## Protocol",
-        _PROTOCOL,
+        words.PROTOCOL,
         "## Pictures",
-        *(f"![{_CAPTIONS[name]}]({name})\n\n*{_CAPTIONS[name]}*" for name in pictures),
-        "Every image and row, click by click: [per_click.csv](per_click.csv). "
+        *(f"![{words.CAPTIONS[name]}]({name})\n\n*{words.CAPTIONS[name]}*" for name in pictures),
+        "Every slice, row and click: [per_click.csv](per_click.csv). "
         "All figures above for machines: [summary.json](summary.json).",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -71,20 +80,47 @@ def extent(summary: dict[str, Any]) -> str:
     )
 
 
-def _headline(rows: dict[str, dict[str, Any]], bands: dict[str, Band]) -> str:
-    """Returns the result in two sentences."""
-    model = rows["model"]["iou"]
-    text = f"**Mean IoU {model[0]:.3f} after the first click"
-    if len(model) > 1:
-        text += f" and {model[-1]:.3f} after {len(model)}"
+def _headline(rows: Measures, encoding: str) -> str:
+    """Returns the result in a few sentences: IoU, and what the image added to it."""
+    method = method_of(rows)
+    curve, gains = rows[method]["iou"], rows[method].get("gain_over", {})
+    text = f"**Mean IoU {curve[0]:.3f} after the first click"
+    if len(curve) > 1:
+        text += f" and {curve[-1]:.3f} after {len(curve)}"
     text += ".**"
-    painter = rows.get(PAINTERS[0])
-    if painter:
-        gain = model[0] - painter["iou"][0]
-        text += f" The first click's gain over the image-blind disk painter is {_signed(gain)}"
-        if PAINTERS[0] in bands:
-            text += f" ({_interval(bands[PAINTERS[0]], 0)})"
-        text += "."
+    if method != "model":
+        text = f"{label_of(method, rows)}: {text}"
+    first, summed = strongest(gains, click=1), strongest(gains, click=None)
+    if first is None or summed is None:
+        return f"{text} No image-blind painter was run, so nothing shows what the image added."
+    bounds = at_click(gains[first]["interval"], 1)
+    text += (
+        f" Gain over the strongest image-blind painter at click 1 ({label_of(first, rows)}): "
+        f"{_bold_gain(gains[first]['per_click'][0], *bounds)}."
+    )
+    if len(curve) > 1:
+        total = gains[summed]["sum"]
+        sum_bounds = gains[summed]["sum_interval"] or (None, None)
+        text += (
+            f" Gain summed over the {len(gains[summed]['per_click'])} clicks over the strongest "
+            f"there ({label_of(summed, rows)}): {_bold_gain(total, *sum_bounds)}."
+        )
+    if encoding.startswith("fixed"):
+        text += (
+            " Static disks tell nothing of the lesion's size, those of the painters do: for this "
+            "row the painters are a reference, not a bar."
+        )
+    return text
+
+
+def _bold_gain(value: float, low: float | None, high: float | None) -> str:
+    """Returns a gain with interval, and says so where it shows no help of the image."""
+    between = interval(low, high)
+    text = f"**{signed(value)}**" + (f" (95 % interval {between})" if between else "")
+    if value <= 0:
+        return f"{text}: the painter does as well or better without the image"
+    if between and low is not None and low <= 0:
+        return f"{text}, which includes 0: no gain is shown"
     return text
 
 
@@ -92,186 +128,110 @@ def _facts(summary: dict[str, Any]) -> str:
     """Returns the table of what was run on what."""
     facts = {"Dataset": f"{summary['dataset']}, {summary['split']} split: {extent(summary)}"}
     for key, label in _OPTIONAL_FACTS.items():
-        if summary.get(key) is not None:
-            value = summary[key]
-            facts[label] = f"{value:.0f} s" if key == "training_seconds" else str(value)
-    facts["Training steps"] = str(summary["steps"])
-    facts["Seed"] = str(summary["seed"])
+        value = summary.get(key)
+        if value is None:
+            continue
+        if key == "training_seconds" and isinstance(value, int | float):
+            value = f"{value:.0f} s"
+        facts[label] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if summary.get("surface"):
+        facts["Surface measures"] = _surface(summary)
     facts["Device"] = str(summary["device"])
     facts["Versions"] = ", ".join(f"{name} {ver}" for name, ver in summary["versions"].items())
-    return _table(["", ""], [[label, _cell(value)] for label, value in facts.items()])
+    return table(["", ""], [[label, value] for label, value in facts.items()])
 
 
-def _iou_table(rows: dict[str, dict[str, Any]]) -> str:
-    """Returns the mean IoU of every row at the customary clicks."""
-    length = len(rows["model"]["iou"])
-    clicks = [click for click in TABLE_CLICKS if click <= length]
-    lines = []
-    for name in _ordered(rows):
-        curve = rows[name]["iou"]
-        cells = [f"{curve[c - 1]:.3f}" if c <= len(curve) else "–" for c in clicks]
-        lines.append([_label(name, rows), *cells])
-    return _table(["", *(f"click {click}" for click in clicks)], lines)
+def _surface(summary: dict[str, Any]) -> str:
+    """Returns unit and tolerance of the surface measures, and where they are not defined."""
+    surface = summary["surface"]
+    text = f"in {surface['unit']}; NSD tolerance {surface['tolerance']:g} {surface['unit']}"
+    missing = surface.get("num_undefined", 0)
+    if missing:
+        text += f"; {missing} of {summary['num_images']} slices lack a pixel size and are left out"
+    return text
 
 
-def _gain_section(rows: dict[str, dict[str, Any]], bands: dict[str, Band]) -> str:
-    """Returns the gains of the model over the rows that never look at the image."""
-    model = rows["model"]["iou"]
-    painters = [name for name in PAINTERS if name in rows]
-    parts = []
-    if "disk_as_mask" in rows:
-        disk = rows["disk_as_mask"]["iou"][0]
-        parts.append(
-            f"Model minus first disk as mask, at click 1: **{_signed(model[0] - disk)}** "
-            f"({model[0]:.3f} against {disk:.3f})."
-        )
-    if painters:
-        lines = []
-        for i in range(min(len(model), *(len(rows[name]["iou"]) for name in painters))):
-            cells = [str(i + 1), f"{model[i]:.3f}"]
-            for name in painters:
-                painter = rows[name]["iou"][i]
-                gain = _signed(model[i] - painter)
-                interval = f" ({_interval(bands[name], i)})" if name in bands else ""
-                cells += [f"{painter:.3f}", f"**{gain}**{interval}"]
-            lines.append(cells)
-        heading = ["click", "model"]
-        for name in painters:
-            heading += [LABELS[name], "gain"]
-        parts.append(_table(heading, lines))
-        if any(name in bands for name in painters):
-            parts.append(
-                "In brackets: 95 % interval of the mean gain, patients resampled "
-                f"{RESAMPLES} times; the gain is paired, slice by slice."
-            )
-    return "\n\n".join(["## Gain: model minus painter, per click", *parts]) if parts else ""
-
-
-def _clicks_table(rows: dict[str, dict[str, Any]], per_click: dict[str, np.ndarray]) -> str:
-    """Returns NoC, NoF, Iterative IoU Error and time per click."""
-    thresholds = sorted(rows["model"].get("noc", {}), key=float)
-    lines = []
-    for name in ("model", *PAINTERS):
-        if name not in rows:
-            continue
-        measures = {**_measures(per_click.get(name), thresholds), **rows[name]}
-        noc = [_number(measures["noc"].get(t), ".2f") for t in thresholds]
-        nof = [_number(measures["nof"].get(t), ".1%") for t in thresholds]
-        error = _number(measures.get("iterative_iou_error"), ".4f")
-        seconds = _number(measures.get("seconds_per_click"), ".4f")
-        lines.append([_label(name, rows), *noc, *nof, error, seconds])
-    heading = ["", *(f"NoC@{t}" for t in thresholds), *(f"NoF@{t}" for t in thresholds)]
-    length = len(rows["model"]["iou"])
-    note = (
-        f"NoC@t: mean number of clicks until IoU is t % or more; {length} where it never is. "
-        "NoF@t: share of slices where it never is (success at the last click counts as success). "
-        "Iterative IoU Error: weighted area above the mean curve, late clicks weigh more; 0 is "
-        "perfect. Seconds per click: device time of a batched simulation per slice and click, "
-        "without loading and compilation."
-    )
-    return f"{_table([*heading, 'Iterative IoU Error', 's / click'], lines)}\n\n{note}"
-
-
-def _measures(iou: np.ndarray | None, thresholds: list[str]) -> dict[str, Any]:
-    """Returns NoC, NoF and Iterative IoU Error of a row known image by image."""
-    if iou is None or not iou.size:
-        return {"noc": {}, "nof": {}}
-    limits = {t: float(t) / 100 for t in thresholds}
-    return {
-        "noc": {t: float(np.mean(metrics.num_clicks_to_reach(iou, x))) for t, x in limits.items()},
-        "nof": {t: float(np.mean(metrics.never_reached(iou, x))) for t, x in limits.items()},
-        "iterative_iou_error": float(metrics.iterative_iou_error(iou.mean(axis=0))),
+def _other_measures(summary: dict[str, Any]) -> str:
+    """Returns the tables of Dice, NSD and HD95, those that were measured."""
+    rows = summary["rows"]
+    surface = summary.get("surface") or {"unit": "px"}
+    tolerance = f" at {surface['tolerance']:g} {surface['unit']}" if "tolerance" in surface else ""
+    headings = {
+        "dice": "## Dice",
+        "nsd": f"## NSD{tolerance}",
+        "hd95": f"## HD95 ({surface['unit']}, smaller is better)",
     }
+    parts = []
+    for measure in MEASURES[1:]:
+        names = [name for name in clicked_names(rows) if measure in rows[name]]
+        if names:
+            parts += [headings[measure], tables.curve_table(rows, measure, names)]
+            defined = rows[names[0]]["num_defined"][measure]
+            if defined < summary["num_images"]:
+                parts.append(
+                    f"Means over the {defined} of {summary['num_images']} slices whose pixel size "
+                    "is known."
+                )
+    return "\n\n".join(parts)
 
 
-def _size_table(per_click: dict[str, np.ndarray], slices: list[dict[str, Any]]) -> str:
-    """Returns IoU in three groups of equal number, from the smallest lesions to the largest."""
-    if "model" not in per_click or len(slices) < 3:
-        return "Too few slices to group."
-    areas = np.asarray([entry["lesion_area"] for entry in slices], np.float64)
-    groups = np.array_split(np.argsort(areas, kind="stable"), 3)
-    lines = []
-    names = [name for name in ("model", PAINTERS[0]) if name in per_click]
-    clicks = sorted({1, min(5, per_click["model"].shape[1]), per_click["model"].shape[1]})
-    for group, size in zip(groups, ("small", "medium", "large"), strict=True):
-        extent = f"{size}: {areas[group].min():.0f} to {areas[group].max():.0f} px"
-        cells = [
-            f"{per_click[name][group, click - 1].mean():.3f}"
-            for click in clicks
-            for name in names
-            if click <= per_click[name].shape[1]
-        ]
-        lines.append([extent, str(group.size), *cells])
-    heading = [
-        f"{LABELS[name]}, click {click}"
-        for click in clicks
-        for name in names
-        if click <= per_click[name].shape[1]
+def _gain_section(rows: Measures) -> str:
+    """Returns the gains of the method over the rows that never look at the image."""
+    method = method_of(rows)
+    iou, label = rows[method]["iou"], label_of(method, rows)
+    parts = []
+    for name in ("disk_as_mask", "start_mask"):
+        if name in rows:
+            other = rows[name]["iou"][0]
+            parts.append(
+                f"{label[0].upper()}{label[1:]} minus {label_of(name, rows)}, at click 1: "
+                f"**{signed(iou[0] - other)}** ({iou[0]:.3f} against {other:.3f})."
+            )
+    gains = tables.gain_table(rows)
+    if gains:
+        parts.append(gains)
+        known = any(g["interval"] is not None for g in rows[method]["gain_over"].values())
+        parts.append(
+            "In brackets: 95 % interval over patients. Last line: gains summed over the clicks."
+            if known
+            else "No intervals: they need at least two patients."
+        )
+    return "\n\n".join(["## Gain over the image-blind controls", *parts]) if parts else ""
+
+
+def _robustness(summary: dict[str, Any]) -> str:
+    """Returns the table of other simulated users, if they were run."""
+    if not summary.get("robustness"):
+        return ""
+    note = (
+        "Change: against the first line, the nominal user. The gain is over the disk painter that "
+        "was clicked by the same user; static disks have no painter, for they tell no size."
+    )
+    return "\n\n".join(["## Other users", tables.robustness_table(summary["robustness"]), note])
+
+
+def _cvpr25(summary: dict[str, Any]) -> str:
+    """Returns the figures of the CVPR 2025 protocol, if it was run."""
+    if not summary.get("cvpr25"):
+        return ""
+    figures = tables.cvpr25_table(summary["cvpr25"])
+    surface = summary.get("surface") or {"tolerance": 2.0, "unit": "mm"}
+    text = words.CVPR25.format(tolerance=f"{surface['tolerance']:g} {surface['unit']}")
+    return "\n\n".join(["## CVPR 2025 interactive segmentation", figures, text])
+
+
+def _reading(rows: Measures) -> str:
+    """Returns what each row is, and how to read it against the others."""
+    lines = [
+        f"- **{label_of(name, rows)}**: {words.READING[name]}"
+        for name in ordered(rows)
+        if name in words.READING
     ]
-    return _table(["lesion area", "slices", *heading], lines)
+    return "\n".join(lines) + f"\n\n{words.GUIDE}"
 
 
-def _ordered(rows: dict[str, Any]) -> list[str]:
-    """Returns the known rows in the report's order, then any others."""
-    return [name for name in LABELS if name in rows] + [n for n in rows if n not in LABELS]
-
-
-def _label(name: str, rows: dict[str, dict[str, Any]]) -> str:
-    """Returns the name of a row for people, with the tolerance of flooding."""
-    label = LABELS.get(name, name)
-    tolerance = rows[name].get("tolerance_hu")
-    return label if tolerance is None else f"{label} ({tolerance:g} HU)"
-
-
-def _table(heading: list[str], lines: list[list[str]]) -> str:
-    """Returns a Markdown table, numbers to the right."""
-    rule = [":--", *["--:"] * (len(heading) - 1)]
-    if not any(heading):
-        rule = [":--"] * len(heading)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heading, rule, *lines])
-
-
-def _cell(text: str) -> str:
-    """Returns text that cannot break a Markdown table."""
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
-
-
-def _interval(band: Band, index: int) -> str:
-    return f"{_signed(band.low[index])} to {_signed(band.high[index])}"
-
-
-_READING = """\
-- **model**: the network, corrected click by click.
-- **first disk as mask**: the disk of the first click, average radius, taken as the segmentation. \
-No image, no network.
-- **disk painter**: paints every lesion disk and erases every background disk of the simulated \
-user, and never looks at the image; with the average or the tight radius.
-- **flood fill**: grows from the first click over pixels of similar HU; its tolerance was tuned on \
-the training split.
-
-A dynamic disk carries much of the answer by itself: its radius is measured on the ground truth, \
-so the disk alone can reach a high IoU. What a network with dynamic disks has learnt from the \
-image is therefore its **gain** over disk and painter, not its IoU. A network with static disks \
-receives no radius, so for it disk and painter are no bar, only a reference."""
-
-_PROTOCOL = """\
-A simulated user corrects the mask. Its rule `largest_component` puts the first click at the \
-centre of the largest component of the ground truth and every later one on the largest connected \
-error, at its deepest pixel; `deepest` takes the deepest error pixel of all. A lesion click goes \
-where lesion was missed, a background click where too much was marked. Each comes with a disk \
-radius. IoU is taken at full slice size after every click, and averaged over slices. When nothing \
-is left to correct, the user stops and the IoU stays as it is. Thresholds do not stop the user. \
-The whole configuration is in config.json, beside this report or in the run's folder."""
-
-_CAPTIONS = {
-    "curves.png": "Mean IoU per click and gain over the disk painter; shaded: 95 % intervals.",
-    "montage.png": "Single cases with disks, ground truth and prediction.",
-}
+def _definitions(rows: Measures) -> str:
+    """Returns the definitions of the measures that were taken."""
+    taken = [m for m in MEASURES if any(m in entry for entry in rows.values())]
+    lines = [f"- {words.MEASURES[measure]}" for measure in taken]
+    return "\n".join([*lines, f"- {words.INTERVALS.format(resamples=RESAMPLES)}"])

@@ -5,14 +5,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Key
 
 from ecc_jax import metrics
 from ecc_jax.classical.painter import disk_mask, paint_predict
+from ecc_jax.clicks.simulation import DEFAULT_USER, RobotUser, Style
 from ecc_jax.data.window import apply_window
+from ecc_jax.evaluation import start
 from ecc_jax.inference.pipelines import FULL_FRAME, InferenceOptions, make_predict
-from ecc_jax.interaction import rollout
+from ecc_jax.interaction import Measure, Replay, replay, rollout
 from ecc_jax.types import Batch, Clicks, InteractiveModel, Predict
+
+# Folded into a slice's key for its initial mask; clicks fold in their number.
+_START_KEY = 2**20
 
 
 class RolloutOptions(NamedTuple):
@@ -22,85 +27,211 @@ class RolloutOptions(NamedTuple):
       capacity: Most clicks per image.
       keep: Click numbers (from 1) whose masks are returned.
       threshold: Probability above which a pixel is lesion.
-      rule: Where the next click goes.
-      radius: Which radius it gets.
-      fixed_radius: Radius of the rule `fixed`, pixels.
-      seed: Seed of the radii that are random.
+      user: Who clicks.
+      seed: Seed of what is random: radii, the hand's error, shifted masks.
       inference: How the network answers.
+      start: What is there before the first click: empty, a kind of `start.KINDS`, or file (the
+        masks of the situation).
+      start_amount: How damaged it is, see `start.damaged`.
+      tolerance_mm: Of the normalised surface distance, where the pixel size is known.
+      tolerance_px: The same where it is not.
     """
 
     capacity: int
-    keep: tuple[int, ...]
-    threshold: float
-    rule: str
-    radius: str
-    fixed_radius: float
-    seed: int
+    keep: tuple[int, ...] = ()
+    threshold: float = 0.5
+    user: RobotUser = DEFAULT_USER
+    seed: int = 0
     inference: InferenceOptions = FULL_FRAME
+    start: str = "empty"
+    start_amount: float = 0.2
+    tolerance_mm: float = 2.0
+    tolerance_px: float = 2.0
+
+
+class Situation(NamedTuple):
+    """What may change from call to call of one compilation.
+
+    Attributes:
+      style: How the user handles the disk.
+      is_blank: Whether the network sees its slices without content.
+      first_mask: Masks to begin with, for the start "file".
+    """
+
+    style: Style
+    is_blank: Bool[Array, ""] | bool = False
+    first_mask: Bool[Array, "b h w"] | None = None
 
 
 class Outcome(NamedTuple):
     """What happened to every row.
 
     Attributes:
-      iou: IoU after each click.
-      disk_iou: IoU of the first click's disk taken as the mask.
+      scores: After each click: iou, dice, nsd, and hd95 in pixels.
+      disk_scores: The same of the first click's disk taken as the mask.
+      start_scores: The same before the first click.
       clicks: The clicks placed.
       clicked: False once nothing was left to click.
       masks: The mask after each click of `keep`.
+      final_mask: The mask after the last click.
     """
 
-    iou: Float[Array, "b k"]
-    disk_iou: Float[Array, " b"]
+    scores: dict[str, Float[Array, "b k"]]
+    disk_scores: dict[str, Float[Array, " b"]]
+    start_scores: dict[str, Float[Array, " b"]]
     clicks: Clicks
     clicked: Bool[Array, "b k"]
     masks: Bool[Array, "b m h w"]
+    final_mask: Bool[Array, "b h w"]
 
 
-RolloutStep = Callable[[Any, Batch, Any], Outcome]
+class _Scene(NamedTuple):
+    """A batch, ready to be clicked through."""
+
+    keys: Key[Array, " b"]
+    image: Float[Array, "b h w 1"]
+    target: Bool[Array, "b h w"]
+    first_mask: Bool[Array, "b h w"] | None
+    measure: Measure
+    predict: Predict
+
+
+RolloutStep = Callable[[Any, Batch, Any, Situation], Outcome]
+ReplayStep = Callable[[Any, Batch, Clicks, Situation], Replay]
 
 
 def make_rollout_step(model: InteractiveModel | None, options: RolloutOptions) -> RolloutStep:
-    """Returns `step(variables, batch, num_clicks) -> Outcome`, ready for `jax.jit`.
+    """Returns `step(variables, batch, num_clicks, situation) -> Outcome`, ready for `jax.jit`.
 
     Args:
       model: The network; None lets the image-blind disk painter answer the clicks instead.
       options: See `RolloutOptions`.
 
     The number of clicks is traced, so validation and final evaluation share one compilation.
-    IoU beyond `num_clicks` repeats the last value. A row's random radii depend on its slice
+    Scores beyond `num_clicks` repeat the last value. What is random in a row depends on its slice
     (`batch.position`), not on its place in the batch.
     """
 
-    def step(variables: Any, batch: Batch, num_clicks: Any) -> Outcome:
-        image = apply_window(batch.image_hu, batch.window_hu)[..., None]
-        target = batch.target > 0
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(
-            jax.random.key(options.seed), jnp.maximum(batch.position, 0)
-        )
-        predict: Predict = paint_predict
-        if model is not None:
-            predict = make_predict(model, variables, options.inference)
+    def step(variables: Any, batch: Batch, num_clicks: Any, situation: Situation) -> Outcome:
+        scene = _scene(model, variables, batch, situation, options)
         result = rollout(
-            predict,
-            keys,
-            image,
-            target,
+            scene.predict,
+            scene.keys,
+            scene.image,
+            scene.target,
             num_clicks=num_clicks,
             capacity=options.capacity,
             keep=options.keep,
             threshold=options.threshold,
-            rule=options.rule,
-            radius=options.radius,
-            fixed_radius=options.fixed_radius,
+            user=options.user,
+            style=situation.style,
+            measure=scene.measure,
+            first_mask=scene.first_mask,
         )
-        disk = disk_mask(result.clicks, (target.shape[1], target.shape[2]))
+        disk = disk_mask(result.clicks, (scene.target.shape[1], scene.target.shape[2]))
+        first = jnp.zeros_like(scene.target) if scene.first_mask is None else scene.first_mask
         return Outcome(
-            iou=result.iou,
-            disk_iou=metrics.iou(disk, target),
+            scores=result.scores,
+            disk_scores=scene.measure(disk, scene.target),
+            start_scores=scene.measure(first, scene.target),
             clicks=result.clicks,
             clicked=result.clicked,
             masks=result.masks,
+            final_mask=result.session.prob[..., 0] > options.threshold,
         )
 
     return step
+
+
+def make_replay_step(model: InteractiveModel | None, options: RolloutOptions) -> ReplayStep:
+    """Returns `step(variables, batch, recorded, situation) -> Replay`, ready for `jax.jit`."""
+
+    def step(variables: Any, batch: Batch, recorded: Clicks, situation: Situation) -> Replay:
+        scene = _scene(model, variables, batch, situation, options)
+        return replay(
+            scene.predict,
+            scene.keys,
+            scene.image,
+            scene.target,
+            recorded,
+            threshold=options.threshold,
+            user=options.user,
+            style=situation.style,
+            measure=scene.measure,
+            first_mask=scene.first_mask,
+        )
+
+    return step
+
+
+def measure_against(
+    target: Bool[Array, "b h w"], pixel_mm: Float[Array, " b"], options: RolloutOptions
+) -> Measure:
+    """Returns what is recorded after every click: iou, dice, nsd and hd95 (pixels).
+
+    Args:
+      target: Ground truth; its surface is found once.
+      pixel_mm: Side of a pixel; NaN takes the tolerance in pixels.
+      options: The tolerances.
+    """
+    own = metrics.surface(target)
+    is_known = jnp.isfinite(pixel_mm)
+    size = jnp.where(is_known, pixel_mm, 1.0)
+    tolerance = jnp.where(is_known, options.tolerance_mm / size, options.tolerance_px)
+
+    def measure(mask: Array, truth: Array) -> dict[str, Array]:
+        surface = metrics.surface_scores(mask, own, tolerance=tolerance)
+        return {
+            "iou": metrics.iou(mask, truth),
+            "dice": metrics.dice(mask, truth),
+            "nsd": surface.nsd,
+            "hd95": surface.hd95,
+        }
+
+    return measure
+
+
+def row_keys(batch: Batch, seed: int) -> Key[Array, " b"]:
+    """Returns one PRNG key per row, which depends on its slice only."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(
+        jax.random.key(seed), jnp.maximum(batch.position, 0)
+    )
+
+
+def first_mask_of(
+    keys: Key[Array, " b"],
+    target: Bool[Array, "b h w"],
+    situation: Situation,
+    options: RolloutOptions,
+) -> Bool[Array, "b h w"] | None:
+    """Returns the masks to begin with; None starts from nothing."""
+    if options.start == "empty":
+        return None
+    if options.start == "file":
+        return situation.first_mask
+    own = jax.vmap(jax.random.fold_in, (0, None))(keys, _START_KEY)
+    return start.damaged(own, target, kind=options.start, amount=options.start_amount)
+
+
+def _scene(
+    model: InteractiveModel | None,
+    variables: Any,
+    batch: Batch,
+    situation: Situation,
+    options: RolloutOptions,
+) -> _Scene:
+    image = apply_window(batch.image_hu, batch.window_hu)[..., None]
+    image = jnp.where(situation.is_blank, start.mean_image(image), image)
+    target = batch.target > 0
+    keys = row_keys(batch, options.seed)
+    predict: Predict = paint_predict
+    if model is not None:
+        predict = make_predict(model, variables, options.inference)
+    return _Scene(
+        keys=keys,
+        image=image,
+        target=target,
+        first_mask=first_mask_of(keys, target, situation, options),
+        measure=measure_against(target, batch.pixel_mm, options),
+        predict=predict,
+    )

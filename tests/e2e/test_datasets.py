@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_main import TINY
+from tests.e2e.commands import TINY
 from tests.nifti_sets import SIDE, write_kits
 
 ROOT = Path(__file__).parents[2]

@@ -1,7 +1,6 @@
 """The command as a user types it: a whole run, its repetition, evaluation, mistakes, kill -9."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -17,44 +16,8 @@ from ecc_jax import runs
 from ecc_jax.models.build import build, init_variables
 from ecc_jax.models.pretrained import export_state_dict
 from ecc_jax.training import checkpoints
+from tests.e2e.commands import TINY, command_of, run_main
 from tests.torch_files import write
-
-ROOT = Path(__file__).parents[2]
-TINY = [
-    "--config=configs/ritm_dynamic.py:ct_folder_2d,quick",
-    "--config.model.name=ritm_tiny",
-    "--config.data.size=40",
-    "--config.augment.crop=(32, 32)",
-    "--config.train.batch_size=4",
-    "--config.train.steps_per_epoch=6",
-    "--config.train.epochs=3",
-    "--config.train.log_every=4",
-    "--config.eval.num_clicks=3",
-    "--config.eval.validation_clicks=2",
-    "--config.eval.batch_size=4",
-    "--config.eval.max_slices=6",
-]
-
-
-def _command(tmp, *args):
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        "TFDS_DATA_DIR": str(tmp / "prepared"),
-        "JAX_PLATFORMS": "cpu",
-    }
-    return {
-        "args": [sys.executable, "-m", "ecc_jax.main", *args],
-        "cwd": ROOT,
-        "env": environment,
-        "text": True,
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
-    }
-
-
-def _main(tmp, *args):
-    return subprocess.run(**_command(tmp, *args), timeout=500)
 
 
 def _records(workdir):
@@ -64,15 +27,6 @@ def _records(workdir):
 
 def _losses(workdir):
     return {r["step"]: r["loss"] for r in _records(workdir) if r["kind"] == "train"}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, small_folder):
-    """A finished tiny run: (folder of everything, workdir, what the command printed)."""
-    tmp = tmp_path_factory.mktemp("e2e")
-    result = _main(tmp, *TINY, f"--config.data.path={small_folder}", f"--workdir={tmp / 'run'}")
-    assert result.returncode == 0, result.stderr
-    return tmp, tmp / "run", result
 
 
 def test_run_leaves_report_metrics_and_checkpoints(finished):
@@ -87,9 +41,17 @@ def test_run_leaves_report_metrics_and_checkpoints(finished):
         "disk_as_mask",
         "disk_painter_average",
         "disk_painter_tight",
+        "disk_painter_tuned",
+        "blank_image",
         "flooding",
+        "random_walker",
     }
-    assert [len(row["iou"]) for row in rows.values()] == [3, 1, 3, 3, 1]
+    one_shot = {name for name, row in rows.items() if len(row["iou"]) == 1}
+    assert one_shot == {"disk_as_mask", "flooding"}
+    assert {len(row["iou"]) for row in rows.values()} == {1, 3}
+    assert rows["model"]["latency"]["num_clicks"] > 0
+    # Of a sphere of 1 mm voxels the slices are whole: every slice has its pixel size.
+    assert summary["surface"] == {"unit": "mm", "tolerance": 2.0, "num_undefined": 0}
     assert set(rows["model"]["noc"]) == {"80", "85", "90"}
     # A ball is a disk: the average disk must cover most of it, whatever the network learned.
     assert rows["disk_as_mask"]["iou"][0] > 0.7
@@ -111,7 +73,7 @@ def test_run_leaves_report_metrics_and_checkpoints(finished):
 def test_same_command_again_only_prints_the_report(finished, small_folder):
     tmp, workdir, first = finished
     before = (workdir / "report" / "summary.json").stat().st_mtime_ns
-    again = _main(tmp, *TINY, f"--config.data.path={small_folder}", f"--workdir={workdir}")
+    again = run_main(tmp, *TINY, f"--config.data.path={small_folder}", f"--workdir={workdir}")
     assert again.returncode == 0, again.stderr
     assert again.stdout == first.stdout
     assert "Mean IoU" in again.stdout
@@ -120,7 +82,7 @@ def test_same_command_again_only_prints_the_report(finished, small_folder):
 
 def test_evaluate_on_another_split_writes_its_own_report(finished):
     tmp, workdir, _ = finished
-    result = _main(
+    result = run_main(
         tmp,
         "--mode=evaluate",
         f"--workdir={workdir}",
@@ -128,8 +90,9 @@ def test_evaluate_on_another_split_writes_its_own_report(finished):
         "--config.eval.num_clicks=2",
     )
     assert result.returncode == 0, result.stderr
-    path = workdir / "report" / "ct_folder_2d-validation" / "summary.json"
-    assert result.stdout.strip().splitlines()[-1] == str(path)
+    path = Path(result.stdout.strip().splitlines()[-1])
+    assert re.fullmatch(r"ct_folder_2d-validation-[0-9a-f]{6}", path.parent.name)
+    assert path.parents[1] == workdir / "report"
     assert (path.parent / "config.json").is_file()
     summary = json.loads(path.read_text())
     assert summary["split"] == "validation"
@@ -139,7 +102,7 @@ def test_evaluate_on_another_split_writes_its_own_report(finished):
 @pytest.mark.slow
 def test_evaluate_with_zoom_in_and_flips_says_so_in_the_report(finished):
     tmp, workdir, _ = finished
-    result = _main(
+    result = run_main(
         tmp,
         "--mode=evaluate",
         f"--workdir={workdir}",
@@ -198,7 +161,7 @@ def test_clicks_from_python_on_a_finished_run(finished):
     ],
 )
 def test_mistakes_are_one_line_and_an_exit_code(tmp_path, args, message):
-    result = _main(tmp_path, *args)
+    result = run_main(tmp_path, *args)
     assert result.returncode != 0
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
@@ -219,7 +182,7 @@ main.main = interrupted
 threading.Thread(target=time.sleep, args=(100,)).start()
 main.run()
 """
-    command = _command(tmp_path) | {"args": [sys.executable, "-c", script]}
+    command = command_of(tmp_path) | {"args": [sys.executable, "-c", script]}
     result = subprocess.run(**command, timeout=80)
     assert result.returncode == 130
     assert result.stderr == "interrupted; the same command resumes\n"
@@ -227,7 +190,7 @@ main.run()
 
 def test_workdir_of_another_configuration_is_refused(finished, small_folder):
     tmp, workdir, _ = finished
-    result = _main(
+    result = run_main(
         tmp, *TINY, f"--config.data.path={small_folder}", f"--workdir={workdir}", "--config.seed=5"
     )
     assert result.returncode == 1
@@ -236,7 +199,7 @@ def test_workdir_of_another_configuration_is_refused(finished, small_folder):
 
 def test_evaluation_refuses_keys_of_training(finished):
     tmp, workdir, _ = finished
-    result = _main(tmp, "--mode=evaluate", f"--workdir={workdir}", "--config.train.batch_size=2")
+    result = run_main(tmp, "--mode=evaluate", f"--workdir={workdir}", "--config.train.batch_size=2")
     assert result.returncode == 1
     assert "cannot change train.batch_size" in result.stderr
 
@@ -245,7 +208,7 @@ def test_evaluation_refuses_keys_of_training(finished):
 def test_kill_9_and_the_same_command_repeat_every_bit(finished, small_folder, tmp_path):
     tmp, undisturbed, _ = finished
     args = [*TINY, f"--config.data.path={small_folder}", f"--workdir={tmp_path / 'killed'}"]
-    process = subprocess.Popen(**_command(tmp, *args))
+    process = subprocess.Popen(**command_of(tmp, *args))
     metrics = tmp_path / "killed" / "metrics.jsonl"
     deadline = time.time() + 400
     while not (metrics.is_file() and any(r["step"] == 8 for r in _safe(metrics))):
@@ -256,7 +219,7 @@ def test_kill_9_and_the_same_command_repeat_every_bit(finished, small_folder, tm
     process.communicate()
     saved = checkpoints.complete_steps(tmp_path / "killed" / "checkpoints")[-1]
     assert saved in (6, 12)
-    result = _main(tmp, *args)
+    result = run_main(tmp, *args)
     assert result.returncode == 0, result.stderr
     assert f"resuming from step {saved}" in result.stderr
     assert _losses(tmp_path / "killed") == _losses(undisturbed)
@@ -280,7 +243,7 @@ def _safe(path):
 @pytest.mark.slow
 def test_pretrained_weights_of_another_run_start_a_run(finished, small_folder, tmp_path):
     tmp, workdir, _ = finished
-    result = _main(
+    result = run_main(
         tmp,
         *TINY,
         f"--config.data.path={small_folder}",
@@ -298,14 +261,14 @@ def test_converted_weights_start_a_run_and_are_evaluated(finished, small_folder,
     weights = tmp_path / "weights"
     state_dict = export_state_dict("ritm_tiny", init_variables(build("ritm_tiny"), 7))
     write(tmp_path / "tiny.pth", {"state_dict": state_dict})
-    command = _command(tmp)
+    command = command_of(tmp)
     command["args"] = [sys.executable, "scripts/convert_weights.py", tmp_path / "tiny.pth", weights]
     converted = subprocess.run(**command, timeout=200)
     assert converted.returncode == 0, converted.stderr
     assert "missing  0 tensors" in converted.stdout
     assert converted.stderr == ""
     data = f"--config.data.path={small_folder}"
-    result = _main(
+    result = run_main(
         tmp,
         *TINY,
         data,
@@ -319,7 +282,7 @@ def test_converted_weights_start_a_run_and_are_evaluated(finished, small_folder,
     trained = _best_params(tmp_path / "run")
     for path, value in _best_params(weights).items():
         np.testing.assert_allclose(trained[path], value, rtol=0, atol=1e-20, err_msg=path)
-    result = _main(
+    result = run_main(
         tmp,
         "--mode=evaluate",
         f"--workdir={weights}",
@@ -330,7 +293,9 @@ def test_converted_weights_start_a_run_and_are_evaluated(finished, small_folder,
         "--config.eval.max_slices=6",
     )
     assert result.returncode == 0, result.stderr
-    summary = json.loads((weights / "report/ct_folder_2d-test/summary.json").read_text())
+    path = Path(result.stdout.strip().splitlines()[-1])
+    assert path.parents[1] == weights / "report"
+    summary = json.loads(path.read_text())
     assert len(summary["rows"]["model"]["iou"]) == 2
 
 
