@@ -26,7 +26,8 @@ from ecc_jax.clicks.encoding import disk_maps, empty_clicks
 from ecc_jax.clicks.simulation import next_click
 from ecc_jax.data import pipeline
 from ecc_jax.data.augment import augment
-from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step
+from ecc_jax.evaluation.rollouts import STEADY
+from ecc_jax.evaluation.step import RolloutOptions, Situation, make_rollout_step
 from ecc_jax.models.build import NAMES, build, init_variables
 from ecc_jax.ops.components import label_components
 from ecc_jax.ops.distance import distance_transform
@@ -50,6 +51,7 @@ def synthetic_batch(rows: int, height: int, width: int) -> Any:
         "target": target,
         "valid": np.ones(rows, bool),
         "position": np.arange(rows, dtype=np.int32),
+        "pixel_mm": np.full(rows, 0.7, np.float32),
     }
     return jax.device_put(Batch(**fields))
 
@@ -145,14 +147,14 @@ def _wait(call: Callable[..., Any], *args: Any) -> Any:
 
 def bench_evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """Times a 20-click rollout of the network and of the image-blind painter."""
-    options = RolloutOptions(20, (), 0.5, "largest_component", "average", 5.0, 0)
+    options = RolloutOptions(capacity=20)
     batch = synthetic_batch(args.batch, *args.size)
     model = build(args.model, dtype=args.dtype)
     variables = jax.device_put(init_variables(model, 0))
     results = {}
     for name, network, weights in (("network", model, variables), ("painter", None, ())):
         step = make_rollout_step(network, options)
-        timing = measure(step, (weights, batch, np.int32(20)), args.repeats)
+        timing = measure(step, (weights, batch, np.int32(20), Situation(STEADY)), args.repeats)
         timing["seconds_per_click"] = timing["median_s"] / (20 * args.batch)
         results[f"20 clicks, {name}"] = timing
     share = results["20 clicks, painter"]["median_s"] / results["20 clicks, network"]["median_s"]
