@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from ecc_jax.classical import flooding
 from ecc_jax.clicks.simulation import Style
 from ecc_jax.data import pipeline
+from ecc_jax.data.report import drawn_masks
 from ecc_jax.evaluation.rollouts import CompiledRollout, Work, run_rollouts
 from ecc_jax.evaluation.rows import Row
 
@@ -116,9 +117,7 @@ def best_reader_row(
         record = work.slices.records[int(position)]
         if "reader_masks" not in record:
             return None
-        bits = np.asarray(record["reader_masks"])
-        readers = [(bits >> i) & 1 == 1 for i in range(8 * bits.dtype.itemsize)]
-        answers = [score(place, mask) for mask in readers if mask.any()]
+        answers = [score(place, mask) for mask in drawn_masks(record["reader_masks"])]
         if not answers:
             return None
         scores.append(max(answers, key=lambda values: values["iou"]))

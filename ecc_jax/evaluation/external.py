@@ -44,8 +44,8 @@ from ecc_jax.evaluation.step import (
     RolloutOptions,
     Situation,
     first_mask_of,
-    measure_against,
     row_keys,
+    scores_of,
 )
 from ecc_jax.interaction import Session, interact, mask_of, simulated_click, start
 from ecc_jax.types import Click, Clicks, PlainClick
@@ -177,12 +177,12 @@ def run_external(
         entry = work.slices.rows[int(position)]
         run = _SliceRun(external, f"volume {entry['volume']!r}, slice {entry['slice_index']}", [])
         given = work.first_masks.of(entry) if work.first_masks else None
-        record = _click_through(run, tools, row, given, work.num_clicks)
+        record = _click_through(run, tools, row, given, work.num_clicks, with_masks=place in keep)
         scores.append(record.scores)
         clicks.append(record.clicks)
         sizes.append(float(row.pixel_mm))
         seconds += run.seconds
-        if place in keep:
+        if record.masks is not None:
             masks[place] = record.masks
         if on_slice:
             on_slice(1)
@@ -219,14 +219,11 @@ def _tools(options: RolloutOptions, style: Style) -> _Tools:
             style=style,
         )
 
-    def measure(mask: Any, target: Any, pixel_mm: Any) -> dict[str, Any]:
-        return measure_against(target, pixel_mm, options)(mask, target)
-
     def first_mask(keys: Any, target: Any, given: Any) -> Any:
         return first_mask_of(keys, target, Situation(style, first_mask=given), options)
 
     return _Tools(
-        options, jax.jit(choose), jax.jit(measure), jax.jit(first_mask), jax.jit(apply_window)
+        options, jax.jit(choose), scores_of(options), jax.jit(first_mask), jax.jit(apply_window)
     )
 
 
@@ -277,11 +274,17 @@ class _Record(NamedTuple):
 
     scores: dict[str, Float32[np.ndarray, " k"]]
     clicks: ClickRecord  # without the slice axis
-    masks: np.ndarray
+    masks: np.ndarray | None
 
 
 def _click_through(
-    run: _SliceRun, tools: _Tools, row: Any, given: np.ndarray | None, num_clicks: int
+    run: _SliceRun,
+    tools: _Tools,
+    row: Any,
+    given: np.ndarray | None,
+    num_clicks: int,
+    *,
+    with_masks: bool,
 ) -> _Record:
     """Clicks through one slice by the transition of the compiled loop."""
     batch = jax.tree.map(lambda x: np.asarray(x)[None], row)
@@ -302,7 +305,8 @@ def _click_through(
             values = tools.measure(mask_of(session, threshold), target, batch.pixel_mm)
         for name, value in values.items():
             scores[name].append(float(value[0]))
-        masks.append(np.asarray(mask_of(session, threshold)[0]))
+        if with_masks:
+            masks.append(np.asarray(mask_of(session, threshold)[0]))
     clicks = session.clicks
     return _Record(
         scores={name: np.asarray(value, np.float32) for name, value in scores.items()},
@@ -312,7 +316,7 @@ def _click_through(
             np.asarray(clicks.is_positive[0]),
             np.asarray(clicked),
         ),
-        masks=np.stack(masks),
+        masks=np.stack(masks) if with_masks else None,
     )
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 import numpy as np
 from jax.sharding import Mesh
@@ -22,7 +21,7 @@ from ecc_jax.evaluation.montage import Example
 from ecc_jax.evaluation.rollouts import CompiledRollout, Results, Work
 from ecc_jax.evaluation.rows import Row, method_of
 from ecc_jax.evaluation.start import write_masks
-from ecc_jax.evaluation.step import make_rollout_step, measure_against
+from ecc_jax.evaluation.step import make_rollout_step, scores_of
 from ecc_jax.types import InteractiveModel
 
 
@@ -292,12 +291,8 @@ def _add_blank(table: _Table, bench: _Bench, network: Network | None) -> None:
 def _add_one_shot(table: _Table, bench: _Bench, first: Results) -> None:
     """Adds the rows that answer once: the initial mask, flooding, the best reader."""
     config = bench.config
-    rollout = bench.painter.options
-    measure = jax.jit(
-        lambda mask, target, pixel_mm: measure_against(target, pixel_mm, rollout)(mask, target)
-    )
-    score = controls.scores_on_host(bench.work, measure)
-    if rollout.start != "empty":
+    score = controls.scores_on_host(bench.work, scores_of(bench.painter.options))
+    if bench.painter.options.start != "empty":
         table.add("start_mask", first.start)
     elif "flooding" in config.eval.baselines:
         row, tolerance = controls.flood_rows(
@@ -379,7 +374,8 @@ def _num_slices(
     passes += bool(chosen.external)
     if network is not None:
         passes += 1 + ("blank_image" in chosen.baselines)
-        passes += 2 * len(_variants(config)) * (chosen.protocol == "robustness")
+        if chosen.protocol == "robustness":
+            passes += (2 - (config.clicks.radius_eval == "fixed")) * len(_variants(config))
     return passes * len(work.positions) + controls.tuning_passes() * len(train.positions)
 
 

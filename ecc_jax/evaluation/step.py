@@ -191,6 +191,13 @@ def measure_against(
     return measure
 
 
+def scores_of(options: RolloutOptions) -> Callable[[Any, Any, Any], dict[str, Any]]:
+    """Returns a compiled (mask, target, pixel_mm) -> scores, for masks made on the host."""
+    return jax.jit(
+        lambda mask, target, pixel_mm: measure_against(target, pixel_mm, options)(mask, target)
+    )
+
+
 def row_keys(batch: Batch, seed: int) -> Key[Array, " b"]:
     """Returns one PRNG key per row, which depends on its slice only."""
     return jax.vmap(jax.random.fold_in, (None, 0))(
