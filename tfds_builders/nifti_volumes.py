@@ -159,7 +159,7 @@ def make_records(
     Raises:
       ValueError: A file is broken.
     """
-    volume = read_slices(task)
+    volume = slice_builder.identified(read_slices(task))
     air = float(volume.image_hu.min())
     for index in indices:
         yield slice_builder.make_record(volume, entry, index, task.rules.options, air=air)

@@ -25,7 +25,8 @@ def write_index(
 
     Layout: {"name", "version", "options", "window_hu": [low, high] or null if volumes differ,
     "counts": {split: {slices, volumes, patients}}, "skipped": {volume: reason},
-    "without_lesion": [volume], "splits": {split: {patient, volume, slice_index, lesion_area}},
+    "without_lesion": [volume], "splits": {split: {patient, volume, volume_id, slice_id,
+    slice_index, lesion_area}},
     "files": {file: bytes}}; the lists run in the order of `as_data_source(split)`.
     """
     counts = {

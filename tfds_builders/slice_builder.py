@@ -23,14 +23,14 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from ecc_jax.data import slices as slice_rules
-from ecc_jax.volumes import ARRAY_ORDER, Orientation
+from ecc_jax.volumes import ARRAY_ORDER, Orientation, identity_of
 from tfds_builders.preparation import CONFIGS, SPLITS, DataOptions, resolve
 from tfds_builders.prepared_index import write_index
 
 BYTES_PER_PIXEL = 3  # int16 image and uint8 mask
 # The writer spills uncompressed records to disk before it writes the compressed ones.
 DISK_FACTOR = 1.5
-INDEX_TEXTS = ("patient", "volume")
+INDEX_TEXTS = ("patient", "volume", "volume_id", "slice_id")
 INDEX_NUMBERS = ("slice_index", "lesion_area")
 INT16 = np.iinfo(np.int16)
 
@@ -61,12 +61,15 @@ class SliceVolume(NamedTuple):
       mask: Lesion voxels, bool or 0/1 [s h w].
       spacing_mm: Voxel size along s, h and w.
       orientation: How its slices become upright; the default for slices that are.
+      identity: Tells the scan from others, whatever its files are called; empty takes it from the
+        image.
     """
 
     image_hu: np.ndarray
     mask: np.ndarray
     spacing_mm: tuple[float, float, float]
     orientation: Orientation = ARRAY_ORDER
+    identity: str = ""
 
 
 @dataclasses.dataclass(eq=False)
@@ -92,8 +95,9 @@ def named_configs(name: str) -> list[SliceConfig]:
 class RecordBuilder(tfds.core.GeneratorBasedBuilder):
     """Base class of the 2-D CT datasets: what a record holds, and the index."""
 
-    VERSION = tfds.core.Version("2.1.0")
+    VERSION = tfds.core.Version("2.2.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "2.2.0": "Identities of slice and volume in the record; unknown spacing is NaN.",
         "2.1.0": "Source file in the record, volumes left out in the index.",
         "2.0.0": "Slices in display order, fit_orientation in the record.",
         "1.0.0": "Slices in array order.",
@@ -170,6 +174,8 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder):
             "window_hu": array((2,), np.float32),
             "patient": tfds.features.Text(),
             "volume": tfds.features.Text(),
+            "volume_id": tfds.features.Text(),
+            "slice_id": tfds.features.Text(),
             "slice_index": np.int32,
             "spacing_mm": array((3,), np.float32),
             "lesion_area": np.int32,
@@ -243,7 +249,7 @@ class SliceBuilder(RecordBuilder):
 
     def records(self, entry: VolumeEntry, indices: Sequence[int]) -> Iterator[dict[str, Any]]:
         """Yields the records of some slices of a surveyed volume, in the order of `indices`."""
-        volume = self.read(entry)
+        volume = identified(self.read(entry))
         air = float(volume.image_hu.min())
         for index in indices:
             yield make_record(volume, entry, index, self.options, air=air)
@@ -310,6 +316,11 @@ def chosen_slices(entry: VolumeEntry, subset: str) -> list[int]:
     return sorted(areas)
 
 
+def identified(volume: SliceVolume) -> SliceVolume:
+    """Returns a volume that has its identity; taken once, not for every slice."""
+    return volume._replace(identity=volume.identity or identity_of(volume.image_hu))
+
+
 def make_record(
     volume: SliceVolume, entry: VolumeEntry, index: int, options: DataOptions, *, air: float
 ) -> dict[str, Any]:
@@ -318,7 +329,7 @@ def make_record(
     The image is fitted before it is clipped, so a `windowed` record is the clipped `raw` one.
 
     Args:
-      volume: The volume, slices first.
+      volume: The volume, slices first, with its identity.
       entry: Its entry of the survey.
       index: The slice.
       options: Resolved options.
@@ -341,6 +352,8 @@ def make_record(
         "window_hu": np.asarray(entry.window_hu, np.float32),
         "patient": entry.patient,
         "volume": entry.volume,
+        "volume_id": volume.identity,
+        "slice_id": identity_of(volume.image_hu[index]),
         "slice_index": index,
         "spacing_mm": np.asarray((between, rows, columns), np.float32),
         "lesion_area": int(mask.sum()),

@@ -25,8 +25,8 @@ class SliceSet(NamedTuple):
 
     Attributes:
       records: `records[i]` is a dict of arrays (image, mask, window_hu, ...).
-      rows: For each record what is known without decoding it: patient, volume, slice_index,
-        lesion_area.
+      rows: For each record what is known without decoding it: patient, volume, volume_id,
+        slice_id, slice_index, lesion_area.
     """
 
     records: Sequence[dict[str, Any]]
@@ -120,7 +120,7 @@ def _fold(everything: SliceSet, split: str, folds: Folds) -> SliceSet:
 
 
 def _rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    names = ("patient", "volume", "slice_index", "lesion_area")
+    names = ("patient", "volume", "volume_id", "slice_id", "slice_index", "lesion_area")
     return [
         dict(zip(names, values, strict=True))
         for values in zip(*(columns[name] for name in names), strict=True)

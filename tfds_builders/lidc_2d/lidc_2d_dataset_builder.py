@@ -251,6 +251,8 @@ class Builder(slice_builder.SliceBuilder):
             np.stack(masks),
             geometry.spacing_mm,
             volumes.display_orientation(geometry, slice_axis=0),
+            # Only some slices are read, so the pixels cannot name the scan.
+            volumes.hash_of(entry.volume.encode()),
         )
 
     def _run(self, function: Callable[[Any], Any], items: Sequence[Any], what: str) -> list[Any]:
