@@ -32,8 +32,9 @@ LAYERS = {
     "training": 4,
     "evaluation": 4,
     "predictor": 4,
-    "runs": 4,
-    "main": 5,
+    "workdir": 5,
+    "runs": 6,
+    "main": 7,
 }
 # Layer 2 parts are blind to each other.
 SIBLINGS = {name for name, layer in LAYERS.items() if layer == 2}
@@ -43,6 +44,7 @@ MAY_SEE_CONFIG_DICT = {
     "config_words.py",
     "main.py",
     "runs.py",
+    "workdir.py",
     "loop.py",
     "options.py",
 }

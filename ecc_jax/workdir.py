@@ -1,0 +1,157 @@
+"""The folder of a run: its configuration, who may write there, and what belongs to it."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import ml_collections
+
+from ecc_jax import config as schema
+from ecc_jax import parallel
+from ecc_jax.training import checkpoints
+
+CONFIG_FILE = "config.json"
+CONVERSION_FILE = "conversion.json"  # written by scripts/convert_weights.py
+# Keys that change no number of a report.
+_NO_RESULT_KEYS = ("eval.save_masks", "eval.latency_clicks", "data.read_threads")
+
+
+def with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Returns a copy with folders and files spelt in one way, from the root of the file system."""
+    copy = schema.from_dict(schema.to_dict(config))
+    for key in ("path", "root"):
+        if copy.data[key]:
+            copy.data[key] = str(Path(copy.data[key]).expanduser().resolve())
+    if copy.eval.start_mask.endswith(".npz"):
+        copy.eval.start_mask = str(Path(copy.eval.start_mask).expanduser().resolve())
+    return copy
+
+
+def default_workdir(config: ml_collections.ConfigDict) -> Path:
+    """Returns runs/<leaf>-<words>-<8 hex of the resolved configuration>."""
+    words = config.words.replace(",", "-")
+    name = "-".join(part for part in (config.name, words, schema.resolved_hash(config)) if part)
+    return Path("runs") / name
+
+
+def load_config(folder: Path) -> ml_collections.ConfigDict:
+    """Returns the configuration that a run was started with.
+
+    Raises:
+      ValueError: The folder is no run's, or its configuration is damaged.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise ValueError(f"{folder} is not the workdir of a run: {CONFIG_FILE} is missing")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); restore it, or start anew") from error
+    return schema.from_dict(values)
+
+
+def write_config(config: ml_collections.ConfigDict, folder: Path) -> None:
+    """Writes the configuration into a folder, made if missing."""
+    if parallel.is_first_host():
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(schema.to_dict(config), indent=1)
+        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+
+
+def is_run(workdir: str) -> bool:
+    """Returns whether a folder is the workdir of a run."""
+    return bool(workdir) and (Path(workdir) / CONFIG_FILE).is_file()
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Makes and holds the workdir, so that no second process trains into it at the same time."""
+    if not parallel.is_first_host():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"another process is training in {folder}; wait for it or choose another --workdir"
+            ) from error
+        yield
+
+
+def report_name(saved: ml_collections.ConfigDict, config: ml_collections.ConfigDict) -> str:
+    """Returns the folder of an evaluation, so that different ones do not replace each other.
+
+    What the name does not tell, but sets it apart from the run, becomes a short hash.
+    """
+    parts = [config.data.name, config.data.split]
+    told = {"data.name", "data.split", "eval.protocol", "eval.start_from", *_NO_RESULT_KEYS}
+    if config.eval.protocol != "thesis":
+        parts.append(config.eval.protocol)
+    if config.eval.start_from != "empty":
+        parts.append(f"from_{Path(config.eval.start_mask).stem}")
+        if not config.eval.start_mask.endswith(".npz"):
+            told.add("eval.start_mask")
+    untold = {
+        key: new for key, (_, new) in schema.differences(saved, config).items() if key not in told
+    }
+    if untold:
+        text = json.dumps(untold, sort_keys=True)
+        parts.append(hashlib.sha256(text.encode()).hexdigest()[:6])
+    return "-".join(parts)
+
+
+def check_same_run(config: ml_collections.ConfigDict, folder: Path) -> None:
+    """Refuses to train into the workdir of another configuration that has trained there."""
+    if (folder / CONVERSION_FILE).is_file():
+        raise ValueError(
+            f"{folder} holds converted weights; choose another --workdir, and start from them "
+            f"with --config.model.pretrained={folder}"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; choose another --workdir")
+    if not (folder / CONFIG_FILE).is_file():
+        return
+    is_finished = (folder / "report" / "summary.json").is_file()
+    if not is_finished and not checkpoints.complete_steps(folder / "checkpoints"):
+        return
+    changed = schema.differences(load_config(folder), config)
+    for key, (old, new) in changed.items():
+        raise ValueError(
+            f"{folder} belongs to a run with {key}={old!r}, now {new!r}; choose another --workdir"
+        )
+
+
+def check_complete(folder: Path) -> None:
+    """Refuses converted weights that lack a part, which random values stand for."""
+    path = folder / CONVERSION_FILE
+    missing = json.loads(path.read_text(encoding="utf-8"))["missing"] if path.is_file() else []
+    if missing:
+        raise ValueError(
+            f"{folder} lacks {len(missing)} tensors, among them {missing[0]}; train from it first, "
+            f"with --config.model.pretrained={folder}"
+        )
+
+
+def check_pretrained(config: ml_collections.ConfigDict) -> None:
+    """Refuses to start from a weight file, or from another network's weights."""
+    folder = Path(config.model.pretrained)
+    if not config.model.pretrained:
+        return
+    if folder.is_file():
+        raise ValueError(
+            f"model.pretrained: {folder} is a file; convert it first with python "
+            f"scripts/convert_weights.py {folder} DEST, and give DEST"
+        )
+    if not (folder / CONFIG_FILE).is_file():
+        return
+    saved = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["model"]["name"]
+    if saved != config.model.name:
+        raise ValueError(
+            f"model.pretrained: {folder} holds weights of {saved}, but model.name is "
+            f"{config.model.name}; set --config.model.name={saved}, or start from others"
+        )
