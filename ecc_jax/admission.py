@@ -10,7 +10,7 @@ import ml_collections
 from ecc_jax import config as schema
 from ecc_jax.data import pipeline, seen
 from ecc_jax.data.seen import Admission, Seen, Source
-from ecc_jax.evaluation.options import folds_of
+from ecc_jax.evaluation.facts import folds_of
 from ecc_jax.training import checkpoints
 
 RECORD_FILE = "seen.json"

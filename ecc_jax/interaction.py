@@ -15,13 +15,29 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ecc_jax.clicks.encoding import append_click, empty_clicks
-from ecc_jax.clicks.simulation import DEFAULT_USER, RobotUser, Style, next_click
+from ecc_jax.clicks.user import DEFAULT_USER, RobotUser, next_click
 from ecc_jax.metrics import iou
 from ecc_jax.types import Click, Clicks, Predict
 
 # What is measured after every click: (mask, target) -> one value per row, by name.
 Measure = Callable[[Bool[Array, "b h w"], Bool[Array, "b h w"]], dict[str, Float[Array, " b"]]]
 TRAINING_USER = RobotUser(radius="normal")
+
+
+class Scene(NamedTuple):
+    """What a simulated user looks at: one row per slice.
+
+    Attributes:
+      keys: One PRNG key per row; click i draws from fold_in(key, i).
+      image: Windowed image in [0, 1].
+      target: Ground truth.
+      first_mask: A mask to correct; None starts from nothing.
+    """
+
+    keys: Key[Array, " b"]
+    image: Float[Array, "b h w 1"]
+    target: Bool[Array, "b h w"]
+    first_mask: Bool[Array, "b h w"] | None = None
 
 
 class Session(NamedTuple):
@@ -119,15 +135,12 @@ def interact(
 
 
 def simulate(
+    scene: Scene,
     predict: Predict,
-    keys: Key[Array, " b"],
-    image: Float[Array, "b h w 1"],
-    target: Bool[Array, "b h w"],
-    num_clicks: Int[Array, ""] | int,
-    *,
-    capacity: int,
-    threshold: float = 0.5,
     user: RobotUser = TRAINING_USER,
+    *,
+    num_clicks: Int[Array, ""] | int,
+    capacity: int,
 ) -> tuple[Clicks, Float[Array, "b h w 1"]]:
     """Returns the input of a training step: num_clicks clicks, the last one not yet answered.
 
@@ -135,15 +148,12 @@ def simulate(
     one on what remains wrong. Nothing here carries a gradient.
 
     Args:
+      scene: The slices.
       predict: The segmenter in evaluation mode (running BatchNorm statistics).
-      keys: One PRNG key per row; click i draws from fold_in(key, i).
-      image: Windowed image in [0, 1].
-      target: Ground truth.
+      user: Who clicks.
       num_clicks: Clicks per row, at least 1 and at most `capacity`. May be traced: one
         compilation serves all counts.
       capacity: Slots of the click buffer.
-      threshold: A pixel is lesion where its probability is above.
-      user: Who clicks.
 
     Returns:
       The clicks, and the probability after all but the last of them. Rows that had nothing left
@@ -151,51 +161,42 @@ def simulate(
 
     Source: thesis 3.3.2, iterative training (RITM, section 3.2).
     """
-    frozen = jax.lax.stop_gradient(image)
+    frozen = jax.lax.stop_gradient(scene.image)
 
     def choose(index: Array, session: Session) -> Click:
-        return simulated_click(keys, index, session, target, threshold=threshold, user=user)
+        return simulated_click(scene.keys, index, session, scene.target, user=user)
 
     def turn(index: Array, session: Session) -> Session:
         # Inside the loop: reverse-mode derivatives cannot pass a loop of unknown length.
         return jax.lax.stop_gradient(interact(predict, frozen, session, choose(index, session)))
 
     last = jnp.asarray(num_clicks, jnp.int32) - 1
-    session = jax.lax.fori_loop(0, last, turn, start(frozen, capacity=capacity))
+    first = start(frozen, capacity=capacity, first_mask=scene.first_mask)
+    session = jax.lax.fori_loop(0, last, turn, first)
     return append_click(session.clicks, choose(last, session)), session.prob
 
 
 def rollout(
+    scene: Scene,
     predict: Predict,
-    keys: Key[Array, " b"],
-    image: Float[Array, "b h w 1"],
-    target: Bool[Array, "b h w"],
+    user: RobotUser = DEFAULT_USER,
     *,
     num_clicks: Int[Array, ""] | int,
     capacity: int | None = None,
     keep: tuple[int, ...] = (),
-    threshold: float = 0.5,
-    user: RobotUser = DEFAULT_USER,
-    style: Style | None = None,
     measure: Measure = iou_only,
-    first_mask: Bool[Array, "b h w"] | None = None,
 ) -> Rollout:
     """Returns what happens in `num_clicks` simulated clicks, all of them answered.
 
     Args:
+      scene: The slices.
       predict: The segmenter in evaluation mode.
-      keys: One PRNG key per row; click i draws from fold_in(key, i).
-      image: Windowed image in [0, 1].
-      target: Ground truth.
+      user: Who clicks.
       num_clicks: Number of clicks, at least 1 and at most `capacity`. May be traced.
       capacity: Length k of the record; default `num_clicks`, which is then a Python int. Turns
         beyond `num_clicks` repeat the last scores and count as not clicked.
       keep: Click numbers, from 1 and at most `num_clicks`, whose masks are returned.
-      threshold: A pixel is lesion where its probability is above.
-      user: Who clicks.
-      style: How; None is a steady hand.
       measure: What is recorded after every click.
-      first_mask: A mask to correct; None starts from nothing.
 
     Returns:
       The scores after every click, the clicks, and the final state.
@@ -203,40 +204,33 @@ def rollout(
     length = int(num_clicks) if capacity is None else capacity
 
     def turn(index: Array, record: Rollout) -> Rollout:
-        click = simulated_click(
-            keys, index, record.session, target, threshold=threshold, user=user, style=style
-        )
-        session = interact(predict, image, record.session, click)
-        mask = mask_of(session, threshold)
+        click = simulated_click(scene.keys, index, record.session, scene.target, user=user)
+        session = interact(predict, scene.image, record.session, click)
+        mask = mask_of(session, user.threshold)
         is_kept = jnp.asarray([k - 1 for k in keep], jnp.int32) == index
         return Rollout(
-            scores=_with_column(record.scores, index, measure(mask, target)),
+            scores=_with_column(record.scores, index, measure(mask, scene.target)),
             clicks=session.clicks,
             clicked=record.clicked.at[:, index].set(click.exists),
             masks=jnp.where(is_kept[None, :, None, None], mask[:, None], record.masks),
             session=session,
         )
 
-    first = start(image, capacity=length, first_mask=first_mask)
+    first = start(scene.image, capacity=length, first_mask=scene.first_mask)
     count = jnp.asarray(num_clicks, jnp.int32)
-    blank = _blank_record(first, target, measure, length, len(keep))
+    blank = _blank_record(first, scene.target, measure, length, len(keep))
     record = jax.lax.fori_loop(0, count, turn, blank)
     last = jnp.minimum(jnp.arange(length, dtype=jnp.int32), count - 1)
     return record._replace(scores={name: v[:, last] for name, v in record.scores.items()})
 
 
 def replay(
+    scene: Scene,
     predict: Predict,
-    keys: Key[Array, " b"],
-    image: Float[Array, "b h w 1"],
-    target: Bool[Array, "b h w"],
+    user: RobotUser,
     recorded: Clicks,
     *,
-    threshold: float = 0.5,
-    user: RobotUser = DEFAULT_USER,
-    style: Style | None = None,
     measure: Measure = iou_only,
-    first_mask: Bool[Array, "b h w"] | None = None,
 ) -> Replay:
     """Answers recorded clicks again, and asks the simulated user whether it would place them.
 
@@ -244,42 +238,35 @@ def replay(
     so that scores of another machine or version can be compared click by click.
 
     Args:
+      scene: The slices of the recorded rollout, with its keys.
       predict: The segmenter in evaluation mode.
-      keys: The keys of the recorded rollout.
-      image: Windowed image in [0, 1].
-      target: Ground truth.
-      recorded: The clicks of a rollout; turn i answers slot i, rows with fewer clicks stop.
-      threshold: A pixel is lesion where its probability is above.
       user: Who clicked.
-      style: How; None is a steady hand.
+      recorded: The clicks of a rollout; turn i answers slot i, rows with fewer clicks stop.
       measure: What is recorded after every click.
-      first_mask: The mask that was corrected; None started from nothing.
     """
     length = recorded.radius.shape[1]
 
     def turn(index: Array, carry: tuple[Session, Replay]) -> tuple[Session, Replay]:
         session, record = carry
-        expected = simulated_click(
-            keys, index, session, target, threshold=threshold, user=user, style=style
-        )
+        expected = simulated_click(scene.keys, index, session, scene.target, user=user)
         click = Click(
             yx=recorded.yx[:, index],
             radius=recorded.radius[:, index],
             is_positive=recorded.is_positive[:, index],
             exists=index < recorded.count,
         )
-        session = interact(predict, image, session, click)
-        scores = measure(mask_of(session, threshold), target)
+        session = interact(predict, scene.image, session, click)
+        scores = measure(mask_of(session, user.threshold), scene.target)
         return session, Replay(
             scores=_with_column(record.scores, index, scores),
             agrees=record.agrees.at[:, index].set(_agree(expected, click)),
         )
 
     blank = Replay(
-        scores=_blank_scores(measure, target, length),
-        agrees=jnp.zeros((target.shape[0], length), bool),
+        scores=_blank_scores(measure, scene.target, length),
+        agrees=jnp.zeros((scene.target.shape[0], length), bool),
     )
-    first = start(image, capacity=length, first_mask=first_mask)
+    first = start(scene.image, capacity=length, first_mask=scene.first_mask)
     return jax.lax.fori_loop(0, length, turn, (first, blank))[1]
 
 
@@ -289,9 +276,7 @@ def simulated_click(
     session: Session,
     target: Bool[Array, "b h w"],
     *,
-    threshold: float = 0.5,
     user: RobotUser = DEFAULT_USER,
-    style: Style | None = None,
 ) -> Click:
     """Returns the click that answers the current mask.
 
@@ -300,16 +285,14 @@ def simulated_click(
       index: Number of the click, from 0.
       session: The state before it.
       target: Ground truth.
-      threshold: A pixel is lesion where its probability is above.
-      user: Who clicks.
-      style: How; None is a steady hand.
+      user: Who clicks, and above which probability a pixel is lesion.
     """
     own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, index)
-    mask = mask_of(session, threshold)
-    return next_click(own, mask, target, session.clicks, user=user, style=style)
+    mask = mask_of(session, user.threshold)
+    return next_click(own, mask, target, session.clicks, user=user)
 
 
-def mask_of(session: Session, threshold: float) -> Bool[Array, "b h w"]:
+def mask_of(session: Session, threshold: Float[Array, ""] | float) -> Bool[Array, "b h w"]:
     """Returns the current binary mask."""
     return session.prob[..., 0] > threshold
 

@@ -12,7 +12,7 @@ import ml_collections
 from ecc_jax import admission, parallel
 from ecc_jax import config as schema
 from ecc_jax.evaluation import loop as evaluation
-from ecc_jax.evaluation.options import inference_options
+from ecc_jax.evaluation.facts import inference_options
 from ecc_jax.models.build import build, init_variables
 from ecc_jax.predictor import InteractivePredictor
 from ecc_jax.training import checkpoints

@@ -23,7 +23,7 @@ from scipy import ndimage
 from ecc_jax import config as schema
 from ecc_jax import parallel
 from ecc_jax.clicks.encoding import disk_maps, empty_clicks
-from ecc_jax.clicks.simulation import next_click
+from ecc_jax.clicks.user import next_click
 from ecc_jax.data import pipeline
 from ecc_jax.data.augment import augment
 from ecc_jax.evaluation.rollouts import STEADY

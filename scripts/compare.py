@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ecc_jax.evaluation import pooling
-from ecc_jax.evaluation.figures import draw_difference
-from ecc_jax.evaluation.intervals import Band, Difference, mean_defined, paired_difference
-from ecc_jax.evaluation.markdown import number, table, with_interval
-from ecc_jax.evaluation.pooling import Run, slice_key
-from ecc_jax.evaluation.rows import MEASURES
+from ecc_jax.report import pooling
+from ecc_jax.report.figures import draw_difference
+from ecc_jax.report.intervals import Band, Difference, mean_defined, paired_difference
+from ecc_jax.report.markdown import number, table, with_interval
+from ecc_jax.report.pooling import Run, slice_key
+from ecc_jax.report.methods import MEASURES
 
 _NAMED = 3
 # Measures of which less is better.

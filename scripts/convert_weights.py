@@ -21,9 +21,9 @@ from absl import logging
 
 from ecc_jax import config as schema
 from ecc_jax import runs
-from ecc_jax.models import pretrained_sources
+from ecc_jax.weights import sources as pretrained_sources
 from ecc_jax.models.build import NAMES, build, init_variables
-from ecc_jax.models.torch_file import read_checkpoint
+from ecc_jax.weights.torch_file import read_checkpoint
 from ecc_jax.training import checkpoints
 
 _OWN_FILES = {"checkpoints", runs.CONFIG_FILE, runs.CONVERSION_FILE}

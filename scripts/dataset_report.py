@@ -3,8 +3,8 @@
     python scripts/dataset_report.py kits_2d
     python scripts/dataset_report.py PREPARED_DIRECTORY --out report/
 
-Writes report.md, report.json, areas.png, hu.png and contact_sheet.png; the last line on stdout is
-the path of report.md.
+Writes dataset.md, dataset.json, areas.png, hu.png and contact_sheet.png; the last line on stdout is
+the path of dataset.md.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ecc_jax.data import pipeline, report, report_figures
+from ecc_jax.data import pipeline
+from ecc_jax.report import dataset, dataset_figures
 from ecc_jax.data.pipeline import SliceSet
 from tfds_builders import preparation, prepared_index
 
@@ -67,7 +68,7 @@ def find(name: str, root: str) -> Path:
 
 
 def write(directory: Path, out: Path) -> Path:
-    """Writes the report of a prepared directory; returns the path of report.md."""
+    """Writes the report of a prepared directory; returns the path of dataset.md."""
     index = preparation.read_index(directory)
     splits = {split: pipeline.open_split(directory, split) for split in preparation.SPLITS}
     total = sum(len(part) for part in splits.values())
@@ -75,23 +76,23 @@ def write(directory: Path, out: Path) -> Path:
     def progress(records: Any) -> Any:
         return tqdm(records, desc="read slices", total=total, file=sys.stderr)
 
-    summary, hu = report.summarize(splits, progress=progress)
+    summary, hu = dataset.summarize(splits, progress=progress)
     out.mkdir(parents=True, exist_ok=True)
     title = f"{index['name']}, {index['options']['subset']}, {total} slices"
-    report_figures.draw_areas(out / "areas.png", summary["lesion_area"], title=title)
-    report_figures.draw_hu(out / "hu.png", hu, title=title)
+    dataset_figures.draw_areas(out / "areas.png", summary["lesion_area"], title=title)
+    dataset_figures.draw_hu(out / "hu.png", hu, title=title)
     panels = sheet_panels(splits)
     heading = f"{title}: {len(panels)} from the smallest to the largest lesion"
-    report_figures.draw_sheet(out / "contact_sheet.png", panels, title=heading)
+    dataset_figures.draw_sheet(out / "contact_sheet.png", panels, title=heading)
     facts = {"directory": str(directory), "options": index["options"], **summary}
-    text = json.dumps({**facts, "area_edges": report.AREA_EDGES.tolist()}, indent=1)
-    (out / "report.json").write_text(text + "\n", encoding="utf-8")
-    path = out / "report.md"
+    text = json.dumps({**facts, "area_edges": dataset.AREA_EDGES.tolist()}, indent=1)
+    (out / "dataset.json").write_text(text + "\n", encoding="utf-8")
+    path = out / "dataset.md"
     path.write_text(markdown(index, directory, summary), encoding="utf-8")
     return path
 
 
-def sheet_panels(splits: dict[str, SliceSet]) -> list[report_figures.Panel]:
+def sheet_panels(splits: dict[str, SliceSet]) -> list[dataset_figures.Panel]:
     """Returns the slices of the contact sheet."""
     rows = [
         {**row, "split": split, "position": i}
@@ -99,7 +100,7 @@ def sheet_panels(splits: dict[str, SliceSet]) -> list[report_figures.Panel]:
         for i, row in enumerate(part.rows)
     ]
     panels = []
-    for chosen in report.spread_over_areas(rows, count=SHEET_SLICES):
+    for chosen in dataset.spread_over_areas(rows, count=SHEET_SLICES):
         row = rows[chosen]
         record = splits[row["split"]].records[row["position"]]
         low, high = np.asarray(record["window_hu"])
@@ -108,12 +109,12 @@ def sheet_panels(splits: dict[str, SliceSet]) -> list[report_figures.Panel]:
             f"{row['volume']}, slice {row['slice_index']}\n"
             f"{row['lesion_area']} px, {row['split']}, {low:.0f}..{high:.0f} HU"
         )
-        panels.append(report_figures.Panel(image, np.asarray(record["mask"], bool), caption))
+        panels.append(dataset_figures.Panel(image, np.asarray(record["mask"], bool), caption))
     return panels
 
 
 def markdown(index: dict[str, Any], directory: Path, summary: dict[str, Any]) -> str:
-    """Returns the text of report.md."""
+    """Returns the text of dataset.md."""
     lines = [f"# {index['name']}", "", "```", prepared_index.summary(index), "```", ""]
     lines += ["## Lesion area (pixels of the stored slice)", ""]
     lines += ["| split | median | 5 % | 95 % | smallest | largest | below 900 |", "|---" * 7 + "|"]

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from ecc_jax.classical import flooding
-from ecc_jax.data import phantom
+from ecc_jax.phantom import volumes as phantom
 
 # Lowest and highest acceptable mean IoU. Real sets: the disk reaches 0.66 (LIDC) and 0.79 (KiTS),
 # flooding about 0.34 to 0.39 (LIDC).

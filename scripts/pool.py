@@ -14,9 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ecc_jax.evaluation import pooling
-from ecc_jax.evaluation.report import write_report
-from ecc_jax.evaluation.rows import method_of
+from ecc_jax.report import pooling
+from ecc_jax.report.write import write_report
+from ecc_jax.report.methods import method_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,10 +20,10 @@ from absl import logging
 from tqdm import tqdm
 
 from ecc_jax import parallel, runs
-from ecc_jax.clicks.simulation import Style
+from ecc_jax.clicks.user import Style
 from ecc_jax.evaluation import audit, click_log, options, protocols
 from ecc_jax.evaluation.rollouts import Work
-from ecc_jax.evaluation.rows import Row
+from ecc_jax.report.methods import Row
 from tfds_builders.preparation import prepare_for
 
 LOG_FILE = "per_click.csv"

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ecc_jax.evaluation.montage import Example
-from ecc_jax.evaluation.report import write_report
-from ecc_jax.evaluation.rows import ClickRecord, Row
+from ecc_jax.report.montage import Example
+from ecc_jax.report.write import write_report
+from ecc_jax.report.methods import ClickRecord, Row
 
 FACTS = {
     "dataset": "ct_phantom_2d",

@@ -9,17 +9,19 @@ from scipy import ndimage
 
 from ecc_jax.classical.painter import disk_mask, paint_predict
 from ecc_jax.clicks.encoding import append_click, disk_maps
-from ecc_jax.clicks.simulation import RobotUser, Style, next_click
-from ecc_jax.interaction import Session, interact, replay, rollout, simulate, start
+from ecc_jax.clicks.user import RobotUser, next_click
+from ecc_jax.interaction import Scene, Session, interact, replay, rollout, simulate, start
 from ecc_jax.types import Click
 
 BATCH, HEIGHT, WIDTH = 4, 20, 24
-STATIC = ("predict", "num_clicks", "user", "threshold", "measure")
-jitted = jax.jit(rollout, static_argnames=STATIC)
+jitted = jax.jit(rollout, static_argnames=("predict", "num_clicks", "measure"))
 
 
-def run(*args, rule="largest_component", radius="average", **options):
-    return jitted(*args, user=RobotUser(rule, radius), **options)
+def run(
+    predict, *arrays, rule="largest_component", radius="average", threshold=0.5, **options
+):
+    user = RobotUser(rule, radius, threshold=threshold)
+    return jitted(Scene(*arrays), predict, user, **options)
 
 
 def lesions(batch=BATCH, seed=0):
@@ -64,8 +66,9 @@ def test_simulate_equals_rollout_cut_at_n_in_one_compilation(rule, radius):
 
     @jax.jit
     def simulated(num_clicks):
-        options = {"capacity": 5, "user": RobotUser(rule, radius)}
-        return simulate(counted, keys, image, target, num_clicks, **options)
+        scene = Scene(keys, image, target)
+        user = RobotUser(rule, radius)
+        return simulate(scene, counted, user, num_clicks=num_clicks, capacity=5)
 
     whole = run(soft_predict, keys, image, target, num_clicks=5, rule=rule, radius=radius)
     simulated(jnp.int32(5))
@@ -212,7 +215,8 @@ def test_simulate_carries_no_gradient():
         def predict(image, clicks, prev_mask):
             return jax.nn.sigmoid(scale * (soft_predict(image, clicks, prev_mask) - 0.4))
 
-        _, prob = simulate(predict, keys, picture, target, jnp.int32(3), capacity=3)
+        seen = Scene(keys, picture, target)
+        _, prob = simulate(seen, predict, num_clicks=jnp.int32(3), capacity=3)
         return scale * prob.sum(), prob.sum()
 
     gradients, total = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(2.0, image)
@@ -233,44 +237,47 @@ def test_threshold_decides_what_the_user_sees():
     assert nothing.clicks.is_positive[:3].all()
 
 
-replayed = jax.jit(replay, static_argnames=("predict", "user", "threshold", "measure"))
+replayed = jax.jit(replay, static_argnames=("predict", "measure"))
 
 
 def test_recorded_clicks_replay_to_the_same_scores_and_the_user_agrees():
     keys, image, target = scene()
-    user, style = RobotUser(radius="weighted"), Style(0.3, 0.1, 1.2, 1.0)
-    record = jitted(soft_predict, keys, image, target, num_clicks=4, user=user, style=style)
-    options = {"user": user, "style": style}
-    again = replayed(soft_predict, keys, image, target, record.clicks, **options)
+    user = RobotUser(
+        radius="weighted", first_weight=0.3, later_weight=0.1, radius_scale=1.2, jitter=1.0
+    )
+    record = jitted(Scene(keys, image, target), soft_predict, user, num_clicks=4)
+
+    def answered(clicks):
+        return replayed(Scene(keys, image, target), soft_predict, user, clicks)
+
+    again = answered(record.clicks)
     np.testing.assert_allclose(again.scores["iou"], record.iou, rtol=1e-6)
     assert again.agrees.all()
     # One click moved by a pixel: the user disagrees there, and the mask differs.
     moved = record.clicks._replace(yx=record.clicks.yx.at[0, 1, 1].add(1.0))
-    other = replayed(soft_predict, keys, image, target, moved, **options)
+    other = answered(moved)
     assert not other.agrees[0, 1] and other.agrees[1:].all() and other.agrees[0, 0]
     # Another radius, another sign, a click left out.
     radius = record.clicks._replace(radius=record.clicks.radius.at[1, 0].mul(1.01))
-    assert not replayed(soft_predict, keys, image, target, radius, **options).agrees[1, 0]
+    assert not answered(radius).agrees[1, 0]
     sign = record.clicks._replace(is_positive=~record.clicks.is_positive)
-    assert not replayed(soft_predict, keys, image, target, sign, **options).agrees[:3, 0].any()
+    assert not answered(sign).agrees[:3, 0].any()
     shorter = record.clicks._replace(count=record.clicks.count - 1)
     last = np.asarray(record.clicks.count)[0] - 1
-    assert not replayed(soft_predict, keys, image, target, shorter, **options).agrees[0, last]
+    assert not answered(shorter).agrees[0, last]
 
 
 def test_a_first_mask_is_corrected_instead_of_nothing():
     keys, image, target = scene()
     first = target.at[0].set(True).at[1].set(False)
-    result = jitted(
-        paint_predict, keys, image, target, num_clicks=3, first_mask=first, user=RobotUser()
-    )
+    result = run(paint_predict, keys, image, target, first, num_clicks=3)
     # Row 0 has too much, row 1 too little, the others nothing to correct.
     np.testing.assert_array_equal(result.clicks.count[2:], 0)
     np.testing.assert_array_equal(result.iou[2:], 1.0)
     assert not result.clicks.is_positive[0, 0] and result.clicks.is_positive[1, 0]
     untouched = np.asarray(start(image, capacity=3, first_mask=first).prob[..., 0] > 0.5)
     np.testing.assert_array_equal(untouched, first)
-    empty = jitted(paint_predict, keys, image, target, num_clicks=3, user=RobotUser())
+    empty = run(paint_predict, keys, image, target, num_clicks=3)
     np.testing.assert_allclose(result.iou[1], empty.iou[1])
 
 
@@ -281,9 +288,7 @@ def test_scores_are_those_of_the_measure_given():
         area = mask.sum(axis=(1, 2)).astype(jnp.float32)
         return {"iou": jnp.ones(mask.shape[0]), "area": area}
 
-    result = jitted(
-        paint_predict, keys, image, target, num_clicks=3, measure=measure, user=RobotUser()
-    )
+    result = run(paint_predict, keys, image, target, num_clicks=3, measure=measure)
     assert set(result.scores) == {"iou", "area"} and (result.iou == 1).all()
     final = np.asarray(result.session.prob[..., 0] > 0.5).sum(axis=(1, 2))
     np.testing.assert_array_equal(result.scores["area"][:, -1], final)

@@ -1,6 +1,6 @@
 """scikit-image's random walker, seeded by the disks: a baseline that learns nothing.
 
-It is also the worked example of a predictor from outside (see `ecc_jax.evaluation.external`):
+It is also the worked example of a predictor from outside (see `ecc_jax.evaluation.host`):
 
   python -m ecc_jax.main --mode=evaluate --workdir=runs/... \
     --config.eval.external=ecc_jax.classical.random_walker:factory

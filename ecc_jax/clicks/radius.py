@@ -66,10 +66,9 @@ def disk_radius(
     yx: Float[Array, "b 2"],
     *,
     rule: str,
-    fixed_radius: float = 5.0,
+    fixed_radius: Float[Array, ""] | float = 5.0,
     weight: Float[Array, "*b"] | float = 0.5,
     enclosing: str = "click",
-    distance: Float[Array, "b h w"] | None = None,
 ) -> Float[Array, " b"]:
     """Returns the radius that the simulated user gives each disk.
 
@@ -89,8 +88,6 @@ def disk_radius(
         `enclosing_radius`; "min_circle", the smallest circle of all. The disk of that radius can
         miss part of the region, for its centre is the click and not that of the circle: clicked
         at one end, a long region reaches up to twice as far. It is never larger than "click".
-      distance: The distance transform of `region` where the caller has it, read at the pixel
-        nearest to `yx`; it spares a pass over the image.
 
     Returns:
       Pixels. Enclosing is never below tight. So one pixel, which encloses itself with 0 either
@@ -106,7 +103,7 @@ def disk_radius(
     _check_name("enclosing", enclosing, ENCLOSING_RULES)
     if rule == "fixed":
         return jnp.full(yx.shape[:1], fixed_radius, jnp.float32)
-    tight = tight_radius(region, yx) if distance is None else _value_at(distance, yx)
+    tight = tight_radius(region, yx)
     if rule == "tight":
         return tight
     if enclosing == "min_circle":
@@ -135,10 +132,3 @@ def _random_radius(
     # The range ends two standard deviations from the mean.
     deviations = jax.vmap(lambda one: jax.random.truncated_normal(one, -2.0, 2.0))(key)
     return jnp.clip((low + high) / 2 + deviations * (high - low) / 4, low, high)
-
-
-def _value_at(image: Float[Array, "b h w"], yx: Float[Array, "b 2"]) -> Float[Array, " b"]:
-    """Returns the value of the pixel nearest to each point, of the border pixel if outside."""
-    last = jnp.array([[image.shape[1] - 1, image.shape[2] - 1]], jnp.float32)
-    pixel = jnp.clip(jnp.round(yx), 0.0, last).astype(jnp.int32)
-    return jax.vmap(lambda one, at: one[at[0], at[1]])(image, pixel)

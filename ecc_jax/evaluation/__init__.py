@@ -1,1 +1,1 @@
-"""Evaluation step, loop and report."""
+"""Evaluation step, its rollouts, and the methods that a network is read against."""

@@ -8,11 +8,11 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float
 
 from ecc_jax.classical import flooding
-from ecc_jax.clicks.simulation import Style
+from ecc_jax.clicks.user import Style
 from ecc_jax.data import pipeline
-from ecc_jax.data.report import drawn_masks
+from ecc_jax.report.dataset import drawn_masks
 from ecc_jax.evaluation.rollouts import CompiledRollout, Work, run_rollouts
-from ecc_jax.evaluation.rows import Row
+from ecc_jax.report.methods import Row
 
 # Radius weights that the painter is tuned over.
 WEIGHTS = tuple(round(0.1 * i, 1) for i in range(11))

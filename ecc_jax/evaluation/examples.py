@@ -6,10 +6,10 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from ecc_jax.clicks.simulation import Style
+from ecc_jax.clicks.user import Style
 from ecc_jax.data.pipeline import read_row
-from ecc_jax.evaluation.external import External, run_external
-from ecc_jax.evaluation.montage import Example
+from ecc_jax.evaluation.host import External, run_external
+from ecc_jax.report.montage import Example
 from ecc_jax.evaluation.rollouts import CompiledRollout, Work, outcome_of
 from ecc_jax.evaluation.step import RolloutOptions
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from ecc_jax.data import pipeline
 from ecc_jax.evaluation.rollouts import Work
-from ecc_jax.evaluation.rows import ClickRecord
+from ecc_jax.report.methods import ClickRecord
 from ecc_jax.inference.pipelines import InferenceOptions
 from ecc_jax.predictor import InteractivePredictor
 from ecc_jax.types import InteractiveModel

@@ -12,16 +12,16 @@ from tqdm import tqdm
 
 from ecc_jax import parallel
 from ecc_jax.classical import random_walker
-from ecc_jax.clicks.simulation import Style
+from ecc_jax.clicks.user import Style
 from ecc_jax.data.seen import EVERYBODY, Admission
 from ecc_jax.evaluation import controls, options, protocols, report, rollouts
 from ecc_jax.evaluation.examples import external_examples, network_examples
-from ecc_jax.evaluation.external import External, load_external, run_external
+from ecc_jax.evaluation.host import External, load_external, run_external
 from ecc_jax.evaluation.latency import latency_of, measure_latency
-from ecc_jax.evaluation.montage import Example
+from ecc_jax.report.montage import Example
 from ecc_jax.evaluation.rollouts import CompiledRollout, Results, Work
-from ecc_jax.evaluation.rows import Row, method_of
-from ecc_jax.evaluation.start import write_masks
+from ecc_jax.report.methods import Row, method_of
+from ecc_jax.evaluation.masks import write_masks
 from ecc_jax.evaluation.step import make_rollout_step, scores_of
 from ecc_jax.types import InteractiveModel
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ecc_jax import metrics
-from ecc_jax.clicks.simulation import Style
-from ecc_jax.evaluation.rows import Row
+from ecc_jax.clicks.user import Style
+from ecc_jax.report.methods import Row
 
 # Disk radii of the user, as weights: 0 is the tight, 1 the enclosing radius.
 STYLES = {

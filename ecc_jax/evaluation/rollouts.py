@@ -10,10 +10,10 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float
 
 from ecc_jax import parallel
-from ecc_jax.clicks.simulation import Style
+from ecc_jax.clicks.user import Style
 from ecc_jax.data import pipeline
-from ecc_jax.evaluation.rows import ClickRecord, Row
-from ecc_jax.evaluation.start import MaskFile
+from ecc_jax.report.methods import ClickRecord, Row
+from ecc_jax.evaluation.masks import MaskFile
 from ecc_jax.evaluation.step import Outcome, RolloutOptions, RolloutStep, Situation
 from ecc_jax.types import Batch, Clicks
 

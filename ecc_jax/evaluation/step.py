@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from ecc_jax import metrics
 from ecc_jax.classical.painter import disk_mask, paint_predict
-from ecc_jax.clicks.simulation import DEFAULT_USER, RobotUser, Style
+from ecc_jax.clicks.user import DEFAULT_USER, RobotUser, Style
 from ecc_jax.data.window import apply_window
 from ecc_jax.evaluation import start
 from ecc_jax.inference.pipelines import FULL_FRAME, InferenceOptions, make_predict

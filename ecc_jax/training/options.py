@@ -5,7 +5,7 @@ from typing import Any
 import ml_collections
 
 from ecc_jax import config as schema
-from ecc_jax.clicks.simulation import RobotUser
+from ecc_jax.clicks.user import RobotUser
 from ecc_jax.data.augment import Augmentation
 from ecc_jax.training.step import StepOptions
 

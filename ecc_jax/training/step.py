@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from ecc_jax import losses, metrics
 from ecc_jax.clicks.sampling import sample_num_clicks
-from ecc_jax.clicks.simulation import RobotUser
+from ecc_jax.clicks.user import RobotUser
 from ecc_jax.data.augment import Augmentation, augment_slices
 from ecc_jax.data.window import apply_window
 from ecc_jax.inference.pipelines import full_frame, network_inputs

@@ -97,15 +97,13 @@ def test_random_rules_follow_their_distribution(rule, law):
 
 
 @pytest.mark.parametrize("rule", RADIUS_RULES)
-def test_row_alone_equals_row_in_batch_jit_or_not_map_given_or_not(rule):
+def test_row_alone_equals_row_in_batch_jit_or_not(rule):
     region = jnp.asarray(np.random.default_rng(2).random((4, 9, 11)) < 0.8).at[:, 4, 5].set(True)
     yx = jnp.broadcast_to(CENTRE, (4, 2))
     keys = jax.random.split(jax.random.key(3), 4)
     together = disk_radius(keys, region, yx, rule=rule)
     jitted = draw(keys, region, yx, rule=rule)
-    given = draw(keys, region, yx, rule=rule, distance=transform(region))
     np.testing.assert_allclose(jitted, together, rtol=1e-6)
-    np.testing.assert_allclose(given, together, rtol=1e-6)
     for row in range(4):
         one = slice(row, row + 1)
         alone = draw(keys[one], region[one], yx[one], rule=rule)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ecc_jax import parallel
-from ecc_jax.clicks.simulation import RobotUser, Style
+from ecc_jax.clicks.user import RobotUser, Style
 from ecc_jax.evaluation import controls, rollouts
 from ecc_jax.evaluation.rollouts import Work
 from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step

@@ -5,7 +5,7 @@ import pytest
 
 from ecc_jax.evaluation import examples, latency
 from ecc_jax.evaluation.rollouts import Work
-from ecc_jax.evaluation.rows import ClickRecord
+from ecc_jax.report.methods import ClickRecord
 from ecc_jax.inference.pipelines import FULL_FRAME
 from ecc_jax.models.build import build, init_variables
 from tests.evaluation.slice_sets import blobs, slice_set

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ecc_jax import config, config_checks
-from ecc_jax.clicks.simulation import Style
+from ecc_jax.clicks.user import Style
 from ecc_jax.evaluation import options, protocols, start
-from ecc_jax.evaluation.rows import Row
+from ecc_jax.report.methods import Row
 
 
 def test_lists_agree_with_the_checks_of_the_configuration():

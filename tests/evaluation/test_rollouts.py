@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from ecc_jax import parallel
-from ecc_jax.clicks.simulation import RobotUser
+from ecc_jax.clicks.user import RobotUser
 from ecc_jax.evaluation import audit, rollouts, start
 from ecc_jax.evaluation.protocols import STYLES
 from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step

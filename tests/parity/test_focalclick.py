@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ecc_jax.models.build import build
-from ecc_jax.models.pretrained import import_state_dict
+from ecc_jax.weights.state_dict import import_state_dict
 
 FILES = {
     "focalclick_hrnet18s": "focalclick_hrnet18s_ocr48",

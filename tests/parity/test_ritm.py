@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ecc_jax.models.build import build
-from ecc_jax.models.pretrained import import_state_dict
+from ecc_jax.weights.state_dict import import_state_dict
 
 FILES = {
     "ritm_hrnet18s": "ritm_hrnet18s_ocr48",

@@ -7,7 +7,7 @@ from ecc_jax.clicks.encoding import append_click, empty_clicks
 from ecc_jax.inference.crops import Zoom, find_region
 from ecc_jax.inference.pipelines import zoom_in_tight
 from ecc_jax.models.build import build
-from ecc_jax.models.pretrained import import_state_dict
+from ecc_jax.weights.state_dict import import_state_dict
 from ecc_jax.types import Click
 
 NAME = "hrnet18s_ocr48"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ecc_jax.models.pretrained import export_state_dict, import_state_dict
+from ecc_jax.weights.state_dict import export_state_dict, import_state_dict
 
 FILES = {
     "ritm_hrnet18s": "ritm_hrnet18s_ocr48",

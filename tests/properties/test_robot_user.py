@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecc_jax.clicks.radius import disk_radius
-from ecc_jax.clicks.simulation import CLICK_RULES, RobotUser, next_click
+from ecc_jax.clicks.user import CLICK_RULES, RobotUser, next_click
 from ecc_jax.types import Clicks
 
 HEIGHT, WIDTH, CAPACITY = 6, 7, 8

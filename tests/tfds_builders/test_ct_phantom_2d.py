@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from ecc_jax.data import phantom
+from ecc_jax.phantom import volumes as phantom
 from tfds_builders import preparation
 from tfds_builders.ct_phantom_2d import ct_phantom_2d_dataset_builder as phantom_builder
 

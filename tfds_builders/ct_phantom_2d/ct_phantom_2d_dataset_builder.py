@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ecc_jax.data import phantom
+from ecc_jax.phantom import volumes as phantom
 from tfds_builders import slice_builder
 from tfds_builders.preparation import DataOptions
 

@@ -1,0 +1,231 @@
+"""The robot user: finds the worst error of a mask and places the next click on it."""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from ecc_jax.clicks.radius import disk_radius
+from ecc_jax.ops.components import component_areas, label_components
+from ecc_jax.ops.distance import squared_distance_transform
+from ecc_jax.types import Click, Clicks
+
+ClickRule = Literal["largest_component", "deepest"]
+CLICK_RULES: tuple[str, ...] = get_args(ClickRule)
+
+
+def _name(default: str) -> Any:
+    """Returns a field that is part of a compilation and not of its data."""
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+
+
+# How a user sizes the disks of the first click and of the later ones, as weights between the tight
+# (0) and the enclosing radius (1).
+HABITS = {
+    "tight": (0.0, 0.0),
+    "average": (0.5, 0.5),
+    "enclosing": (1.0, 1.0),
+    "average_then_tight": (0.5, 0.0),
+}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RobotUser:
+    """Who clicks: names are fixed for a compilation, numbers may be traced.
+
+    So one compilation serves every user that differs in numbers only.
+
+    Attributes:
+      rule: Where clicks go, see `next_click`.
+      radius: How large the disks are, see `disk_radius`.
+      enclosing: How the enclosing radius is measured, see `disk_radius`.
+      fixed_radius: Radius of the rule "fixed", pixels.
+      first_weight: For the radius rule "weighted": 0 drags to the tight, 1 to the enclosing radius;
+        at a row's first click.
+      later_weight: The same at its other clicks.
+      radius_scale: Every radius is multiplied by this, except those of the rule "fixed".
+      jitter: The hand's error: standard deviation, pixels, of the disk's centre along each axis.
+      threshold: Probability above which the user takes a pixel for lesion.
+    """
+
+    # The numbers are Any: tracers and shapes stand in their place while a function is compiled.
+    rule: str = _name("largest_component")
+    radius: str = _name("average")
+    enclosing: str = _name("click")
+    fixed_radius: Any = 5.0
+    first_weight: Any = 0.5
+    later_weight: Any = 0.5
+    radius_scale: Any = 1.0
+    jitter: Any = 0.0
+    threshold: Any = 0.5
+
+    def with_habit(self, name: str) -> "RobotUser":
+        """Returns the same user with the radii of one of `HABITS`."""
+        first, later = HABITS[name]
+        return dataclasses.replace(
+            self, radius="weighted", first_weight=first, later_weight=later
+        )
+
+
+DEFAULT_USER = RobotUser()
+
+
+class _Choice(NamedTuple):
+    """The clicked error component of each row.
+
+    Attributes:
+      region: Its pixels; none where nothing is left to click.
+      is_positive: Whether it is missing from the mask (and not a surplus).
+      depth: Squared distance to its border, -1 where no click may go.
+    """
+
+    region: Bool[Array, "b h w"]
+    is_positive: Bool[Array, " b"]
+    depth: Int[Array, "b h w"]
+
+
+def next_click(
+    keys: Key[Array, " b"],
+    pred_mask: Bool[Array, "b h w"],
+    target: Bool[Array, "b h w"],
+    clicks: Clicks,
+    *,
+    user: RobotUser = DEFAULT_USER,
+) -> Click:
+    """Returns the click that corrects the worst error.
+
+    False negatives (positive clicks) and false positives (negative clicks) form 8-connected
+    components apart from each other. A pixel clicked before is no candidate. The image border
+    counts as border of a component.
+
+    Args:
+      keys: One PRNG key per row, for random radii and an unsteady hand.
+      pred_mask: The mask so far; empty before the first click.
+      target: Ground truth.
+      clicks: The clicks so far; their centres are rounded to the nearest pixel.
+      user: Its `rule` says where the click goes. "largest_component": the largest component with a
+        candidate, false negatives before false positives, then the one whose first pixel comes
+        first; in it the candidate farthest from its border. "deepest": the candidate farthest from
+        the border of its component, false positives before false negatives. Pixels that tie go in
+        row-major order. Its radius is measured in the clicked component, see `disk_radius`. The
+        hand's error moves the disk after that, to a pixel centre inside the image.
+
+    Returns:
+      The click, at a pixel centre. Rows without a candidate (the mask is right, or all its errors
+      were clicked) have `exists` False and zeros elsewhere.
+
+    Raises:
+      ValueError: If the rule or the radius is unknown.
+
+    Source: thesis 3.2 ("largest_component"); RITM, `Clicker._get_next_click` ("deepest", which
+    the thesis code uses too). Degenerate rows are marked instead of clicked at (0, 0) or (-1, -1).
+    """
+    if user.rule not in CLICK_RULES:
+        raise ValueError(f"click rule must be one of {', '.join(CLICK_RULES)}, got {user.rule!r}")
+    errors = jnp.stack([target & ~pred_mask, pred_mask & ~target], axis=1)
+    free = ~_clicked_pixels(clicks, (target.shape[1], target.shape[2]))
+    choose = _largest_component if user.rule == "largest_component" else _deepest
+    choice = choose(errors, free)
+    batch, height, width = target.shape
+    depth = choice.depth.reshape(batch, height * width)
+    pixel = jnp.argmax(depth, axis=1).astype(jnp.int32)
+    exists = jnp.max(depth, axis=1) > 0
+    yx = jnp.stack([pixel // width, pixel % width], axis=1).astype(jnp.float32)
+    radius = _radius(keys, choice.region, yx, clicks, user)
+    yx = _unsteady(keys, yx, user.jitter, (height, width))
+    return Click(
+        yx=jnp.where(exists[:, None], yx, 0.0),
+        radius=jnp.where(exists, radius, 0.0),
+        is_positive=choice.is_positive & exists,
+        exists=exists,
+    )
+
+
+def _radius(
+    keys: Key[Array, " b"],
+    region: Bool[Array, "b h w"],
+    yx: Float[Array, "b 2"],
+    clicks: Clicks,
+    user: RobotUser,
+) -> Float[Array, " b"]:
+    """Returns the radius that the user drags."""
+    radius = disk_radius(
+        keys,
+        region,
+        yx,
+        rule=user.radius,
+        fixed_radius=user.fixed_radius,
+        enclosing=user.enclosing,
+        weight=jnp.where(clicks.count == 0, user.first_weight, user.later_weight),
+    )
+    return radius if user.radius == "fixed" else radius * user.radius_scale
+
+
+def _unsteady(
+    keys: Key[Array, " b"],
+    yx: Float[Array, "b 2"],
+    jitter: Any,
+    shape: tuple[int, int],
+) -> Float[Array, "b 2"]:
+    """Returns where the hand lands: a pixel centre inside the image."""
+    if isinstance(jitter, float) and jitter == 0.0:
+        return yx  # training, whose users are steady, draws nothing
+    # The keys themselves are spent on radii.
+    own = jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
+    offset = jitter * jax.vmap(lambda key: jax.random.normal(key, (2,)))(own)
+    last = jnp.array([[shape[0] - 1, shape[1] - 1]], jnp.float32)
+    return jnp.clip(jnp.round(yx + offset), 0.0, last)
+
+
+def _largest_component(errors: Bool[Array, "b 2 h w"], free: Bool[Array, "b h w"]) -> _Choice:
+    """Chooses the largest component, and in it its deepest free pixels."""
+    batch, signs, height, width = errors.shape
+    labels = label_components(errors.reshape(batch * signs, height, width))
+    areas = component_areas(labels).reshape(errors.shape)
+    labels = labels.reshape(errors.shape)
+    areas = jnp.where(free[:, None], areas, 0)
+    largest = jnp.max(areas, axis=(2, 3))
+    is_positive = (largest[:, 0] >= largest[:, 1]) & (largest[:, 0] > 0)
+    size = jnp.max(largest, axis=1)[:, None, None]
+    own_labels, own_areas = _of_sign(labels, is_positive), _of_sign(areas, is_positive)
+    # Labels follow the first pixel of the component.
+    candidates = jnp.where((own_areas == size) & (size > 0), own_labels, height * width + 1)
+    label = jnp.min(candidates, axis=(1, 2))[:, None, None]
+    region = own_labels == label
+    depth = squared_distance_transform(region)
+    return _Choice(region, is_positive, jnp.where(free, depth, -1))
+
+
+def _deepest(errors: Bool[Array, "b 2 h w"], free: Bool[Array, "b h w"]) -> _Choice:
+    """Chooses the deepest free pixels of all, and the component they lie in."""
+    batch, signs, height, width = errors.shape
+    depths = squared_distance_transform(errors.reshape(batch * signs, height, width))
+    depths = jnp.where(free[:, None], depths.reshape(errors.shape), -1)
+    deepest = jnp.max(depths, axis=(2, 3))
+    is_positive = deepest[:, 0] > deepest[:, 1]
+    depth = _of_sign(depths, is_positive)
+    labels = label_components(_of_sign(errors, is_positive)).reshape(batch, height * width)
+    pixel = jnp.argmax(depth.reshape(batch, height * width), axis=1)
+    label = jnp.take_along_axis(labels, pixel[:, None], axis=1)
+    region = (labels == label) & (label > 0)
+    return _Choice(region.reshape(free.shape), is_positive, depth)
+
+
+def _of_sign(maps: Array, is_positive: Bool[Array, " b"]) -> Array:
+    """Returns the map of false negatives where `is_positive`, of false positives elsewhere."""
+    return jnp.where(is_positive[:, None, None], maps[:, 0], maps[:, 1])
+
+
+def _clicked_pixels(clicks: Clicks, shape: tuple[int, int]) -> Bool[Array, "b h w"]:
+    """Returns the pixels nearest to the clicks so far (halves round to even)."""
+    used = jnp.arange(clicks.radius.shape[1])[None, :] < clicks.count[:, None]
+    pixel = jnp.round(clicks.yx).astype(jnp.int32)
+    in_row = (pixel[:, :, :1] == jnp.arange(shape[0])[None, None, :]) & used[:, :, None]
+    in_column = pixel[:, :, 1:] == jnp.arange(shape[1])[None, None, :]
+    hits = jnp.einsum("bnh,bnw->bhw", in_row.astype(jnp.float32), in_column.astype(jnp.float32))
+    return hits > 0

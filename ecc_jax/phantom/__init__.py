@@ -1,0 +1,1 @@
+"""Synthetic CT: organs, lesions and what is between them."""

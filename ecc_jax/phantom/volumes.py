@@ -1,0 +1,181 @@
+"""Synthetic CT volumes with lesions, for trying, testing and teaching without patient data.
+
+A patient is drawn from (seed, patient number) alone, so the same one comes back whatever else is
+generated. See `phantom_shapes` for the drawing, `phantom_anatomy` and `phantom_organs` for the
+surroundings, `phantom_lesions` for the lesions.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int16, UInt8
+from scipy import ndimage
+
+from ecc_jax import catalog
+from ecc_jax.phantom.anatomy import Trunk, sample_trunk
+from ecc_jax.phantom.lesions import (
+    Lesion,
+    draw_lesion,
+    draw_neighbours,
+    sample_abdominal_lesions,
+    sample_lung_lesions,
+)
+from ecc_jax.phantom.organs import draw_abdomen, draw_thorax, sample_abdomen
+from ecc_jax.phantom.shapes import Canvas, Point, make_canvas
+
+# Raised whenever the same arguments give other volumes, so that prepared sets are built anew.
+GENERATION = 1
+ORGANS = ("lung", "kidney", "liver", "pancreas")
+KINDS = (*ORGANS, "mixed")
+WINDOW_HU = {
+    "lung": catalog.LUNG_HU,
+    "kidney": catalog.SOFT_TISSUE_HU,
+    "liver": catalog.LIVER_HU,
+    "pancreas": catalog.SOFT_TISSUE_HU,
+}
+# In-plane spacing at 512 x 512, slice spacing (mm), and how fast pixels grow as matrices shrink.
+PIXEL_MM = {"lung": 0.70, "kidney": 0.78, "liver": 0.76, "pancreas": 0.78}
+SLICE_MM = {"lung": 1.0, "kidney": 3.0, "liver": 2.0, "pancreas": 2.0}
+COARSENING = {"lung": -0.4, "kidney": 0.2, "liver": 0.1, "pancreas": 0.1}
+# Standard deviation of the noise in HU, lowest and highest of the patients.
+NOISE_HU = {
+    "lung": (20.0, 45.0),
+    "kidney": (7.0, 12.0),
+    "liver": (5.5, 9.5),
+    "pancreas": (5.0, 9.0),
+}
+
+
+class Volume(NamedTuple):
+    """A synthetic CT volume.
+
+    Attributes:
+      image_hu: Hounsfield units.
+      mask: 1 where at least half of the voxel is lesion, else 0.
+      spacing_mm: Distance of voxel centres along z, y and x.
+      window_hu: HU range in which the organ is looked at.
+      kind: Organ of the lesions: `lung`, `kidney`, `liver` or `pancreas`.
+    """
+
+    image_hu: Int16[np.ndarray, "d h w"]
+    mask: UInt8[np.ndarray, "d h w"]
+    spacing_mm: Point
+    window_hu: tuple[float, float]
+    kind: str
+
+
+def generate_volume(
+    seed: int, patient: int, *, kind: str = "mixed", size: int = 512, num_slices: int = 20
+) -> Volume:
+    """Generates one synthetic patient.
+
+    Anatomy and lesions depend on `seed` and `patient` only (and the organ, when `kind` asks for
+    one); `size` and `num_slices` choose what of them the volume shows. A matrix of less than 512
+    shows a part of the body around the lesions, with slightly larger pixels.
+
+    Args:
+      seed: Seed of the set.
+      patient: Number of the patient in the set.
+      kind: Organ of the lesions, or `mixed`: each patient one of the four.
+      size: Rows and columns, at least 32.
+      num_slices: Slices, at least 4.
+
+    Raises:
+      ValueError: For an unknown kind, or a size or number of slices too small.
+    """
+    _check(kind, size, num_slices)
+    if kind == "mixed":
+        kind = ORGANS[np.random.default_rng([seed, patient]).integers(len(ORGANS))]
+    streams = [np.random.default_rng([seed, patient, ORGANS.index(kind), n]) for n in range(4)]
+    plan_rng, lesion_rng, draw_rng, noise_rng = streams
+    trunk = sample_trunk(plan_rng, chest=kind == "lung")
+    slab_mm = 20 * SLICE_MM[kind]
+    if kind == "lung":
+        abdomen = None
+        lesions = sample_lung_lesions(lesion_rng, trunk, slab_mm)
+    else:
+        abdomen = sample_abdomen(plan_rng, trunk)
+        lesions = sample_abdominal_lesions(lesion_rng, abdomen, kind, slab_mm)
+    spacing = (SLICE_MM[kind], *(_pixel_mm(kind, size),) * 2)
+    axes = _axes(plan_rng, lesions[0].centre, spacing, kind, size, num_slices)
+    canvas = make_canvas(draw_rng, axes, spacing)
+    if abdomen is None:
+        organ = draw_thorax(canvas, draw_rng, trunk)
+    else:
+        organ = draw_abdomen(canvas, draw_rng, trunk, abdomen, kind=kind)
+    mask = _draw_lesions(canvas, draw_rng, lesions, organ, kind)
+    image = _finish(canvas, noise_rng, trunk, kind)
+    return Volume(image, mask, spacing, WINDOW_HU[kind], kind)
+
+
+def _check(kind: str, size: int, num_slices: int) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if size < 32:
+        raise ValueError(f"size must be at least 32 pixels, got {size}; 160 suits a quick look")
+    if num_slices < 4:
+        raise ValueError(f"num_slices must be at least 4, got {num_slices}; the default is 20")
+
+
+def _pixel_mm(kind: str, size: int) -> float:
+    """Returns the in-plane spacing at a matrix size."""
+    return PIXEL_MM[kind] * (512 / size) ** (COARSENING[kind] if size < 512 else 1.0)
+
+
+def _axes(
+    rng: np.random.Generator,
+    focus: Point,
+    spacing: Point,
+    kind: str,
+    size: int,
+    num_slices: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the voxel centres: the whole body, or a part of it that holds the main lesion."""
+    full, field = 512 * PIXEL_MM[kind], size * spacing[1]
+    jitter = rng.uniform(-0.15, 0.15, 2)
+    z = (np.arange(num_slices) - (num_slices - 1) / 2) * spacing[0]
+    plane = []
+    for target, shift in zip(focus[1:], jitter, strict=True):
+        room = max(full - field, 0) / 2
+        centre = np.clip(target + shift * field, -room, room)
+        plane.append(centre + (np.arange(size) - (size - 1) / 2) * spacing[1])
+    return z, plane[0], plane[1]
+
+
+def _draw_lesions(
+    canvas: Canvas,
+    rng: np.random.Generator,
+    lesions: list[Lesion],
+    organ: Float32[np.ndarray, "d h w"],
+    kind: str,
+) -> UInt8[np.ndarray, "d h w"]:
+    """Draws the lesions and their neighbours; returns the lesion mask."""
+    for lesion in lesions:
+        draw_neighbours(canvas, rng, lesion, organ, kind)
+    covered = np.zeros_like(canvas.hu)
+    for lesion in lesions:
+        draw_lesion(canvas, lesion, organ, covered)
+    return (covered >= 0.5).astype(np.uint8)
+
+
+def _finish(
+    canvas: Canvas, rng: np.random.Generator, trunk: Trunk, kind: str
+) -> Int16[np.ndarray, "d h w"]:
+    """Blurs like a scanner and adds noise with the grain of a reconstruction.
+
+    Noise grain is a band of frequencies (a blur minus a wider blur), slightly longer along x than
+    along y, and weaker towards the skin and in air, as in filtered back-projection.
+    """
+    image = canvas.hu
+    blur = 0.45 / max(canvas.spacing[1], 0.5)
+    image = ndimage.gaussian_filter(image, (0, blur, blur), truncate=3)
+    grain = rng.uniform(0.55, 0.85)
+    white = rng.standard_normal(image.shape, dtype=np.float32)
+    noise = ndimage.gaussian_filter(white, (0.35, grain, 1.1 * grain), truncate=3)
+    noise -= 0.7 * ndimage.gaussian_filter(noise, (0, 2.5, 2.5), truncate=2)
+    noise /= noise.std()
+    y, x = canvas.axes[1] / trunk.half[0], canvas.axes[2] / trunk.half[1]
+    radius = np.sqrt(y[:, None] ** 2 + x[None, :] ** 2)
+    level = np.clip(1.15 - 0.35 * radius, 0.5, 1.15) * rng.uniform(*NOISE_HU[kind])
+    image += noise * level.astype(np.float32)
+    return np.clip(np.rint(image), -1024, 3071).astype(np.int16)

@@ -1,0 +1,1 @@
+"""The evaluation's numbers told: measures, intervals, tables, figures, pooling, comparison."""
