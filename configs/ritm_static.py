@@ -15,6 +15,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """Returns the defaults with a fixed radius in training and evaluation."""
     config = base.get_config(arg)
     config.name = "ritm_static"
-    config.clicks.radius_train = "fixed"
-    config.clicks.radius_eval = "fixed"
+    config.train.radius = "fixed"
+    config.clicks.radius = "fixed"
     return config

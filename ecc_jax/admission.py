@@ -74,7 +74,7 @@ def for_evaluation(
         return config, Admission((), NOT_RECORDED)
     source, split = _source(config), config.data.split
     if config.data.folds and not is_own_data(saved, config) and "data.folds" not in overrides:
-        everybody = pipeline.open_split(directory, "all").rows
+        everybody = pipeline.open_split(directory, "all").index
         if not any(seen.find_seen(history, everybody, source).values()):
             config = schema.from_dict(schema.to_dict(config))
             config.data.folds = config.data.fold = 0
@@ -171,7 +171,7 @@ def _inherited(config: ml_collections.ConfigDict) -> tuple[Seen, ...]:
 
 
 def _rows(config: ml_collections.ConfigDict, directory: Path, split: str) -> seen.Rows:
-    return pipeline.open_split(directory, split, folds=folds_of(config)).rows
+    return pipeline.open_split(directory, split, folds=folds_of(config)).index
 
 
 def _source(config: ml_collections.ConfigDict) -> Source:

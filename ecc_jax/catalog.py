@@ -1,4 +1,4 @@
-"""What is known of each dataset: HU window, lesion label, schedule, where the data come from."""
+"""What is known of each dataset: HU window, lesion labels, organ, where the data come from."""
 
 from typing import NamedTuple
 
@@ -18,6 +18,12 @@ class DatasetInfo(NamedTuple):
     organ: str
     how_to_get: str
 
+
+INDEX_FILE = "index.json"  # of a prepared dataset
+SPLITS = ("train", "validation", "test")
+VARIANTS = ("windowed", "raw")
+SUBSETS = ("full", "small")
+SPLIT_RULES = ("patient", "thesis")
 
 SOFT_TISSUE_HU = (-150.0, 250.0)
 LUNG_HU = (-900.0, 600.0)

@@ -1,20 +1,21 @@
-"""The configuration schema: every key with its meaning and unit, word arguments, validation.
+"""The configuration schema: every key with its meaning and unit, and the words that set several.
 
 `default()` returns a locked tree, so assigning a key that does not exist raises. Leaves in
-`configs/` only change values; `validate` checks the resolved tree before any device is touched.
+`configs/` only change values; `checks.validate` checks the resolved tree.
 """
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
 
-from ecc_jax.config_checks import validate as validate
-from ecc_jax.config_words import apply_words
+from ecc_jax import config_words
+from ecc_jax.config_moves import moved
 
 # Groups that --mode=evaluate may change on a finished run: none of them alters what was trained.
 EVALUATION_GROUPS = ("data", "clicks", "inference", "eval")
+DECAYS = ("none", "cosine")
 
 
 def default() -> ml_collections.ConfigDict:
@@ -33,7 +34,8 @@ def _groups() -> dict[str, dict[str, Any]]:
         "data": _data(),
         "augment": _augment(),
         "model": {
-            "name": "ritm_hrnet32",  # see config_checks.MODELS
+            "name": "ritm_hrnet32",  # a name of models.build.NAMES
+            "encoding": "disk",  # how clicks are drawn for the network: clicks.encoding.NAMES
             "dtype": "float32",  # float32 | bfloat16: arithmetic inside the network
             "pretrained": "",  # a run's workdir, or converted weights, that start this one
             "fusion_scale": 0.05,  # first factor of the click features; unused with pretrained
@@ -42,8 +44,10 @@ def _groups() -> dict[str, dict[str, Any]]:
         "clicks": _clicks(),
         "inference": _inference(),
         "loss": {
-            "main_weight": 1.0,  # weight of 0.5 BCE + 0.5 Dice on the main head
-            "aux_weight": 0.4,  # weight of BCE on the auxiliary head; U-Net++ has none: use 0
+            "main": "bce_dice",  # bce_dice (half each) | nfl (normalised focal loss) | bce
+            "dice": "sample",  # sample | batch: one Dice per slice, or one over the whole batch
+            "main_weight": 1.0,  # weight of the main loss, on the main head
+            "aux_weight": 0.4,  # weight of BCE on the auxiliary head, where a network has one
         },
         "optimizer": {
             "learning_rate": 5e-4,
@@ -68,6 +72,17 @@ def _groups() -> dict[str, dict[str, Any]]:
             "steps_per_epoch": 0,  # 0 = one pass over the training split
             "max_steps": 0,  # stop after so many steps; 0 = no limit
             "log_every": 10,  # steps between records in metrics.jsonl
+            "radius": "normal",  # disks of the simulated user: normal | uniform | average | tight |
+            # enclosing | fixed
+            "max_clicks": 24,  # most clicks of a batch
+            "click_gamma": 0.7,  # p(n clicks) is proportional to click_gamma ** (n - 1)
+            "threshold": 0.5,  # probability above which the simulated user sees lesion
+        },
+        "validation": {
+            "slices": 0,  # fixed validation slices; 0 = all
+            "clicks": 5,  # clicks of the validation rollout
+            "every": 1,  # epochs between validations
+            "select_after": 0.0,  # share of all steps before which no checkpoint becomes the best
         },
         "eval": _eval(),
         "checkpoint": {
@@ -134,13 +149,11 @@ def _inference() -> dict[str, Any]:
 
 def _clicks() -> dict[str, Any]:
     return {
-        "next_click": "largest_component",  # see config_checks.NEXT_CLICK_RULES
-        "radius_train": "normal",  # see config_checks.TRAIN_RADII
-        "radius_eval": "average",  # see config_checks.EVAL_RADII
+        "next_click": "largest_component",  # largest_component | deepest; in training too
+        "radius": "average",  # in evaluation: average | tight | enclosing | average_then_tight |
+        # fixed
         "enclosing": "click",  # in evaluation, enclosing radius: around the click | min_circle
-        "fixed_radius": 5.0,  # radius of `fixed`, network-input pixels
-        "max_train": 24,  # most clicks of a training batch
-        "gamma": 0.7,  # p(n clicks) is proportional to gamma ** (n - 1)
+        "fixed_radius": 5.0,  # radius of `fixed`, network-input pixels; in training too
     }
 
 
@@ -149,14 +162,11 @@ def _eval() -> dict[str, Any]:
         "num_clicks": 20,  # clicks per image in the final evaluation
         "batch_size": 16,  # images per device call
         "max_slices": 0,  # test slices used, spread over the patients; 0 = all
-        "validation_slices": 0,  # fixed validation slices; 0 = all
-        "validation_clicks": 5,  # clicks of the validation rollout
-        "validate_every": 1,  # epochs between validations
-        "select_after": 0.0,  # share of all steps before which no checkpoint becomes the best
-        "protocol": "thesis",  # thesis | ritm | cvpr25 | robustness: user and measures
-        "start_from": "empty",  # empty | mask: a mask to refine
-        "start_mask": "eroded",  # eroded | dilated | shifted ground truth, or an .npz of masks
-        "start_amount": 0.2,  # size of that defect relative to the lesion's depth
+        "protocol": "thesis",  # a name of config.PROTOCOLS: sets user and measures together
+        "nof_convention": "success",  # success | ritm: what a success at the last click counts as
+        "initial_mask": "",  # a mask to refine: eroded | dilated | shifted ground truth, or an
+        # .npz file of masks; empty = none
+        "damage": 0.2,  # size of that defect relative to the lesion's depth
         "baselines": ("blank_image", "flooding"),  # optional rows; also random_walker
         "external": "",  # package.module:factory of another predictor to evaluate
         "tuning_slices": 256,  # training slices that flooding and painter are tuned on
@@ -166,13 +176,64 @@ def _eval() -> dict[str, Any]:
         "robustness_jitter": (2.0, 5.0),  # sd of the hand's error per axis, pixels
         "robustness_scales": (0.5, 0.75, 1.5, 2.0),  # factors of the radius
         "latency_clicks": 20,  # single clicks timed for the seconds per click; 0 = none
-        "save_masks": False,  # final masks as masks.npz, for eval.start_mask of another run
+        "save_masks": False,  # final masks as masks.npz, for eval.initial_mask of another run
     }
+
+
+class Protocol(NamedTuple):
+    """A coherent set of evaluation keys.
+
+    Attributes:
+      description: One sentence for the report.
+      values: What it sets; all other keys stay as they are configured, the radius above all, for a
+        network is trained with one.
+    """
+
+    description: str
+    values: dict[str, Any]
+
+
+PROTOCOLS = {
+    "thesis": Protocol(
+        "the configured user (by default the thesis's: deepest point of the largest error)", {}
+    ),
+    "ritm": Protocol(
+        "deepest error pixel of all; a success exactly at the last click counts as failure",
+        {
+            "clicks.next_click": "deepest",
+            "inference.threshold": 0.49,
+            "eval.nof_convention": "ritm",
+        },
+    ),
+    "cvpr25": Protocol(
+        "largest error component; a first disk in place of the challenge's box, then five clicks",
+        {"clicks.next_click": "largest_component", "eval.num_clicks": 6},
+    ),
+    "robustness": Protocol(
+        "the configured user, then the same user with an unsteady hand, other radii, other habits",
+        {},
+    ),
+}
+
+
+def with_protocol(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Returns the configuration of an evaluation: what its protocol sets, set.
+
+    Raises:
+      ValueError: Unknown protocol.
+    """
+    name = config.eval.protocol
+    if name not in PROTOCOLS:
+        raise ValueError(f"eval.protocol must be one of {', '.join(PROTOCOLS)}; got {name!r}")
+    copy = from_dict(to_dict(config))
+    for key, value in PROTOCOLS[name].values.items():
+        set_key(copy, key, value)
+    return copy
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """Returns the defaults with `arg`'s words applied, so this file itself is a config."""
-    return apply_words(default(), arg)
+    return config_words.apply_words(default(), arg)
 
 
 def resolved_hash(config: ml_collections.ConfigDict) -> str:
@@ -189,13 +250,14 @@ def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
 def from_dict(values: dict[str, Any]) -> ml_collections.ConfigDict:
     """Rebuilds a configuration from `to_dict`'s output, on top of the current defaults.
 
-    Keys that this version does not know raise; keys that the file lacks keep their default.
+    Keys of earlier versions move to their present place, see `config_moves`; others that this
+    version does not know raise; keys that the file lacks keep their default.
 
     Raises:
       ValueError: A key that the schema does not have.
     """
     config = default()
-    for key, value in _flat(values).items():
+    for key, value in moved(_flat(values)).items():
         set_key(config, key, value)
     return config
 

@@ -24,7 +24,7 @@ def _word_quick(config: ml_collections.ConfigDict) -> None:
     config.data.phantom_patients = 96
     config.data.max_slices_per_patient = 32
     config.augment.crop = (112, 112)
-    config.clicks.gamma = 0.4
+    config.train.click_gamma = 0.4
     config.inference.zoom_target = 160
     config.inference.zoom_min_crop = 64
     config.train.batch_size = 8
@@ -35,9 +35,9 @@ def _word_quick(config: ml_collections.ConfigDict) -> None:
     config.optimizer.learning_rate = 5e-3
     config.schedule.warmup_steps = 30
     config.eval.max_slices = 64
-    config.eval.validation_slices = 24
+    config.validation.slices = 24
     # Few validation patients can prefer weights that have hardly begun to learn.
-    config.eval.select_after = 0.5
+    config.validation.select_after = 0.5
     config.eval.tuning_slices = 64
     config.eval.baselines = ("blank_image", "flooding", "random_walker")
 

@@ -63,12 +63,12 @@ class Prediction(NamedTuple):
 
     Attributes:
       logits: Unbounded scores at input size; sigmoid gives the lesion probability.
-      aux_logits: Scores of the auxiliary head at input size; `logits` where there is none.
+      aux_logits: Scores of the auxiliary head at input size; None where there is none.
       features: Feature map of stride 4 (OCR output, or the decoder of U-Net++).
     """
 
     logits: Float[Array, "b h w 1"]
-    aux_logits: Float[Array, "b h w 1"]
+    aux_logits: Float[Array, "b h w 1"] | None
     features: Float[Array, "b h4 w4 f"]
 
 

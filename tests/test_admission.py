@@ -67,7 +67,7 @@ def evaluate(tree, workdir, overrides):
         merged, directory, workdir, saved=tree, overrides=overrides
     )
     folds = pipeline.Folds(merged.data.folds, merged.data.fold, merged.data.split_seed)
-    rows = pipeline.open_split(directory, merged.data.split, folds=folds).rows
+    rows = pipeline.open_split(directory, merged.data.split, folds=folds).index
     return {row["volume"] for row in rows if row["patient"] not in admitted.left_out}, admitted
 
 
@@ -78,7 +78,7 @@ def shaped_by(tree, root):
     return {
         row["volume"]
         for split in ("train", "validation")
-        for row in pipeline.open_split(directory, split, folds=folds).rows
+        for row in pipeline.open_split(directory, split, folds=folds).index
     }
 
 
@@ -109,7 +109,7 @@ def test_data_of_which_the_run_has_seen_nobody_are_not_divided_into_its_folds(ru
     assert volumes == set(SCANS) and admitted.left_out == ()
     some, _ = evaluate(tree, workdir, {"data.path": str(other)})
     split = pipeline.open_split(prepare_for(of(other, tmp_path / "root")), "test")
-    assert some == {row["volume"] for row in split.rows}
+    assert some == {row["volume"] for row in split.index}
 
 
 @pytest.mark.parametrize("change", ["grown", "shrunk", "renamed", "mirrored", "unsplit"])

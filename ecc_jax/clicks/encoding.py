@@ -1,5 +1,7 @@
 """The click buffer, and the disk maps that a network sees of it."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -66,3 +68,10 @@ def disk_maps(clicks: Clicks, shape: tuple[int, int]) -> Float[Array, "b h w 2"]
         for sign in (clicks.is_positive, ~clicks.is_positive)
     ]
     return jnp.stack(maps, axis=-1).astype(jnp.float32)
+
+
+# How clicks are drawn for a network: (clicks, shape) -> maps.
+ENCODINGS: dict[str, Callable[[Clicks, tuple[int, int]], Float[Array, "b h w 2"]]] = {
+    "disk": disk_maps,
+}
+NAMES = tuple(ENCODINGS)

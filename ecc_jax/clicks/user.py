@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from ecc_jax.clicks.radius import disk_radius
+from ecc_jax.clicks.radius import RADIUS_RULES, disk_radius
 from ecc_jax.ops.components import component_areas, label_components
 from ecc_jax.ops.distance import squared_distance_transform
 from ecc_jax.types import Click, Clicks
@@ -73,6 +73,9 @@ class RobotUser:
 
 
 DEFAULT_USER = RobotUser()
+# What a configuration may ask for: random radii are for training, habits for evaluation.
+TRAINING_RADII = tuple(rule for rule in RADIUS_RULES if rule != "weighted")
+EVALUATION_RADII = (*HABITS, "fixed")
 
 
 class _Choice(NamedTuple):

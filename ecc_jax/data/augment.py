@@ -14,6 +14,9 @@ from ecc_jax.data.intensity import vary_intensity
 from ecc_jax.ops.affine import resample_affine
 
 
+NAMES = ("ritm", "none")
+
+
 class Augmentation(NamedTuple):
     """How training slices are varied; the arguments of `augment` and of `vary_intensity`."""
 

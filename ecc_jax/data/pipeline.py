@@ -14,11 +14,10 @@ import grain
 import jax
 import numpy as np
 
+from ecc_jax.catalog import INDEX_FILE, SPLITS
 from ecc_jax.data.slices import fold_split, stored_pixel_mm
 from ecc_jax.types import Batch
 
-INDEX_FILE = "index.json"
-SPLITS = ("train", "validation", "test")
 
 
 class SliceSet(NamedTuple):
@@ -26,15 +25,15 @@ class SliceSet(NamedTuple):
 
     Attributes:
       records: `records[i]` is a dict of arrays (image, mask, window_hu, ...).
-      rows: For each record what is known without decoding it: patient, volume, volume_id,
+      index: For each record what is known without decoding it: patient, volume, volume_id,
         slice_id, slice_index, lesion_area.
     """
 
     records: Sequence[dict[str, Any]]
-    rows: list[dict[str, Any]]
+    index: list[dict[str, Any]]  # type: ignore[assignment]  # hides tuple.index, on purpose
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.index)
 
 
 class Folds(NamedTuple):
@@ -111,7 +110,7 @@ def open_split(directory: str | Path, split: str, *, folds: Folds = NO_FOLDS) ->
 
 def _fold(everything: SliceSet, split: str, folds: Folds) -> SliceSet:
     """Returns the slices of the patients that a fold puts into a split."""
-    sizes = collections.Counter(row["patient"] for row in everything.rows)
+    sizes = collections.Counter(row["patient"] for row in everything.index)
     names = sorted(sizes)
     chosen = fold_split(names, [sizes[name] for name in names], **folds._asdict())[split]
     return only_patients(everything, chosen)
@@ -120,9 +119,9 @@ def _fold(everything: SliceSet, split: str, folds: Folds) -> SliceSet:
 def only_patients(slices: SliceSet, patients: Collection[str]) -> SliceSet:
     """Returns the slices of some patients, in their order."""
     wanted = set(patients)
-    positions = [i for i, row in enumerate(slices.rows) if row["patient"] in wanted]
-    rows = [slices.rows[i] for i in positions]
-    return SliceSet(_Part(slices.records, positions), rows)
+    positions = [i for i, row in enumerate(slices.index) if row["patient"] in wanted]
+    index = [slices.index[i] for i in positions]
+    return SliceSet(_Part(slices.records, positions), index)
 
 
 def _rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
@@ -195,6 +194,18 @@ def _to_batch(record: dict[str, Any], position: int) -> Batch:
         "pixel_mm": np.asarray(stored_pixel_mm(record), np.float32),
     }
     return Batch(**values)
+
+
+def abstract_batch(batch_size: int, size: int) -> Any:
+    """Returns the shapes and dtypes of a `Batch` of slices of size x size pixels."""
+    record = {
+        "image": np.zeros((size, size), np.int16),
+        "window_hu": np.zeros(2, np.float32),
+        "mask": np.zeros((size, size), np.uint8),
+    }
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((batch_size, *x.shape), x.dtype), _to_batch(record, 0)
+    )
 
 
 class _Part(Sequence[dict[str, Any]]):
@@ -285,11 +296,6 @@ def eval_batches(
         valid = wanted < len(positions)
         where = np.where(valid, batch.position, -1).astype(np.int32)
         yield batch._replace(valid=valid, position=where)
-
-
-def num_batches(num_slices: int, batch_size: int) -> int:
-    """Returns how many batches `eval_batches` yields."""
-    return -(-num_slices // batch_size)
 
 
 def read_row(slices: SliceSet, position: int, *, window_hu: tuple[float, ...] = ()) -> Batch:

@@ -1,6 +1,7 @@
 """Hounsfield units to the network's [0, 1]."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Num
 
 
@@ -25,3 +26,16 @@ def apply_window(
     width = jnp.maximum(high - low, jnp.float32(1e-6))
     scaled = jnp.clip((image_hu.astype(jnp.float32) - low) / width, 0.0, 1.0)
     return jnp.where(jnp.isnan(scaled), jnp.zeros_like(scaled), scaled)
+
+
+def clip_to_window(
+    image_hu: Num[np.ndarray, "h w"], window_hu: Float[np.ndarray, "2"]
+) -> Float[np.ndarray, "h w"]:
+    """Returns a slice in Hounsfield units with what lies outside its window clipped, on the host.
+
+    Args:
+      image_hu: Hounsfield units, any numeric dtype.
+      window_hu: Lower and upper end of the window.
+    """
+    low, high = window_hu
+    return np.clip(image_hu.astype(np.float32), low, high)

@@ -1,17 +1,13 @@
-"""Which slices the montage shows, and their masks click by click."""
+"""Which slices the montage shows, and what is drawn of them."""
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from ecc_jax.clicks.user import Style
-from ecc_jax.data.pipeline import read_row
-from ecc_jax.evaluation.host import External, run_external
+from ecc_jax.data.window import clip_to_window
+from ecc_jax.evaluation.rollouts import EvalSet, Results
 from ecc_jax.report.montage import Example
-from ecc_jax.evaluation.rollouts import CompiledRollout, Work, outcome_of
-from ecc_jax.evaluation.step import RolloutOptions
 
 NUM_EXAMPLES = 5
 _NAMES = {0.0: "best, ", 0.5: "median, ", 1.0: "worst, "}
@@ -36,93 +32,47 @@ def choose_examples(
     ]
 
 
-def network_examples(
-    compiled: CompiledRollout,
-    variables: Any,
-    work: Work,
+def make_examples(
+    run: Callable[[EvalSet], Results],
+    data: EvalSet,
     iou: Float[np.ndarray, "m k"],
     *,
-    style: Style,
-    mesh: Mesh,
+    count: int = NUM_EXAMPLES,
 ) -> list[Example]:
     """Clicks once more through some slices, the best to the worst, and keeps the masks.
 
     Args:
-      compiled: The rollout that gave `iou`.
-      variables: The network's variables.
-      work: The slices.
+      run: Clicks through slices as when `iou` was measured, and returns the masks to show.
+      data: The slices.
       iou: IoU of every slice after every click.
-      style: How the user handled the disk.
-      mesh: The devices.
+      count: Cases at most.
     """
-    chosen = choose_examples(iou, count=min(NUM_EXAMPLES, compiled.batch_size))
-    places = np.asarray([place for place, _ in chosen])
-    part = work._replace(positions=work.positions[places])
-    batch, outcome = outcome_of(compiled, variables, part, mesh=mesh, style=style)
-    clicks = outcome.clicks
-    return [
-        Example(
-            image=_windowed(batch.image_hu[i], batch.window_hu[i]),
-            target=batch.target[i] > 0,
-            clicks_yx=clicks.yx[i],
-            clicks_radius=clicks.radius[i],
-            clicks_positive=clicks.is_positive[i],
-            clicks_exist=outcome.clicked[i],
-            masks={k: outcome.masks[i, j] for j, k in enumerate(compiled.options.keep)},
-            ious={k: float(outcome.scores["iou"][i, k - 1]) for k in compiled.options.keep},
-            title=_title(work, place, name),
-        )
-        for i, (place, name) in enumerate(chosen)
-    ]
-
-
-def external_examples(
-    external: External,
-    work: Work,
-    options: RolloutOptions,
-    iou: Float[np.ndarray, "m k"],
-    *,
-    style: Style,
-) -> list[Example]:
-    """Does the same for a predictor from outside.
-
-    Args:
-      external: The predictor.
-      work: The slices.
-      options: What gave `iou`; its `keep` are the clicks shown.
-      iou: IoU of every slice after every click.
-      style: How the user handled the disk.
-    """
-    chosen = choose_examples(iou)
-    places = np.asarray([place for place, _ in chosen])
-    part = work._replace(positions=work.positions[places])
-    found = run_external(external, part, options, style=style, keep=tuple(range(len(chosen))))
-    clicks = found.row.clicks
-    assert clicks is not None
+    chosen = choose_examples(iou, count=count)
+    part = data.only(np.asarray([place for place, _ in chosen]))
+    results = run(part)
+    clicks = results.method.clicks
+    if clicks is None:
+        raise ValueError("examples are of methods that answer clicks; this one records none")
     examples = []
-    for i, (place, name) in enumerate(chosen):
-        row: Any = read_row(work.slices, int(work.positions[place]), window_hu=work.window_hu)
+    for place, ((_, name), entry) in enumerate(zip(chosen, part.entries, strict=True)):
+        row = part.read(place)
+        scores = results.method.scores["iou"][place]
         examples.append(
             Example(
                 image=_windowed(row.image_hu, row.window_hu),
                 target=row.target > 0,
-                clicks_yx=clicks.yx[i],
-                clicks_radius=clicks.radius[i],
-                clicks_positive=clicks.is_positive[i],
-                clicks_exist=clicks.clicked[i],
-                masks={k: found.masks[i][k - 1] for k in options.keep},
-                ious={k: float(found.row.scores["iou"][i, k - 1]) for k in options.keep},
-                title=_title(work, place, name),
+                clicks_yx=clicks.yx[place],
+                clicks_radius=clicks.radius[place],
+                clicks_positive=clicks.is_positive[place],
+                clicks_exist=clicks.clicked[place],
+                masks={click: masks[place] for click, masks in results.masks.items()},
+                ious={click: float(scores[click - 1]) for click in results.masks},
+                title=f"{name}: {entry['volume']}, slice {entry['slice_index']}",
             )
         )
     return examples
 
 
-def _title(work: Work, place: int, name: str) -> str:
-    row = work.slices.rows[int(work.positions[place])]
-    return f"{name}: {row['volume']}, slice {row['slice_index']}"
-
-
 def _windowed(image_hu: Int[np.ndarray, "h w"], window_hu: Float[np.ndarray, "2"]) -> np.ndarray:
     low, high = window_hu
-    return np.clip((image_hu - low) / (high - low), 0, 1)
+    return (clip_to_window(image_hu, window_hu) - low) / (high - low)

@@ -1,4 +1,4 @@
-"""Any predictor under the same simulated user, on the same slices, in the same tables.
+"""Predictors that run on the host, one's own too, under the same simulated user, on the same slices, in the same tables.
 
   python -m ecc_jax.main --mode=evaluate --workdir=runs/... --config.eval.external=mine:factory
 
@@ -35,11 +35,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
-from ecc_jax.clicks.user import Style
-from ecc_jax.data import pipeline
+from ecc_jax.clicks.user import RobotUser
 from ecc_jax.data.window import apply_window
-from ecc_jax.evaluation.rollouts import Work, physical
-from ecc_jax.report.methods import ClickRecord, Row
+from ecc_jax.evaluation.rollouts import Advance, EvalSet, Results
 from ecc_jax.evaluation.step import (
     RolloutOptions,
     Situation,
@@ -48,14 +46,16 @@ from ecc_jax.evaluation.step import (
     scores_of,
 )
 from ecc_jax.interaction import Session, interact, mask_of, simulated_click, start
+from ecc_jax.report.measures import physical
+from ecc_jax.report.results import ClickRecord, MethodResult
 from ecc_jax.types import Click, Clicks, PlainClick
 
 # Resized or iteratively solved probabilities leave [0, 1] by this much; logits by far more.
 _ROUNDING = 1e-3
 
 
-class External(NamedTuple):
-    """A predictor from outside.
+class HostPredictor(NamedTuple):
+    """A predictor that answers one click on one slice, in plain NumPy.
 
     Attributes:
       name: What messages and tables call it.
@@ -66,21 +66,7 @@ class External(NamedTuple):
     predict: Callable[[np.ndarray, tuple[PlainClick, ...], np.ndarray], Any]
 
 
-class ExternalResults(NamedTuple):
-    """What a predictor reached.
-
-    Attributes:
-      row: Scores after each click and the clicks.
-      seconds: Of every call, in order.
-      masks: By place of the slice among those asked for: the mask after each click.
-    """
-
-    row: Row
-    seconds: Float[np.ndarray, " c"]
-    masks: dict[int, np.ndarray]
-
-
-def load_external(spec: str) -> External:
+def load_external(spec: str) -> HostPredictor:
     """Returns the predictor that `package.module:factory` or `file.py:factory` makes.
 
     Raises:
@@ -106,7 +92,7 @@ def load_external(spec: str) -> External:
             f"eval.external: {spec}() returned {type(predict).__name__}, expected a function "
             "(image, clicks, previous_mask) -> probability"
         )
-    return External(spec, predict)
+    return HostPredictor(spec, predict)
 
 
 def _import(spec: str, name: str) -> Any:
@@ -148,82 +134,78 @@ def _make_importable(folder: str) -> None:
         sys.path.append(folder)
 
 
-def run_external(
-    external: External,
-    work: Work,
+def run_on_host(
+    predictor: HostPredictor,
+    data: EvalSet,
     options: RolloutOptions,
     *,
-    style: Style,
+    user: RobotUser,
     keep: tuple[int, ...] = (),
-    on_slice: Callable[[int], Any] | None = None,
-) -> ExternalResults:
-    """Clicks through the slices of `work` with the simulated user of the compiled rollouts.
+    on_slice: Advance | None = None,
+) -> Results:
+    """Clicks through the slices of `data` with the simulated user of the compiled rollouts.
 
     Args:
-      external: The predictor.
-      work: The slices.
-      options: The user, threshold, initial masks and tolerances.
-      style: How the user handles the disk.
-      keep: Places in `work` whose masks are returned.
+      predictor: What answers the clicks.
+      data: The slices.
+      options: Initial masks, seed and tolerances.
+      user: Who clicks.
+      keep: Clicks whose masks to return.
       on_slice: Called with 1 after each slice.
 
     Raises:
       ValueError: The predictor failed or returned what it must not; names slice and click.
     """
-    tools = _tools(options, style)
-    scores, clicks, seconds, sizes, masks = [], [], [], [], {}
-    for place, position in enumerate(work.positions):
-        row = pipeline.read_row(work.slices, int(position), window_hu=work.window_hu)
-        entry = work.slices.rows[int(position)]
-        run = _SliceRun(external, f"volume {entry['volume']!r}, slice {entry['slice_index']}", [])
-        given = work.first_masks.of(entry) if work.first_masks else None
-        record = _click_through(run, tools, row, given, work.num_clicks, with_masks=place in keep)
-        scores.append(record.scores)
-        clicks.append(record.clicks)
+    tools = _tools(options, user)
+    records, seconds, sizes = [], [], []
+    for place, entry in enumerate(data.entries):
+        row = data.read(place)
+        where = f"volume {entry['volume']!r}, slice {entry['slice_index']}"
+        run = _SliceRun(predictor, where, [])
+        given = data.first_masks.of(entry) if data.first_masks else None
+        records.append(_click_through(run, tools, row, given, data.num_clicks, keep))
         sizes.append(float(row.pixel_mm))
         seconds += run.seconds
-        if record.masks is not None:
-            masks[place] = record.masks
         if on_slice:
             on_slice(1)
-    joined = jax.tree.map(lambda *rows: np.stack(rows), *scores)
-    return ExternalResults(
-        row=Row(
-            physical(joined, np.asarray(sizes, np.float32)),
-            ClickRecord(*(np.stack(field) for field in zip(*clicks, strict=True))),
-        ),
-        seconds=np.asarray(seconds),
-        masks=masks,
+    joined = jax.tree.map(lambda *slices: np.stack(slices), *records)
+    pixel_mm = np.asarray(sizes, np.float32)
+    return Results(
+        method=MethodResult(physical(joined.scores, pixel_mm), joined.clicks),
+        disk=None,
+        initial=None,
+        pixel_mm=pixel_mm,
+        masks=joined.masks,
+        call_seconds=np.asarray(seconds),
+        clicks_per_call=1,
     )
 
 
 class _Tools(NamedTuple):
     """Compiled parts, shared by all slices: who clicks, what is measured, where it starts."""
 
-    options: RolloutOptions
+    user: RobotUser
+    seed: int
     choose: Callable[[Any, Any, Session, Any], Click]
     measure: Callable[[Any, Any, Any], dict[str, Any]]
     first_mask: Callable[[Any, Any, Any], Any]
     window: Callable[[Any, Any], Any]
 
 
-def _tools(options: RolloutOptions, style: Style) -> _Tools:
+def _tools(options: RolloutOptions, user: RobotUser) -> _Tools:
     def choose(keys: Any, index: Any, session: Session, target: Any) -> Click:
-        return simulated_click(
-            keys,
-            index,
-            session,
-            target,
-            threshold=options.threshold,
-            user=options.user,
-            style=style,
-        )
+        return simulated_click(keys, index, session, target, user=user)
 
     def first_mask(keys: Any, target: Any, given: Any) -> Any:
-        return first_mask_of(keys, target, Situation(style, first_mask=given), options)
+        return first_mask_of(keys, target, Situation(user, first_mask=given), options)
 
     return _Tools(
-        options, jax.jit(choose), scores_of(options), jax.jit(first_mask), jax.jit(apply_window)
+        user,
+        options.seed,
+        jax.jit(choose),
+        scores_of(options),
+        jax.jit(first_mask),
+        jax.jit(apply_window),
     )
 
 
@@ -231,12 +213,12 @@ class _SliceRun(NamedTuple):
     """One slice under the predictor; a `Predict` for the click loop.
 
     Attributes:
-      external: The predictor.
+      predictor: What answers.
       where: The slice, for messages.
       seconds: Of every call so far.
     """
 
-    external: External
+    predictor: HostPredictor
     where: str
     seconds: list[float]
 
@@ -258,10 +240,10 @@ class _SliceRun(NamedTuple):
         )
         # Copies, so that a predictor that writes into its input harms nobody.
         picture, before = (np.array(x[0, ..., 0], np.float32) for x in (image, prev_mask))
-        where = f"{self.external.name}: {self.where}, click {count}"
+        where = f"{self.predictor.name}: {self.where}, click {count}"
         begin = time.perf_counter()
         try:
-            answer = self.external.predict(picture, told, before)
+            answer = self.predictor.predict(picture, told, before)
         except Exception as error:
             raise ValueError(f"{where}: the predictor failed: {_one_line(error)}") from error
         prob = check_answer(answer, (image.shape[1], image.shape[2]), where)
@@ -270,11 +252,11 @@ class _SliceRun(NamedTuple):
 
 
 class _Record(NamedTuple):
-    """What happened on one slice, k turns."""
+    """What happened on one slice, k turns; masks by click number."""
 
     scores: dict[str, Float32[np.ndarray, " k"]]
     clicks: ClickRecord  # without the slice axis
-    masks: np.ndarray | None
+    masks: dict[int, np.ndarray]
 
 
 def _click_through(
@@ -283,20 +265,19 @@ def _click_through(
     row: Any,
     given: np.ndarray | None,
     num_clicks: int,
-    *,
-    with_masks: bool,
+    keep: tuple[int, ...],
 ) -> _Record:
     """Clicks through one slice by the transition of the compiled loop."""
     batch = jax.tree.map(lambda x: np.asarray(x)[None], row)
     target = batch.target > 0
     image = tools.window(batch.image_hu, batch.window_hu)[..., None]
-    keys = row_keys(batch, tools.options.seed)
+    keys = row_keys(batch, tools.seed)
     first = tools.first_mask(keys, target, None if given is None else given[None])
     session = start(image, capacity=num_clicks, first_mask=first)
-    threshold = tools.options.threshold
+    threshold = tools.user.threshold
     values = tools.measure(mask_of(session, threshold), target, batch.pixel_mm)
     scores: dict[str, list[float]] = {name: [] for name in values}
-    clicked, masks = [], []
+    clicked, masks = [], {}
     for turn in range(num_clicks):
         click = tools.choose(keys, np.int32(turn), session, target)
         clicked.append(bool(click.exists[0]))
@@ -305,8 +286,8 @@ def _click_through(
             values = tools.measure(mask_of(session, threshold), target, batch.pixel_mm)
         for name, value in values.items():
             scores[name].append(float(value[0]))
-        if with_masks:
-            masks.append(np.asarray(mask_of(session, threshold)[0]))
+        if turn + 1 in keep:
+            masks[turn + 1] = np.asarray(mask_of(session, threshold)[0])
     clicks = session.clicks
     return _Record(
         scores={name: np.asarray(value, np.float32) for name, value in scores.items()},
@@ -316,7 +297,7 @@ def _click_through(
             np.asarray(clicks.is_positive[0]),
             np.asarray(clicked),
         ),
-        masks=np.stack(masks) if with_masks else None,
+        masks=masks,
     )
 
 

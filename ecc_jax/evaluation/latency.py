@@ -7,18 +7,17 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from ecc_jax.data import pipeline
-from ecc_jax.evaluation.rollouts import Work
-from ecc_jax.report.methods import ClickRecord
+from ecc_jax.evaluation.rollouts import EvalSet
 from ecc_jax.inference.pipelines import InferenceOptions
+from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.predictor import InteractivePredictor
-from ecc_jax.types import InteractiveModel
+from ecc_jax.report.results import ClickRecord
 
 
 def measure_latency(
-    model: InteractiveModel,
+    segmenter: Segmenter,
     variables: Any,
-    work: Work,
+    data: EvalSet,
     clicks: ClickRecord,
     *,
     options: InferenceOptions,
@@ -31,9 +30,9 @@ def measure_latency(
     in the evaluation. Compilation and the first click of all are left out.
 
     Args:
-      model: The network.
+      segmenter: The network and its encoding.
       variables: Its variables.
-      work: The slices.
+      data: The slices.
       clicks: The clicks recorded on them.
       options: How the network is run.
       threshold: A pixel is lesion where its probability is above.
@@ -46,13 +45,13 @@ def measure_latency(
     if jax.process_count() > 1 or not clicks.clicked.any():
         return None
     predictor = InteractivePredictor(
-        model, variables, options=options, threshold=threshold, capacity=clicks.clicked.shape[1]
+        segmenter, variables, options=options, threshold=threshold, capacity=clicks.clicked.shape[1]
     )
     seconds: list[float] = []
     while len(seconds) <= count:
         before = len(seconds)
-        for place, position in enumerate(work.positions):
-            row = pipeline.read_row(work.slices, int(position), window_hu=work.window_hu)
+        for place in range(len(data.positions)):
+            row = data.read(place)
             low, high = (float(value) for value in row.window_hu)
             predictor.set_image(np.asarray(row.image_hu), window_hu=(low, high))
             seconds += _timed(predictor, clicks, place, at_most=count + 1 - len(seconds))

@@ -1,104 +1,82 @@
-"""Evaluation of a network and of its reference rows on one split, ending in a report."""
+"""Evaluation of a network and of the methods it is read against, on one split, ending in a report."""
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_collections
-import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+from ecc_jax import config as schema
 from ecc_jax import parallel
-from ecc_jax.classical import random_walker
-from ecc_jax.clicks.user import Style
+from ecc_jax.data import pipeline
 from ecc_jax.data.seen import EVERYBODY, Admission
-from ecc_jax.evaluation import controls, options, protocols, report, rollouts
-from ecc_jax.evaluation.examples import external_examples, network_examples
-from ecc_jax.evaluation.host import External, load_external, run_external
-from ecc_jax.evaluation.latency import latency_of, measure_latency
+from ecc_jax.evaluation import facts, methods, robustness, rollouts
+from ecc_jax.evaluation.examples import NUM_EXAMPLES, make_examples
+from ecc_jax.evaluation.host import load_external, run_on_host
+from ecc_jax.evaluation.masks import MaskFile, read_masks, write_masks
+from ecc_jax.evaluation.methods import Bench, Network
+from ecc_jax.evaluation.rollouts import CompiledRollout, EvalSet, painter_options
+from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step
+from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.report.challenge import cvpr25_scores
+from ecc_jax.report.methods import subject_of
 from ecc_jax.report.montage import Example
-from ecc_jax.evaluation.rollouts import CompiledRollout, Results, Work
-from ecc_jax.report.methods import Row, method_of
-from ecc_jax.evaluation.masks import write_masks
-from ecc_jax.evaluation.step import make_rollout_step, scores_of
-from ecc_jax.types import InteractiveModel
+from ecc_jax.report.results import MethodResult
+from ecc_jax.report.write import write_report
+from ecc_jax.settings import evaluation_user, folds_of, inference_options, override_window
+
+MONTAGE_CLICKS = (1, 2, 5, 20)
 
 
-class Network(NamedTuple):
+class Trained(NamedTuple):
     """A network to evaluate.
 
     Attributes:
-      model: The network.
+      segmenter: The network and its encoding.
       variables: Its variables, replicated over the devices.
       steps: Training steps behind them, for the record.
       compiled: The rollout compiled for training's validation; None compiles one.
     """
 
-    model: InteractiveModel
+    segmenter: Segmenter
     variables: Any
     steps: int
     compiled: CompiledRollout | None = None
 
 
-class _Bench(NamedTuple):
-    """What all rows of one evaluation share.
-
-    Attributes:
-      config: The configuration.
-      work: The slices to evaluate.
-      train: Training slices, for what is tuned.
-      painter: The painter's rollout.
-      tuner: The same for training slices, of which a file of initial masks knows nothing.
-      mesh: The devices.
-      advance: Tells the progress bar of slices done.
-    """
-
-    config: ml_collections.ConfigDict
-    work: Work
-    train: Work
-    painter: CompiledRollout
-    tuner: CompiledRollout
-    mesh: Mesh
-    advance: Callable[[int], Any]
-
-
-class _Table(NamedTuple):
-    """The rows so far, and facts beside their scores."""
-
-    rows: dict[str, Row]
-    extra: dict[str, dict[str, Any]]
-
-    def add(self, name: str, row: Row, **extra: Any) -> None:
-        self.rows[name] = row
-        self.extra[name] = extra
+def rollout_options(config: ml_collections.ConfigDict) -> RolloutOptions:
+    """Returns the robot user of the configuration and what answers it."""
+    last = config.eval.num_clicks
+    return RolloutOptions(
+        capacity=max(last, config.validation.clicks),
+        keep=tuple(sorted({k for k in MONTAGE_CLICKS if k <= last} | {last})),
+        user=evaluation_user(config),
+        seed=config.seed,
+        inference=inference_options(config),
+        initial_mask=_initial_mask(config),
+        damage=config.eval.damage,
+        tolerance_mm=config.eval.nsd_tolerance_mm,
+        tolerance_px=config.eval.nsd_tolerance_px,
+    )
 
 
 def compile_for(
     config: ml_collections.ConfigDict,
-    model: InteractiveModel | None,
+    segmenter: Segmenter | None,
     variables: Any,
     mesh: Mesh,
     *,
-    start: str | None = None,
+    options: RolloutOptions,
 ) -> CompiledRollout:
-    """Compiles the configured rollout of a network, or of the painter where `model` is None.
-
-    Args:
-      config: The resolved configuration.
-      model: The network.
-      variables: Its variables.
-      mesh: The devices.
-      start: What is there before the first click, in place of the configured.
-    """
-    chosen = options.rollout_options(config, radius=None if model else "weighted")
-    if start is not None:
-        chosen = chosen._replace(start=start)
+    """Compiles the rollout of a network, or of the painter where `segmenter` is None."""
     return rollouts.compile_rollout(
-        make_rollout_step(model, chosen),
+        make_rollout_step(segmenter, options),
         variables,
-        chosen,
+        options,
         size=config.data.size,
         batch_size=config.eval.batch_size,
         mesh=mesh,
@@ -111,26 +89,69 @@ def check(config: ml_collections.ConfigDict) -> None:
     Raises:
       ValueError: Initial masks or an external predictor that cannot be used.
     """
-    options.first_masks(config)
+    first_masks(config)
     if config.eval.external:
         load_external(config.eval.external)
+
+
+def open_split(
+    config: ml_collections.ConfigDict,
+    directory: Path,
+    split: str,
+    *,
+    max_slices: int,
+    left_out: Collection[str] = (),
+) -> EvalSet:
+    """Opens a split, cut to `max_slices` slices spread over its patients (0: all).
+
+    Args:
+      config: The resolved configuration.
+      directory: The prepared dataset.
+      split: train, validation, test or all.
+      max_slices: Slices at most.
+      left_out: Patients that are not to be opened.
+
+    Raises:
+      ValueError: No such dataset, an empty split, or too few patients for the folds.
+    """
+    slices = pipeline.open_split(directory, split, folds=folds_of(config))
+    if left_out:
+        patients = {entry["patient"] for entry in slices.index}
+        slices = pipeline.only_patients(slices, patients - set(left_out))
+    return EvalSet(
+        slices=slices,
+        positions=pipeline.spread_over_patients(slices.index, max_slices=max_slices),
+        num_clicks=config.eval.num_clicks,
+        window_hu=override_window(config),
+    )
+
+
+def first_masks(config: ml_collections.ConfigDict) -> MaskFile | None:
+    """Returns the masks to refine, where the configuration names a file.
+
+    Raises:
+      ValueError: They cannot be read.
+    """
+    if _initial_mask(config) != "file":
+        return None
+    return read_masks(config.eval.initial_mask, size=config.data.size)
 
 
 def evaluate(
     config: ml_collections.ConfigDict,
     directory: Path,
-    network: Network | None,
+    trained: Trained | None,
     out_dir: Path,
     *,
     mesh: Mesh,
     admission: Admission = EVERYBODY,
 ) -> Path:
-    """Evaluates a network, an external predictor, or both, beside their reference rows.
+    """Evaluates a network, an external predictor, or both, beside their reference methods.
 
     Args:
-      config: The resolved configuration.
+      config: The resolved configuration, its protocol applied.
       directory: The prepared dataset.
-      network: The network; None evaluates `eval.external` alone.
+      trained: The network; None evaluates `eval.external` alone.
       out_dir: Where the report goes.
       mesh: The devices.
       admission: Who may be tested, because the network has not seen them.
@@ -141,255 +162,175 @@ def evaluate(
     Raises:
       ValueError: Nothing to evaluate, or data, masks or a predictor that cannot be used.
     """
-    work = _work(config, directory, admission)
-    train = options.open_split(config, directory, "train", max_slices=config.eval.tuning_slices)
-    external = load_external(config.eval.external) if config.eval.external else None
-    if network is None:
-        options.check_without_network(config)
-    else:
-        network = network._replace(compiled=_compiled(config, network, mesh))
-    with _progress_bar(_num_slices(config, network, work, train)) as bar:
-        bench = _bench(config, work, train, mesh, bar.update)
-        table = _Table({}, {})
-        results = None if network is None else _add_network(table, bench, network)
-        outside = _add_outside(table, bench, external)
-        first = _add_painters(table, bench)
-        _add_blank(table, bench, network)
-        _add_one_shot(table, bench, first)
+    if trained is None:
+        _check_without_network(config)
+    bench, variants = _bench(config, directory, trained, mesh, admission.left_out)
+    total = methods.num_passes(bench) + robustness.num_passes(bench, variants)
+    with _progress_bar(total) as bar:
+        bench = bench._replace(advance=bar.update)
+        first = methods.run_first(bench)
+        results = methods.run_all(bench, first)
         summary = {
-            **options.facts(config, directory, work, mesh),
-            **_network_facts(config, network),
+            **_facts(config, directory, bench, mesh),
+            **_network_facts(config, trained),
             **admission.facts(),
-            "surface": options.surface_facts(config, first.pixel_mm),
-            "rows": table.extra,
-            **_protocol_facts(bench, table, network),
+            "surface": facts.surface_facts(first.painter.pixel_mm, bench.options),
+            "nof_convention": config.eval.nof_convention,
+            **_protocol_facts(config, bench, results, variants),
         }
-    examples = outside
-    if network is not None:
-        examples = _examples(bench, network, table.rows["model"].scores["iou"])
+    examples = _examples(bench, results)
     if not parallel.is_first_host():
         return Path(out_dir) / "summary.json"
-    rows_of = [work.slices.rows[int(p)] for p in work.positions]
-    path = report.write_report(out_dir, summary, table.rows, rows_of, examples)
+    path = write_report(out_dir, summary, results, bench.data.entries, examples)
     path.with_name("masks.npz").unlink(missing_ok=True)
-    if results is not None and results.final_mask is not None:
-        write_masks(path.with_name("masks.npz"), rows_of, results.final_mask)
+    if first.network is not None and bench.keep:
+        final = first.network.masks[bench.data.num_clicks]
+        write_masks(path.with_name("masks.npz"), bench.data.entries, final)
     return path
 
 
-def _work(config: ml_collections.ConfigDict, directory: Path, admission: Admission) -> Work:
-    """Opens the split to evaluate, with the masks to begin with."""
-    return options.open_split(
-        config,
-        directory,
-        config.data.split,
-        max_slices=config.eval.max_slices,
-        left_out=admission.left_out,
-    )._replace(first_masks=options.first_masks(config))
-
-
-def _examples(bench: _Bench, network: Network, iou: np.ndarray) -> list[Example]:
-    assert network.compiled is not None
-    style = options.style_of(bench.config)
-    return network_examples(
-        network.compiled, network.variables, bench.work, iou, style=style, mesh=bench.mesh
-    )
-
-
 def _bench(
-    config: ml_collections.ConfigDict, work: Work, train: Work, mesh: Mesh, advance: Any
-) -> _Bench:
-    """Compiles the painter."""
-    painter = tuner = compile_for(config, None, (), mesh)
-    if painter.options.start == "file":
-        tuner = compile_for(config, None, (), mesh, start="empty")
-    return _Bench(config, work, train, painter, tuner, mesh, advance)
-
-
-def _compiled(config: ml_collections.ConfigDict, network: Network, mesh: Mesh) -> CompiledRollout:
-    """Returns training's rollout if it fits this evaluation, else a new one."""
-    given = network.compiled
-    if given is not None and given.options == options.rollout_options(config):
-        return given
-    return compile_for(config, network.model, network.variables, mesh)
-
-
-def _run(
-    bench: _Bench, compiled: CompiledRollout, variables: Any, *, style: Style, **changes: Any
-) -> Results:
-    return rollouts.run_rollouts(
-        compiled,
-        variables,
-        bench.work,
-        mesh=bench.mesh,
-        style=style,
-        on_batch=bench.advance,
-        **changes,
+    config: ml_collections.ConfigDict,
+    directory: Path,
+    trained: Trained | None,
+    mesh: Mesh,
+    left_out: Collection[str],
+) -> tuple[Bench, list[robustness.Variant]]:
+    """Opens the data and compiles the rollouts; also returns the other users to try."""
+    chosen = config.eval
+    data = open_split(
+        config, directory, config.data.split, max_slices=chosen.max_slices, left_out=left_out
+    )._replace(first_masks=first_masks(config))
+    options = rollout_options(config)
+    painter = tuner = compile_for(config, None, (), mesh, options=painter_options(options))
+    if options.initial_mask == "file":
+        empty = painter_options(options)._replace(initial_mask="empty")
+        tuner = compile_for(config, None, (), mesh, options=empty)
+    bench = Bench(
+        data=data,
+        train=open_split(config, directory, "train", max_slices=chosen.tuning_slices),
+        options=options,
+        network=None if trained is None else _network(config, trained, options, mesh),
+        external=load_external(chosen.external) if chosen.external else None,
+        painter=painter,
+        tuner=tuner,
+        baselines=tuple(chosen.baselines),
+        flooding_tolerances=chosen.flooding_tolerances,
+        latency_clicks=chosen.latency_clicks,
+        keep=(chosen.num_clicks,) if chosen.save_masks else (),
+        mesh=mesh,
+        advance=lambda _: None,
     )
-
-
-def _run_network(bench: _Bench, network: Network, *, style: Style, **changes: Any) -> Results:
-    assert network.compiled is not None
-    return _run(bench, network.compiled, network.variables, style=style, **changes)
-
-
-def _add_network(table: _Table, bench: _Bench, network: Network) -> Results:
-    """Adds the network's row, with its speed."""
-    config = bench.config
-    results = _run_network(
-        bench, network, style=options.style_of(config), with_masks=config.eval.save_masks
-    )
-    extra: dict[str, Any] = {"seconds_per_click": results.seconds / results.clicks_computed}
-    if config.eval.latency_clicks:
-        assert results.row.clicks is not None
-        extra["latency"] = measure_latency(
-            network.model,
-            network.variables,
-            bench.work,
-            results.row.clicks,
-            options=options.inference_options(config),
-            threshold=options.threshold_of(config),
-            count=config.eval.latency_clicks,
+    variants = []
+    if chosen.protocol == "robustness" and trained is not None:
+        variants = robustness.variants_of(
+            options.user,
+            habit=config.clicks.radius,
+            jitters=chosen.robustness_jitter,
+            scales=chosen.robustness_scales,
         )
-    table.add("model", results.row, **{k: v for k, v in extra.items() if v is not None})
-    return results
+    return bench, variants
 
 
-def _add_outside(table: _Table, bench: _Bench, external: External | None) -> list[Example]:
-    """Adds the predictors that run slice by slice; returns examples of `eval.external`."""
-    chosen = {} if external is None else {"external": external}
-    if "random_walker" in bench.config.eval.baselines:
-        chosen["random_walker"] = External("random walker", random_walker.predict)
-    rollout, style = options.rollout_options(bench.config), options.style_of(bench.config)
-    dynamic = options.rollout_options(bench.config, radius="weighted")
-    for name, predictor in chosen.items():
-        # The random walker takes a disk for the lesion's size, which static disks do not tell.
-        user = dynamic if name == "random_walker" else rollout
-        found = run_external(predictor, bench.work, user, style=style, on_slice=bench.advance)
-        extra = {"label": predictor.name} if name == "external" else {}
-        table.add(name, found.row, latency=latency_of(found.seconds[1:]), **extra)
-    if external is None or "model" in table.rows:
-        return []
-    iou = table.rows["external"].scores["iou"]
-    return external_examples(external, bench.work, rollout, iou, style=style)
-
-
-def _add_painters(table: _Table, bench: _Bench) -> Results:
-    """Adds the rows that draw disks, blind to the image; returns that of the average radius."""
-    tuned = controls.tune_painter(bench.tuner, bench.train, mesh=bench.mesh, on_batch=bench.advance)
-    painted = {
-        name: _run(bench, bench.painter, (), style=style)
-        for name, style in {**protocols.PAINTERS, "disk_painter_tuned": tuned.style}.items()
-    }
-    first = painted["disk_painter_average"]
-    if bench.painter.options.start == "empty":
-        table.add("disk_as_mask", first.disk)
-    for name, results in painted.items():
-        table.add(name, results.row)
-    table.extra["disk_painter_tuned"] |= {
-        "first_weight": tuned.style.first_weight,
-        "later_weight": tuned.style.later_weight,
-    }
-    return first
-
-
-def _add_blank(table: _Table, bench: _Bench, network: Network | None) -> None:
-    """Adds the network without an image to look at."""
-    if network is None or "blank_image" not in bench.config.eval.baselines:
-        return
-    results = _run_network(bench, network, style=options.style_of(bench.config), is_blank=True)
-    table.add("blank_image", results.row)
-
-
-def _add_one_shot(table: _Table, bench: _Bench, first: Results) -> None:
-    """Adds the rows that answer once: the initial mask, flooding, the best reader."""
-    config = bench.config
-    score = controls.scores_on_host(bench.work, scores_of(bench.painter.options))
-    if bench.painter.options.start != "empty":
-        table.add("start_mask", first.start)
-    elif "flooding" in config.eval.baselines:
-        row, tolerance = controls.flood_rows(
-            bench.train,
-            _first_yx(bench.tuner, bench.train, bench.mesh),
-            bench.work,
-            _of_first_click(first),
-            num_tolerances=config.eval.flooding_tolerances,
-            score=score,
+def _network(
+    config: ml_collections.ConfigDict, trained: Trained, options: RolloutOptions, mesh: Mesh
+) -> Network:
+    """Returns the network with training's rollout if it fits this evaluation, else a new one."""
+    compiled = trained.compiled
+    if compiled is None or compiled.options != options:
+        compiled = compile_for(
+            config, trained.segmenter, trained.variables, mesh, options=options
         )
-        table.add("flooding", _physical(row, first), tolerance_hu=tolerance)
-    reader = controls.best_reader_row(bench.work, score=score)
-    if reader is not None:
-        table.add("best_reader", _physical(reader, first))
+    return Network(trained.segmenter, trained.variables, compiled)
 
 
-def _first_yx(painter: CompiledRollout, work: Work, mesh: Mesh) -> np.ndarray:
-    return _of_first_click(
-        rollouts.run_rollouts(painter, (), work._replace(num_clicks=1), mesh=mesh)
-    )
+def _examples(bench: Bench, results: dict[str, MethodResult]) -> list[Example]:
+    """Returns the cases of the montage, of the method that the report is about."""
+    name, keep = subject_of(results), bench.options.keep
+    iou = results[name].scores["iou"]
+    network = bench.network
+    if network is None:
+        external: Any = bench.external
+
+        def run_external(part: EvalSet) -> rollouts.Results:
+            return run_on_host(external, part, bench.options, user=bench.options.user, keep=keep)
+
+        return make_examples(run_external, bench.data, iou)
+
+    def run_network(part: EvalSet) -> rollouts.Results:
+        return rollouts.run_rollouts(
+            network.rollout, network.variables, part, mesh=bench.mesh, keep=keep
+        )
+
+    # One call for all of them.
+    count = min(NUM_EXAMPLES, network.rollout.batch_size)
+    return make_examples(run_network, bench.data, iou, count=count)
 
 
-def _of_first_click(results: Results) -> np.ndarray:
-    assert results.row.clicks is not None
-    return results.row.clicks.yx[:, 0]
+def _facts(
+    config: ml_collections.ConfigDict, directory: Path, bench: Bench, mesh: Mesh
+) -> dict[str, Any]:
+    """Returns what a reader must know to repeat the evaluation."""
+    index = json.loads((directory / pipeline.INDEX_FILE).read_text(encoding="utf-8"))
+    protocol = config.eval.protocol
+    words = config.words.split(",") if config.words else []
+    found = facts.facts_of_rollouts(bench.data, bench.options, mesh)
+    inference = found.pop("inference")
+    return {
+        **found,
+        **({"inference": inference} if bench.network else {}),
+        "dataset": config.data.name,
+        "split": config.data.split,
+        "fold": facts.describe_fold(config.data.folds, config.data.fold),
+        "split_seed": config.data.split_seed,
+        "encoding": f"{config.clicks.radius} radius",
+        "protocol": f"{protocol}: {schema.PROTOCOLS[protocol].description}",
+        "start_from": facts.describe_initial_mask(config.eval.initial_mask, config.eval.damage),
+        "batch_size": config.eval.batch_size,
+        "config_name": facts.describe_config(config.name, words),
+        "data": index.get("options", {}),
+    }
 
 
-def _physical(row: Row, like: Results) -> Row:
-    return row._replace(scores=rollouts.physical(row.scores, like.pixel_mm))
+def _network_facts(
+    config: ml_collections.ConfigDict, trained: Trained | None
+) -> dict[str, Any]:
+    if trained is None:
+        return {"steps": None}
+    return {"model": config.model.name, "steps": trained.steps}
 
 
-def _protocol_facts(bench: _Bench, table: _Table, network: Network | None) -> dict[str, Any]:
+def _protocol_facts(
+    config: ml_collections.ConfigDict,
+    bench: Bench,
+    results: dict[str, MethodResult],
+    variants: list[robustness.Variant],
+) -> dict[str, Any]:
     """Returns what a protocol reports beside the tables of all."""
-    name, protocol = bench.config.eval.protocol, options.protocol_of(bench.config)
-    found: dict[str, Any] = {"nof_convention": protocol.nof_convention}
-    if name == "cvpr25":
-        found["cvpr25"] = protocols.cvpr25_scores(table.rows[method_of(table.rows)])
-    if name == "robustness" and network is not None:
-        found["robustness"] = _robustness(bench, network)
+    found: dict[str, Any] = {}
+    if config.eval.protocol == "cvpr25":
+        found["cvpr25"] = cvpr25_scores(results[subject_of(results)])
+    if variants:
+        found["robustness"] = robustness.run_variants(bench, variants)
     return found
 
 
-def _network_facts(config: ml_collections.ConfigDict, network: Network | None) -> dict[str, Any]:
-    if network is None:
-        return {"steps": None}
-    return {
-        "model": config.model.name,
-        "steps": network.steps,
-        "inference": options.describe_inference(config),
-    }
+def _initial_mask(config: ml_collections.ConfigDict) -> str:
+    name = config.eval.initial_mask
+    return "file" if name.endswith(".npz") else name or "empty"
 
 
-def _robustness(bench: _Bench, network: Network) -> list[dict[str, Any]]:
-    """Returns network and painter under every user of the robustness protocol."""
-    entries = []
-    for variant in _variants(bench.config):
-        rows = {"model": _run_network(bench, network, style=variant.style)}
-        if bench.config.clicks.radius_eval != "fixed":  # the painter needs a radius
-            rows["disk_painter"] = _run(bench, bench.painter, (), style=variant.style)
-        curves = {name: r.row.scores["iou"].mean(axis=0).tolist() for name, r in rows.items()}
-        entries.append({"variant": variant.name, "label": variant.label, "rows": curves})
-    return entries
-
-
-def _variants(config: ml_collections.ConfigDict) -> list[protocols.Variant]:
-    return protocols.robustness_variants(
-        config.clicks.radius_eval,
-        jitters=config.eval.robustness_jitter,
-        scales=config.eval.robustness_scales,
-    )
-
-
-def _num_slices(
-    config: ml_collections.ConfigDict, network: Network | None, work: Work, train: Work
-) -> int:
-    """Returns how many slices will be clicked through in all, for the progress bar."""
-    chosen = config.eval
-    passes = len(protocols.PAINTERS) + 1 + ("random_walker" in chosen.baselines)
-    passes += bool(chosen.external)
-    if network is not None:
-        passes += 1 + ("blank_image" in chosen.baselines)
-        if chosen.protocol == "robustness":
-            passes += (2 - (config.clicks.radius_eval == "fixed")) * len(_variants(config))
-    return passes * len(work.positions) + controls.tuning_passes() * len(train.positions)
+def _check_without_network(config: ml_collections.ConfigDict) -> None:
+    """Refuses what an external predictor alone cannot do."""
+    for key, is_asked in (
+        ("eval.protocol=robustness", config.eval.protocol == "robustness"),
+        ("eval.save_masks=True", config.eval.save_masks),
+    ):
+        if is_asked:
+            raise ValueError(
+                f"{key} is for networks; an external predictor alone has none: give --workdir=RUN, "
+                "or leave the key away"
+            )
 
 
 def _progress_bar(total: int) -> tqdm:

@@ -1,6 +1,5 @@
 """Answering the clicks of a log again: does a report hold what its run does?"""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,15 +8,16 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float
 
 from ecc_jax import parallel
-from ecc_jax.clicks.user import Style
+from ecc_jax.clicks.user import RobotUser
 from ecc_jax.data import pipeline
-from ecc_jax.evaluation.rollouts import Work, physical, recorded_clicks, situation_for
-from ecc_jax.report.methods import ClickRecord, Row
+from ecc_jax.evaluation.rollouts import Advance, EvalSet, recorded_clicks, situation_for
 from ecc_jax.evaluation.step import RolloutOptions, make_replay_step
-from ecc_jax.types import InteractiveModel
+from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.report.measures import physical
+from ecc_jax.report.results import ClickRecord, MethodResult
 
 
-class Audit(NamedTuple):
+class Replayed(NamedTuple):
     """What became of a log.
 
     Attributes:
@@ -32,43 +32,41 @@ class Audit(NamedTuple):
     difference: dict[str, float]
 
 
-def audit_row(
-    model: InteractiveModel | None,
+def replay_method(
+    segmenter: Segmenter | None,
     variables: Any,
-    work: Work,
-    logged: Row,
+    data: EvalSet,
+    logged: MethodResult,
     options: RolloutOptions,
     *,
-    style: Style,
     is_blank: bool,
     batch_size: int,
     mesh: Mesh,
-    on_batch: Callable[[int], Any] | None = None,
-) -> Audit:
+    on_batch: Advance | None = None,
+) -> Replayed:
     """Answers the logged clicks again, in batches of the shape that the log was made with.
 
     Args:
-      model: The network; None is the painter.
+      segmenter: The network and its encoding; None is the painter.
       variables: Its variables.
-      work: The slices of the log, in its order.
-      logged: Its row, with clicks.
-      options: The rollout's options.
-      style: How the user handled the disk.
+      data: The slices of the log, in its order.
+      logged: The method's scores and clicks.
+      options: The rollout's options; its user is who clicked.
       is_blank: Whether the network saw the slices without content.
       batch_size: Slices per call.
       mesh: The devices.
       on_batch: Called with the number of slices after each batch.
     """
     assert logged.clicks is not None
-    step = jax.jit(make_replay_step(model, options))
+    step = jax.jit(make_replay_step(segmenter, options))
     batches = pipeline.eval_batches(
-        work.slices, work.positions, batch_size=batch_size, window_hu=work.window_hu
+        data.slices, data.positions, batch_size=batch_size, window_hu=data.window_hu
     )
     parts = []
     for number, batch in enumerate(batches):
-        wanted = np.minimum(number * batch_size + np.arange(batch_size), len(work.positions) - 1)
+        wanted = np.minimum(number * batch_size + np.arange(batch_size), len(data.positions) - 1)
         record = ClickRecord(*(field[wanted] for field in logged.clicks))
-        situation = situation_for(options, work, batch, style, is_blank, mesh)
+        situation = situation_for(options, data, batch, options.user, is_blank, mesh)
         placed, clicks = (parallel.to_global(x, mesh) for x in (batch, recorded_clicks(record)))
         result = parallel.to_host(step(variables, placed, clicks, situation))
         values = {"scores": result.scores, "agrees": result.agrees, "mm": batch.pixel_mm}
@@ -77,7 +75,7 @@ def audit_row(
             on_batch(int(np.count_nonzero(batch.valid)))
     whole = jax.tree.map(lambda *pieces: np.concatenate(pieces), *parts)
     scores = physical(whole["scores"], whole["mm"])
-    return Audit(
+    return Replayed(
         scores=scores,
         agrees=whole["agrees"],
         difference={name: _largest(scores[name], logged.scores[name]) for name in logged.scores},

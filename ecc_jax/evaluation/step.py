@@ -9,15 +9,17 @@ from jaxtyping import Array, Bool, Float, Key
 
 from ecc_jax import metrics
 from ecc_jax.classical.painter import disk_mask, paint_predict
-from ecc_jax.clicks.user import DEFAULT_USER, RobotUser, Style
+from ecc_jax.clicks.user import DEFAULT_USER, RobotUser
 from ecc_jax.data.window import apply_window
-from ecc_jax.evaluation import start
+from ecc_jax.evaluation.masks import mean_image
 from ecc_jax.inference.pipelines import FULL_FRAME, InferenceOptions, make_predict
-from ecc_jax.interaction import Measure, Replay, replay, rollout
-from ecc_jax.types import Batch, Clicks, InteractiveModel, Predict
+from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.interaction import Measure, Replay, Scene, mask_of, replay, rollout
+from ecc_jax.ops.damage import damaged
+from ecc_jax.types import Batch, Clicks, Predict
 
 # Folded into a slice's key for its initial mask; clicks fold in their number.
-_START_KEY = 2**20
+_MASK_KEY = 2**20
 
 
 class RolloutOptions(NamedTuple):
@@ -26,25 +28,23 @@ class RolloutOptions(NamedTuple):
     Attributes:
       capacity: Most clicks per image.
       keep: Click numbers (from 1) whose masks are returned.
-      threshold: Probability above which a pixel is lesion.
-      user: Who clicks.
+      user: Who clicks; a call may bring another one that differs in numbers.
       seed: Seed of what is random: radii, the hand's error, shifted masks.
       inference: How the network answers.
-      start: What is there before the first click: empty, a kind of `start.KINDS`, or file (the
-        masks of the situation).
-      start_amount: How damaged it is, see `start.damaged`.
+      initial_mask: What is there before the first click: empty, a kind of `damage.KINDS`, or file
+        (the masks of the situation).
+      damage: How damaged it is, see `ops.damage`.
       tolerance_mm: Of the normalised surface distance, where the pixel size is known.
       tolerance_px: The same where it is not.
     """
 
     capacity: int
     keep: tuple[int, ...] = ()
-    threshold: float = 0.5
     user: RobotUser = DEFAULT_USER
     seed: int = 0
     inference: InferenceOptions = FULL_FRAME
-    start: str = "empty"
-    start_amount: float = 0.2
+    initial_mask: str = "empty"
+    damage: float = 0.2
     tolerance_mm: float = 2.0
     tolerance_px: float = 2.0
 
@@ -53,12 +53,12 @@ class Situation(NamedTuple):
     """What may change from call to call of one compilation.
 
     Attributes:
-      style: How the user handles the disk.
+      user: Who clicks; of the compiled user only numbers may differ.
       is_blank: Whether the network sees its slices without content.
-      first_mask: Masks to begin with, for the start "file".
+      first_mask: Masks to begin with, for the initial mask "file".
     """
 
-    style: Style
+    user: RobotUser
     is_blank: Bool[Array, ""] | bool = False
     first_mask: Bool[Array, "b h w"] | None = None
 
@@ -69,7 +69,7 @@ class Outcome(NamedTuple):
     Attributes:
       scores: After each click: iou, dice, nsd, and hd95 in pixels.
       disk_scores: The same of the first click's disk taken as the mask.
-      start_scores: The same before the first click.
+      initial_scores: The same before the first click.
       clicks: The clicks placed.
       clicked: False once nothing was left to click.
       masks: The mask after each click of `keep`.
@@ -78,33 +78,22 @@ class Outcome(NamedTuple):
 
     scores: dict[str, Float[Array, "b k"]]
     disk_scores: dict[str, Float[Array, " b"]]
-    start_scores: dict[str, Float[Array, " b"]]
+    initial_scores: dict[str, Float[Array, " b"]]
     clicks: Clicks
     clicked: Bool[Array, "b k"]
     masks: Bool[Array, "b m h w"]
     final_mask: Bool[Array, "b h w"]
 
 
-class _Scene(NamedTuple):
-    """A batch, ready to be clicked through."""
-
-    keys: Key[Array, " b"]
-    image: Float[Array, "b h w 1"]
-    target: Bool[Array, "b h w"]
-    first_mask: Bool[Array, "b h w"] | None
-    measure: Measure
-    predict: Predict
-
-
 RolloutStep = Callable[[Any, Batch, Any, Situation], Outcome]
 ReplayStep = Callable[[Any, Batch, Clicks, Situation], Replay]
 
 
-def make_rollout_step(model: InteractiveModel | None, options: RolloutOptions) -> RolloutStep:
+def make_rollout_step(segmenter: Segmenter | None, options: RolloutOptions) -> RolloutStep:
     """Returns `step(variables, batch, num_clicks, situation) -> Outcome`, ready for `jax.jit`.
 
     Args:
-      model: The network; None lets the image-blind disk painter answer the clicks instead.
+      segmenter: The network and its encoding; None lets the image-blind disk painter answer the clicks instead.
       options: See `RolloutOptions`.
 
     The number of clicks is traced, so validation and final evaluation share one compilation.
@@ -113,53 +102,40 @@ def make_rollout_step(model: InteractiveModel | None, options: RolloutOptions) -
     """
 
     def step(variables: Any, batch: Batch, num_clicks: Any, situation: Situation) -> Outcome:
-        scene = _scene(model, variables, batch, situation, options)
+        scene = _scene(batch, situation, options)
+        measure = measure_against(scene.target, batch.pixel_mm, options)
         result = rollout(
-            scene.predict,
-            scene.keys,
-            scene.image,
-            scene.target,
+            scene,
+            _predict(segmenter, variables, options),
+            situation.user,
             num_clicks=num_clicks,
             capacity=options.capacity,
             keep=options.keep,
-            threshold=options.threshold,
-            user=options.user,
-            style=situation.style,
-            measure=scene.measure,
-            first_mask=scene.first_mask,
+            measure=measure,
         )
         disk = disk_mask(result.clicks, (scene.target.shape[1], scene.target.shape[2]))
         first = jnp.zeros_like(scene.target) if scene.first_mask is None else scene.first_mask
         return Outcome(
             scores=result.scores,
-            disk_scores=scene.measure(disk, scene.target),
-            start_scores=scene.measure(first, scene.target),
+            disk_scores=measure(disk, scene.target),
+            initial_scores=measure(first, scene.target),
             clicks=result.clicks,
             clicked=result.clicked,
             masks=result.masks,
-            final_mask=result.session.prob[..., 0] > options.threshold,
+            final_mask=mask_of(result.session, situation.user.threshold),
         )
 
     return step
 
 
-def make_replay_step(model: InteractiveModel | None, options: RolloutOptions) -> ReplayStep:
+def make_replay_step(segmenter: Segmenter | None, options: RolloutOptions) -> ReplayStep:
     """Returns `step(variables, batch, recorded, situation) -> Replay`, ready for `jax.jit`."""
 
     def step(variables: Any, batch: Batch, recorded: Clicks, situation: Situation) -> Replay:
-        scene = _scene(model, variables, batch, situation, options)
-        return replay(
-            scene.predict,
-            scene.keys,
-            scene.image,
-            scene.target,
-            recorded,
-            threshold=options.threshold,
-            user=options.user,
-            style=situation.style,
-            measure=scene.measure,
-            first_mask=scene.first_mask,
-        )
+        scene = _scene(batch, situation, options)
+        measure = measure_against(scene.target, batch.pixel_mm, options)
+        predict = _predict(segmenter, variables, options)
+        return replay(scene, predict, situation.user, recorded, measure=measure)
 
     return step
 
@@ -212,33 +188,24 @@ def first_mask_of(
     options: RolloutOptions,
 ) -> Bool[Array, "b h w"] | None:
     """Returns the masks to begin with; None starts from nothing."""
-    if options.start == "empty":
+    if options.initial_mask == "empty":
         return None
-    if options.start == "file":
+    if options.initial_mask == "file":
         return situation.first_mask
-    own = jax.vmap(jax.random.fold_in, (0, None))(keys, _START_KEY)
-    return start.damaged(own, target, kind=options.start, amount=options.start_amount)
+    own = jax.vmap(jax.random.fold_in, (0, None))(keys, _MASK_KEY)
+    return damaged(own, target, kind=options.initial_mask, amount=options.damage)
 
 
-def _scene(
-    model: InteractiveModel | None,
-    variables: Any,
-    batch: Batch,
-    situation: Situation,
-    options: RolloutOptions,
-) -> _Scene:
+def _scene(batch: Batch, situation: Situation, options: RolloutOptions) -> Scene:
+    """Returns a batch, ready to be clicked through."""
     image = apply_window(batch.image_hu, batch.window_hu)[..., None]
-    image = jnp.where(situation.is_blank, start.mean_image(image), image)
+    image = jnp.where(situation.is_blank, mean_image(image), image)
     target = batch.target > 0
     keys = row_keys(batch, options.seed)
-    predict: Predict = paint_predict
-    if model is not None:
-        predict = make_predict(model, variables, options.inference)
-    return _Scene(
-        keys=keys,
-        image=image,
-        target=target,
-        first_mask=first_mask_of(keys, target, situation, options),
-        measure=measure_against(target, batch.pixel_mm, options),
-        predict=predict,
-    )
+    return Scene(keys, image, target, first_mask_of(keys, target, situation, options))
+
+
+def _predict(segmenter: Segmenter | None, variables: Any, options: RolloutOptions) -> Predict:
+    if segmenter is None:
+        return paint_predict
+    return make_predict(segmenter, variables, options.inference)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ecc_jax.clicks.encoding import disk_maps
 from ecc_jax.inference.crops import Zoom, crop, find_region, grid_shape, move_clicks, paste
-from ecc_jax.types import Clicks, InteractiveModel, Predict
+from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.types import Clicks, Predict
 
 NAMES = ("full_frame", "zoom_in")
 
@@ -31,38 +31,24 @@ class InferenceOptions(NamedTuple):
 FULL_FRAME = InferenceOptions()
 
 
-def make_predict(model: InteractiveModel, variables: Any, options: InferenceOptions) -> Predict:
+def make_predict(segmenter: Segmenter, variables: Any, options: InferenceOptions) -> Predict:
     """Returns the pipeline of that name.
 
     Raises:
       ValueError: Unknown name.
     """
     if options.pipeline == "full_frame":
-        return full_frame(model, variables, flip=options.flip)
+        return full_frame(segmenter, variables, flip=options.flip)
     if options.pipeline == "zoom_in":
-        return zoom_in(model, variables, zoom=options.zoom, flip=options.flip)
+        return zoom_in(segmenter, variables, zoom=options.zoom, flip=options.flip)
     raise ValueError(f"pipeline must be one of {', '.join(NAMES)}; got {options.pipeline!r}")
 
 
-def network_inputs(
-    image: Float[Array, "b h w c"], clicks: Clicks
-) -> tuple[Float[Array, "b h w 3"], Float[Array, "b h w 2"]]:
-    """Returns the image as three channels and the (positive, negative) disk maps.
-
-    Args:
-      image: A grey image, which becomes three equal channels, or one of three channels.
-      clicks: The clicks so far.
-    """
-    height, width = image.shape[1:3]
-    channels = jnp.broadcast_to(image, (*image.shape[:3], 3))
-    return channels, disk_maps(clicks, (height, width))
-
-
-def full_frame(model: InteractiveModel, variables: Any, *, flip: bool = False) -> Predict:
+def full_frame(segmenter: Segmenter, variables: Any, *, flip: bool = False) -> Predict:
     """Returns a `Predict` that shows the network the whole slice.
 
     Args:
-      model: The network. It runs in evaluation mode: running batch statistics, no dropout.
+      segmenter: The network, which runs in evaluation mode, and its encoding.
       variables: Its variables.
       flip: Average the logits of the image and its mirror image; twice the work.
     """
@@ -72,12 +58,12 @@ def full_frame(model: InteractiveModel, variables: Any, *, flip: bool = False) -
         clicks: Clicks,
         prev_mask: Float[Array, "b h w 1"],
     ) -> Float[Array, "b h w 1"]:
-        return _probability(model, variables, image, clicks, prev_mask, flip=flip)
+        return _probability(segmenter, variables, image, clicks, prev_mask, flip=flip)
 
     return predict
 
 
-def zoom_in(model: InteractiveModel, variables: Any, *, zoom: Zoom, flip: bool = False) -> Predict:
+def zoom_in(segmenter: Segmenter, variables: Any, *, zoom: Zoom, flip: bool = False) -> Predict:
     """Returns a `Predict` that shows the network the surroundings of the lesion, enlarged.
 
     Everything runs compiled: the crop has the image's aspect ratio, so that its grid is fixed
@@ -88,7 +74,7 @@ def zoom_in(model: InteractiveModel, variables: Any, *, zoom: Zoom, flip: bool =
     runs those that its rows need, so a batch that needs both costs both.
 
     Args:
-      model: The network, in evaluation mode.
+      segmenter: The network, in evaluation mode, and its encoding.
       variables: Its variables.
       zoom: How crops are chosen.
       flip: Average the logits of the image and its mirror image; twice the work.
@@ -96,7 +82,7 @@ def zoom_in(model: InteractiveModel, variables: Any, *, zoom: Zoom, flip: bool =
     Source: RITM's predictor (isegm/inference/predictors/base.py, transforms/zoom_in.py); thesis
     3.1. Its second pass for skip_clicks = 0 is not built.
     """
-    whole = full_frame(model, variables, flip=flip)
+    whole = full_frame(segmenter, variables, flip=flip)
 
     def predict(
         image: Float[Array, "b h w c"],
@@ -108,7 +94,7 @@ def zoom_in(model: InteractiveModel, variables: Any, *, zoom: Zoom, flip: bool =
 
         def on_crop() -> Float[Array, "b h w 1"]:
             return _probability_on_crop(
-                model, variables, image, clicks, prev_mask, region.box, shape, zoom, flip
+                segmenter, variables, image, clicks, prev_mask, region.box, shape, zoom, flip
             )
 
         nothing = jnp.zeros_like(prev_mask)
@@ -122,7 +108,7 @@ def zoom_in(model: InteractiveModel, variables: Any, *, zoom: Zoom, flip: bool =
 
 
 def zoom_in_tight(
-    model: InteractiveModel, variables: Any, *, zoom: Zoom, flip: bool = False
+    segmenter: Segmenter, variables: Any, *, zoom: Zoom, flip: bool = False
 ) -> Predict:
     """Returns `zoom_in` with the original's crops, whose grid follows the shape of the box.
 
@@ -130,16 +116,16 @@ def zoom_in_tight(
     network is compiled anew for every shape of the grid. Rows are answered one by one.
 
     Args:
-      model: The network, in evaluation mode.
+      segmenter: The network, in evaluation mode, and its encoding.
       variables: Its variables.
       zoom: How crops are chosen.
       flip: Average the logits of the image and its mirror image.
 
     Source: as for `zoom_in`.
     """
-    fixed = ("model", "shape", "zoom", "flip")
+    fixed = ("segmenter", "shape", "zoom", "flip")
     on_crop = jax.jit(_probability_on_crop, static_argnames=fixed)
-    on_whole = jax.jit(_probability, static_argnames=("model", "flip"))
+    on_whole = jax.jit(_probability, static_argnames=("segmenter", "flip"))
 
     def predict(
         image: Float[Array, "b h w c"],
@@ -152,18 +138,18 @@ def zoom_in_tight(
             one = slice(row, row + 1)
             rows = jax.tree.map(lambda x, one=one: x[one], (image, clicks, prev_mask))
             if not region.is_zoomed[row]:
-                probs.append(on_whole(model, variables, *rows, flip=flip))
+                probs.append(on_whole(segmenter, variables, *rows, flip=flip))
                 continue
             y0, x0, y1, x1 = np.asarray(region.box[row]).tolist()
             shape = grid_shape((y1 - y0, x1 - x0), zoom)
-            probs.append(on_crop(model, variables, *rows, region.box[one], shape, zoom, flip))
+            probs.append(on_crop(segmenter, variables, *rows, region.box[one], shape, zoom, flip))
         return jnp.concatenate(probs)
 
     return predict
 
 
 def _probability(
-    model: InteractiveModel,
+    segmenter: Segmenter,
     variables: Any,
     image: Float[Array, "b h w c"],
     clicks: Clicks,
@@ -172,10 +158,10 @@ def _probability(
     flip: bool,
 ) -> Float[Array, "b h w 1"]:
     """Returns the network's answer on the image as it is."""
-    inputs = (*network_inputs(image, clicks), prev_mask)
+    inputs = segmenter.inputs(image, clicks, prev_mask)
     if not flip:
-        return jax.nn.sigmoid(model.apply(variables, *inputs, train=False).logits)
-    logits = model.apply(variables, *map(_with_mirror, inputs), train=False).logits
+        return jax.nn.sigmoid(segmenter.logits(variables, *inputs))
+    logits = segmenter.logits(variables, *map(_with_mirror, inputs))
     pairs = logits.reshape(image.shape[0], 2, *logits.shape[1:])
     return jax.nn.sigmoid(0.5 * (pairs[:, 0] + pairs[:, 1, :, ::-1]))
 
@@ -186,7 +172,7 @@ def _with_mirror(x: Float[Array, "b h w c"]) -> Float[Array, "2*b h w c"]:
 
 
 def _probability_on_crop(
-    model: InteractiveModel,
+    segmenter: Segmenter,
     variables: Any,
     image: Float[Array, "b h w c"],
     clicks: Clicks,
@@ -198,7 +184,7 @@ def _probability_on_crop(
 ) -> Float[Array, "b h w 1"]:
     """Returns the network's answer on a crop resampled to `shape`, 0 outside its box."""
     patch = _probability(
-        model,
+        segmenter,
         variables,
         crop(image, box, shape),
         move_clicks(clicks, box, shape, scales_radius=zoom.scales_radius),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,27 +16,9 @@ from ecc_jax.models.ritm import RITM
 from ecc_jax.models.unetpp import UNetPP
 
 # width: channels of the finest branch; modules: per stage 2, 3, 4.
-_HRNET18S = {
-    "width": 18,
-    "layer1_blocks": 2,
-    "blocks": 2,
-    "modules": (1, 3, 2),
-    "ocr_width": 48,
-}
-_HRNET18 = {
-    "width": 18,
-    "layer1_blocks": 4,
-    "blocks": 4,
-    "modules": (1, 4, 3),
-    "ocr_width": 64,
-}
-_HRNET32 = {
-    "width": 32,
-    "layer1_blocks": 4,
-    "blocks": 4,
-    "modules": (1, 4, 3),
-    "ocr_width": 128,
-}
+_HRNET18S = {"width": 18, "layer1_blocks": 2, "blocks": 2, "modules": (1, 3, 2), "ocr_width": 48}
+_HRNET18 = {"width": 18, "layer1_blocks": 4, "blocks": 4, "modules": (1, 4, 3), "ocr_width": 64}
+_HRNET32 = {"width": 32, "layer1_blocks": 4, "blocks": 4, "modules": (1, 4, 3), "ocr_width": 128}
 # Same topology, for tests and debugging: compiles in seconds, segments little.
 _TINY = {
     "width": 4,
@@ -46,35 +28,51 @@ _TINY = {
     "ocr_width": 8,
     "stem_width": 8,
 }
-_SPECS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
-    "ritm_hrnet18s": (RITM, _HRNET18S),
-    "ritm_hrnet18": (RITM, _HRNET18),
-    "ritm_hrnet32": (RITM, _HRNET32),
-    "ritm_tiny": (RITM, _TINY),
-    "focalclick_hrnet18s": (FocalClick, _HRNET18S),
-    "focalclick_hrnet32": (FocalClick, _HRNET32),
-    "focalclick_tiny": (FocalClick, {**_TINY, "refiner_width": 8}),
-    "unetpp_resnet50": (UNetPP, {"width": 64, "layers": (3, 4, 6, 3)}),
-    "unetpp_tiny": (
+_RESNET50 = {"width": 64, "layers": (3, 4, 6, 3)}
+_TINY_RESNET = {"width": 4, "layers": (1, 1, 1, 1), "decoder_widths": (16, 8, 8, 4, 4)}
+
+
+class Spec(NamedTuple):
+    """A family of networks.
+
+    Attributes:
+      network: The module.
+      sizes: Its fields, by the suffix of the name under which a size is built.
+      trunk: The part that pretrained weights fill, which learns more slowly then.
+      score_heads: Convolutions that score the lesion.
+    """
+
+    network: type[nn.Module]
+    sizes: dict[str, dict[str, Any]]
+    trunk: str
+    score_heads: tuple[str, ...]
+
+
+# By the first part of a network's name; the second is a size.
+SPECS = {
+    "ritm": Spec(
+        RITM,
+        {"hrnet18s": _HRNET18S, "hrnet18": _HRNET18, "hrnet32": _HRNET32, "tiny": _TINY},
+        trunk="trunk",
+        score_heads=("cls_head", "aux_head_3"),
+    ),
+    "focalclick": Spec(
+        FocalClick,
+        {"hrnet18s": _HRNET18S, "hrnet32": _HRNET32, "tiny": {**_TINY, "refiner_width": 8}},
+        trunk="trunk",
+        score_heads=("cls_head", "aux_head_3", "refine_pred"),
+    ),
+    "unetpp": Spec(
         UNetPP,
-        {"width": 4, "layers": (1, 1, 1, 1), "decoder_widths": (16, 8, 8, 4, 4)},
+        {"resnet50": _RESNET50, "tiny": _TINY_RESNET},
+        trunk="encoder",
+        score_heads=("segmentation_head_0", "supervision_1", "supervision_2", "supervision_3"),
     ),
 }
+NAMES = tuple(f"{family}_{size}" for family, spec in SPECS.items() for size in spec.sizes)
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-# Convolutions that score the lesion.
-_SCORE_HEADS = (
-    "cls_head",
-    "aux_head_3",
-    "refine_pred",
-    "segmentation_head_0",
-    "supervision_1",
-    "supervision_2",
-    "supervision_3",
-)
-_TRUNKS = ("trunk", "encoder")
+DTYPES = tuple(_DTYPES)
 _CONSTANT_INIT = {"bias": 0.0, "scale": 1.0, "multiplier": SCALE_INIT, "mean": 0.0, "var": 1.0}
-
-NAMES = tuple(_SPECS)
 
 
 def build(name: str, **overrides: Any) -> nn.Module:
@@ -93,9 +91,10 @@ def build(name: str, **overrides: Any) -> nn.Module:
     HRNet-18-small has OCR width 48, HRNet-18 64, HRNet-32 128; the thesis uses HRNet-32);
     isegm/model/is_unetplusplus_model.py.
     """
-    if name not in _SPECS:
+    if name not in NAMES:
         raise ValueError(f"unknown model {name!r}; choose one of {', '.join(NAMES)}")
-    network, spec = _SPECS[name]
+    family, _, size = name.partition("_")
+    network, fields_of_size = SPECS[family].network, SPECS[family].sizes[size]
     fields = [f.name for f in dataclasses.fields(network) if f.name not in ("parent", "name")]
     unknown = sorted(set(overrides) - set(fields))
     if unknown:
@@ -105,7 +104,7 @@ def build(name: str, **overrides: Any) -> nn.Module:
     dtype = overrides.get("dtype", "float32")
     if dtype not in _DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}; choose one of {', '.join(_DTYPES)}")
-    return network(**{**spec, **overrides, "dtype": _DTYPES[dtype]})
+    return network(**{**fields_of_size, **overrides, "dtype": _DTYPES[dtype]})
 
 
 def variable_shapes(model: nn.Module) -> dict[str, Any]:
@@ -148,12 +147,13 @@ def init_variables(
         raise ValueError(f"seed must be at least 0, got {seed}")
     if not 0 < lesion_prior < 1:
         raise ValueError(f"lesion_prior must be a probability inside (0, 1), got {lesion_prior}")
+    heads = {name for spec in SPECS.values() for name in spec.score_heads}
     flat = traverse_util.flatten_dict(variable_shapes(model))
     values = {path: _initial_value(path, leaf.shape, seed) for path, leaf in flat.items()}
     for path, value in values.items():
         if path[-1] == "multiplier":
             value.fill(fusion_scale)
-        elif path[-1] == "bias" and path[-2] in _SCORE_HEADS:
+        elif path[-1] == "bias" and path[-2] in heads:
             value.fill(np.log(lesion_prior / (1 - lesion_prior)))
     return traverse_util.unflatten_dict(values)
 
@@ -175,8 +175,9 @@ def parameter_groups(params: dict[str, Any]) -> dict[str, Any]:
     original FocalClick trains its trunk faster than the rest by mistake, and U-Net++ everything
     alike.
     """
+    trunks = {spec.trunk for spec in SPECS.values()}
     return {
-        top: jax.tree.map(lambda _, top=top: "trunk" if top in _TRUNKS else "head", tree)
+        top: jax.tree.map(lambda _, top=top: "trunk" if top in trunks else "head", tree)
         for top, tree in params.items()
     }
 

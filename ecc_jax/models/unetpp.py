@@ -184,7 +184,7 @@ class UNetPP(nn.Module):
         rows, columns = -(-height // 4), -(-width // 4)
         return Prediction(
             logits[:, :height, :width],
-            aux_logits[:, :height, :width],
+            None if aux_logits is None else aux_logits[:, :height, :width],
             features[:, :rows, :columns],
         )
 
@@ -197,8 +197,8 @@ class UNetPP(nn.Module):
 
         Returns:
           Float32 logits. Auxiliary logits are the mean of the deep supervision's scores; without
-          it the original has no auxiliary head, and they are the logits again. Features are the
-          decoder node x_0_2, of stride 4.
+          it there is no auxiliary head, and they are None. Features are the decoder node x_0_2, of
+          stride 4.
 
         Raises:
           ValueError: Height or width is no multiple of 32.
@@ -212,7 +212,7 @@ class UNetPP(nn.Module):
         full, rows = self.decoder(self.encoder(jnp.asarray(channels), train=train), train=train)
         logits = self.segmentation_head_0(full)
         if not self.deep_supervision:
-            return Prediction(logits, logits, rows[2][0])
+            return Prediction(logits, None, rows[2][0])
         scores = [head(x) for head, x in zip(self.supervision, rows[3][1:], strict=True)]
         aux_logits = resize_half_pixel(sum(scores[1:], scores[0]) / 3, (height, width))
         return Prediction(logits, aux_logits, rows[2][0])

@@ -52,6 +52,7 @@ class Method(NamedTuple):
         controls: what a method must beat to have used the image.
       answers_once: Whether it answers the first click only, or none.
       has_network: Whether a network, or a predictor from outside, answers.
+      is_optional: Whether an evaluation may do without it.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Method(NamedTuple):
     sees_image: bool = True
     answers_once: bool = False
     has_network: bool = False
+    is_optional: bool = False
 
 
 # In the order of the tables.
@@ -121,6 +123,7 @@ METHODS = (
         Look(BLACK, (0, (5, 1.5)), "x", 4.5, 1.3, bar=GREY),
         sees_image=False,
         has_network=True,
+        is_optional=True,
     ),
     Method(
         "start_mask",
@@ -137,6 +140,7 @@ METHODS = (
         "training split. It sees the image, but learns one number.",
         Look(PURPLE, "none", "P", 9.0),
         answers_once=True,
+        is_optional=True,
     ),
     Method(
         "random_walker",
@@ -144,6 +148,7 @@ METHODS = (
         "the classical graph segmentation of the same image, seeded by the middle of the user's "
         "dynamic disks, click by click; it learns nothing.",
         Look(PURPLE, (0, (1, 1)), "p", 4.5),
+        is_optional=True,
     ),
     Method(
         "best_reader",
@@ -159,6 +164,7 @@ BY_NAME = {method.name: method for method in METHODS}
 SUBJECTS = tuple(m.name for m in METHODS if m.has_network and m.sees_image)
 CONTROLS = tuple(m.name for m in METHODS if not m.sees_image and not m.answers_once)
 PAINTERS = tuple(name for name in CONTROLS if not BY_NAME[name].has_network)
+OPTIONAL = tuple(m.name for m in METHODS if m.is_optional)
 # What a method is held against at the first click, for it costs no network: disk or initial mask.
 GIVEN = tuple(m.name for m in METHODS if not m.sees_image and m.answers_once)
 

@@ -16,14 +16,15 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from ecc_jax import metrics, parallel
+from ecc_jax import config as schema
+from ecc_jax import parallel, settings
 from ecc_jax.data import pipeline
 from ecc_jax.evaluation import loop as evaluation
-from ecc_jax.evaluation import options as evaluation_options
 from ecc_jax.evaluation import rollouts
-from ecc_jax.models.build import build, init_variables
+from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.models.build import init_variables
+from ecc_jax.report.curves import iterative_iou_error
 from ecc_jax.training import checkpoints, plateau
-from ecc_jax.training.options import step_options
 from ecc_jax.training.plateau import Plateau
 from ecc_jax.training.state import (
     TrainState,
@@ -32,33 +33,33 @@ from ecc_jax.training.state import (
     num_parameters,
     rate_multipliers,
 )
-from ecc_jax.training.step import make_train_step
+from ecc_jax.training.inputs import iterative_clicks
+from ecc_jax.training.objective import LossOptions, make_objective
+from ecc_jax.training.step import StepOptions, TrainStep, make_train_step
 from ecc_jax.training.writer import MetricsWriter
-from ecc_jax.types import InteractiveModel
 
 
 class Trained(NamedTuple):
     """What training hands to the evaluation.
 
     Attributes:
-      model: The network.
+      segmenter: The network and its encoding.
       compiled: The rollout compiled for validation, of use for evaluation too; None if there
         was nothing left to train.
     """
 
-    model: InteractiveModel
+    segmenter: Segmenter
     compiled: rollouts.CompiledRollout | None
 
 
-class Session(NamedTuple):
+class Running(NamedTuple):
     """The fixed parts of a running training."""
 
     config: ml_collections.ConfigDict
     mesh: Mesh
-    model: InteractiveModel
     step: Any
     rollout: rollouts.CompiledRollout
-    validation: rollouts.Work
+    validation: rollouts.EvalSet
     store: checkpoints.Checkpoints
     writer: MetricsWriter
     steps_per_epoch: int
@@ -104,14 +105,14 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
       ValueError: Unusable pretrained weights, or too little memory.
       FloatingPointError: The loss stopped being finite.
     """
-    slices = pipeline.open_split(directory, "train", folds=evaluation_options.folds_of(config))
+    slices = pipeline.open_split(directory, "train", folds=settings.folds_of(config))
     positions = pipeline.limit_per_patient(
-        slices.rows, max_slices=config.data.max_slices_per_patient
+        slices.index, max_slices=config.data.max_slices_per_patient
     )
-    model = build(config.model.name, dtype=config.model.dtype)
+    segmenter = settings.segmenter_of(config)
     optimizer = make_optimizer(b1=config.optimizer.b1, b2=config.optimizer.b2)
     with_average = config.train.average_decay > 0
-    state = create(_first_variables(config, model), optimizer, with_average=with_average)
+    state = create(_first_variables(config, segmenter), optimizer, with_average=with_average)
     say(_describe(config, len(positions), num_parameters(state.params), mesh))
     store = checkpoints.Checkpoints(
         workdir / "checkpoints", keep_latest=config.checkpoint.keep_latest, warn=say
@@ -128,16 +129,15 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
     if int(state.step) >= total_steps or _is_over(config, schedule):
         say(f"training is finished: {int(state.step)} steps")
         store.close()
-        return Trained(model, None)
-    session = Session(
+        return Trained(segmenter, None)
+    running = Running(
         config=config,
         mesh=mesh,
-        model=model,
-        step=_compile_step(config, model, optimizer, state, mesh),
-        rollout=_compile_validation(config, model, state, mesh),
-        validation=evaluation_options.open_split(
-            config, directory, "validation", max_slices=config.eval.validation_slices
-        )._replace(num_clicks=config.eval.validation_clicks),
+        step=_compile_step(config, segmenter, optimizer, state, mesh),
+        rollout=_compile_validation(config, segmenter, state, mesh),
+        validation=evaluation.open_split(
+            config, directory, "validation", max_slices=config.validation.slices
+        )._replace(num_clicks=config.validation.clicks),
         store=store,
         writer=MetricsWriter(
             workdir, resume_step=int(state.step), is_active=parallel.is_first_host()
@@ -146,11 +146,11 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
         total_steps=total_steps,
     )
     try:
-        _run(session, state, schedule, _batches(config, slices, positions, int(state.step)))
+        _run(running, state, schedule, _batches(config, slices, positions, int(state.step)))
     finally:
-        session.writer.close()
+        running.writer.close()
         store.close()
-    return Trained(model, session.rollout)
+    return Trained(segmenter, running.rollout)
 
 
 def _batches(
@@ -163,27 +163,30 @@ def _batches(
         seed=config.seed,
         first_step=first_step,
         threads=config.data.read_threads,
-        window_hu=evaluation_options.override_window(config),
+        window_hu=settings.override_window(config),
     )
 
 
 def _compile_validation(
-    config: ml_collections.ConfigDict, model: InteractiveModel, state: TrainState, mesh: Mesh
+    config: ml_collections.ConfigDict, segmenter: Segmenter, state: TrainState, mesh: Mesh
 ) -> rollouts.CompiledRollout:
     # Validation corrects no given mask, whatever the final evaluation does.
-    rollout = evaluation.compile_for(config, model, state.evaluated, mesh, start="empty")
+    options = evaluation.rollout_options(config)._replace(
+        user=settings.validation_user(config), initial_mask="empty"
+    )
+    rollout = evaluation.compile_for(config, segmenter, state.evaluated, mesh, options=options)
     say(f"compiled the evaluation rollout in {rollout.compile_seconds:.0f} s")
     return rollout
 
 
-def _run(session: Session, state: TrainState, schedule: Plateau, batches: Any) -> None:
+def _run(running: Running, state: TrainState, schedule: Plateau, batches: Any) -> None:
     """Steps, logs, validates and saves until the last step or the early stop."""
-    config = session.config
+    config = running.config
     start = int(state.step)
     pending: list[Any] = []
     clock = time.perf_counter()
     bar = tqdm(
-        total=session.total_steps,
+        total=running.total_steps,
         initial=start,
         desc="train",
         unit="step",
@@ -191,7 +194,7 @@ def _run(session: Session, state: TrainState, schedule: Plateau, batches: Any) -
         disable=not parallel.is_first_host(),
     )
     with bar:
-        for done in range(start + 1, session.total_steps + 1):
+        for done in range(start + 1, running.total_steps + 1):
             if _is_over(config, schedule):
                 say(f"no gain in {schedule.since_best} epochs: training ends at step {done - 1}")
                 break
@@ -201,29 +204,29 @@ def _run(session: Session, state: TrainState, schedule: Plateau, batches: Any) -
                 done - 1,
                 warmup_steps=config.schedule.warmup_steps,
                 decay=config.schedule.decay,
-                total_steps=session.total_steps,
+                total_steps=running.total_steps,
             )
-            batch = parallel.to_global(next(batches), session.mesh)
-            state, values = session.step(state, batch, np.float32(rate))
+            batch = parallel.to_global(next(batches), running.mesh)
+            state, values = running.step(state, batch, np.float32(rate))
             pending.append(values)
             bar.update()
-            is_epoch_end = done % session.steps_per_epoch == 0 or done == session.total_steps
+            is_epoch_end = done % running.steps_per_epoch == 0 or done == running.total_steps
             is_save = _is_multiple(done, config.checkpoint.every_steps)
             if is_epoch_end or is_save or done % config.train.log_every == 0:
                 host = jax.device_get(pending)  # waits for the device, so the clock is honest
                 seconds = time.perf_counter() - clock
-                bar.set_postfix(_log(session, done, host, seconds), refresh=False)
+                bar.set_postfix(_log(running, done, host, seconds), refresh=False)
                 pending = []
             score = None
             if is_epoch_end:
-                schedule, score = _end_epoch(session, state, schedule, done)
+                schedule, score = _end_epoch(running, state, schedule, done)
             if is_epoch_end or is_save:
-                _save(session, state, schedule, done, score)
+                _save(running, state, schedule, done, score)
             if not pending:
                 clock = time.perf_counter()
 
 
-def _log(session: Session, done: int, host: list[Any], seconds: float) -> dict[str, str]:
+def _log(running: Running, done: int, host: list[Any], seconds: float) -> dict[str, str]:
     """Records the mean of the steps since the last record; returns what the bar shows.
 
     Raises:
@@ -236,8 +239,8 @@ def _log(session: Session, done: int, host: list[Any], seconds: float) -> dict[s
             "another --workdir with a lower optimizer.learning_rate (learning_rate_pretrained with "
             "model.pretrained, which you may set to this one)"
         )
-    rate = len(host) * session.config.train.batch_size / seconds
-    session.writer.write(done, "train", {**means, "images_per_second": rate})
+    rate = len(host) * running.config.train.batch_size / seconds
+    running.writer.write(done, "train", {**means, "images_per_second": rate})
     return {
         "loss": f"{means['loss']:.3f}",
         "IoU": f"{means['iou']:.3f}",
@@ -246,34 +249,33 @@ def _log(session: Session, done: int, host: list[Any], seconds: float) -> dict[s
 
 
 def _end_epoch(
-    session: Session, state: TrainState, schedule: Plateau, done: int
+    running: Running, state: TrainState, schedule: Plateau, done: int
 ) -> tuple[Plateau, float | None]:
     """Validates, where it is due, and returns the schedule after it with the score that counts."""
-    config = session.config
-    epoch = -(-done // session.steps_per_epoch)
-    if epoch % config.eval.validate_every and done != session.total_steps:
+    config = running.config
+    epoch = -(-done // running.steps_per_epoch)
+    if epoch % config.validation.every and done != running.total_steps:
         return schedule, None
     results = rollouts.run_rollouts(
-        session.rollout,
+        running.rollout,
         state.evaluated,
-        session.validation,
-        mesh=session.mesh,
-        style=evaluation_options.style_of(config),
+        running.validation,
+        mesh=running.mesh,
     )
-    mean_iou = results.row.scores["iou"].mean(axis=0)
-    score = float(metrics.iterative_iou_error(mean_iou))
-    counts = done >= config.eval.select_after * session.total_steps
+    mean_iou = results.method.scores["iou"].mean(axis=0)
+    score = float(iterative_iou_error(mean_iou))
+    counts = done >= config.validation.select_after * running.total_steps
     if counts:
         schedule = plateau.update(
             schedule,
             score,
-            epochs=config.eval.validate_every,
+            epochs=config.validation.every,
             factor=config.schedule.factor,
             patience=config.schedule.patience,
         )
     ious = {f"iou_{i + 1}": float(v) for i, v in enumerate(mean_iou)}
     best = {"best": schedule.best} if counts else {}
-    session.writer.write(
+    running.writer.write(
         done, "validation", {"epoch": epoch, "iterative_iou_error": score, **best, **ious}
     )
     is_best = counts and schedule.since_best == 0
@@ -286,18 +288,18 @@ def _end_epoch(
 
 
 def _save(
-    session: Session, state: TrainState, schedule: Plateau, done: int, score: float | None
+    running: Running, state: TrainState, schedule: Plateau, done: int, score: float | None
 ) -> None:
-    facts: dict[str, Any] = {"cores": parallel.available_cores(), "devices": session.mesh.size}
+    facts: dict[str, Any] = {"cores": parallel.available_cores(), "devices": running.mesh.size}
     facts["jax"] = jax.__version__
-    progress = checkpoints.progress_values(schedule, done // session.steps_per_epoch, **facts)
-    session.store.save(done, state, progress, score)
+    progress = checkpoints.progress_values(schedule, done // running.steps_per_epoch, **facts)
+    running.store.save(done, state, progress, score)
 
 
-def _first_variables(config: ml_collections.ConfigDict, model: InteractiveModel) -> dict[str, Any]:
+def _first_variables(config: ml_collections.ConfigDict, segmenter: Segmenter) -> dict[str, Any]:
     """Fresh variables, or those of the best checkpoint of `model.pretrained`."""
     fresh = init_variables(
-        model,
+        segmenter.model,
         config.seed,
         fusion_scale=config.model.fusion_scale,
         lesion_prior=config.model.lesion_prior,
@@ -334,7 +336,7 @@ def _is_multiple(done: int, every: int) -> bool:
 
 def _compile_step(
     config: ml_collections.ConfigDict,
-    model: InteractiveModel,
+    segmenter: Segmenter,
     optimizer: Any,
     state: TrainState,
     mesh: Mesh,
@@ -342,7 +344,7 @@ def _compile_step(
     """Compiles the train step ahead of time and says what memory it will take."""
     multiplier = config.optimizer.trunk_multiplier if config.model.pretrained else 1.0
     multipliers = rate_multipliers(state.params, trunk=multiplier)
-    step = make_train_step(model, optimizer, multipliers, step_options(config))
+    step = train_step_of(config, segmenter, optimizer, multipliers)
     everywhere, rows = parallel.replicated(mesh), parallel.batch_sharding(mesh)
     compiled_from = jax.jit(
         step,
@@ -350,7 +352,7 @@ def _compile_step(
         out_shardings=everywhere,
         donate_argnums=0,
     )
-    batch = rollouts.abstract_batch(config.train.batch_size, config.data.size)
+    batch = pipeline.abstract_batch(config.train.batch_size, config.data.size)
     start = time.perf_counter()
     compiled = compiled_from.lower(state, batch, jax.ShapeDtypeStruct((), np.float32)).compile()
     needed, free = parallel.memory_needed(compiled), parallel.free_memory_bytes()
@@ -361,6 +363,37 @@ def _compile_step(
     )
     parallel.check_memory(needed, free)
     return compiled
+
+
+def train_step_of(
+    config: ml_collections.ConfigDict, segmenter: Segmenter, optimizer: Any, multipliers: Any
+) -> TrainStep:
+    """Returns the train step of a configuration, ready for `jax.jit`."""
+    user = settings.training_user(config)
+    loss: dict[str, Any] = schema.to_dict(config.loss)
+    return make_train_step(
+        make_objective(segmenter, LossOptions(**loss)),
+        iterative_clicks(segmenter, user, max_clicks=config.train.max_clicks),
+        optimizer,
+        multipliers,
+        step_options(config),
+    )
+
+
+def step_options(config: ml_collections.ConfigDict) -> StepOptions:
+    """Returns the numbers of the configuration that shape the train step."""
+    micro = config.train.microbatch or config.train.batch_size
+    return StepOptions(
+        seed=config.seed,
+        augmentation=settings.augmentation(config),
+        max_clicks=config.train.max_clicks,
+        click_gamma=config.train.click_gamma,
+        threshold=config.train.threshold,
+        microbatches=config.train.batch_size // micro,
+        stats_momentum=config.train.stats_momentum,
+        average_decay=config.train.average_decay,
+        is_pretrained=bool(config.model.pretrained),
+    )
 
 
 def _describe(

@@ -11,33 +11,41 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from ecc_jax import losses, metrics
+from ecc_jax import metrics
 from ecc_jax.clicks.sampling import sample_num_clicks
-from ecc_jax.clicks.user import RobotUser
 from ecc_jax.data.augment import Augmentation, augment_slices
 from ecc_jax.data.window import apply_window
-from ecc_jax.inference.pipelines import full_frame, network_inputs
-from ecc_jax.interaction import simulate
 from ecc_jax.models.layers import BATCH_NORM_MOMENTUM
+from ecc_jax.training.inputs import ClickSource
+from ecc_jax.training.objective import Inputs, Objective
 from ecc_jax.training.state import TrainState, moved_average
-from ecc_jax.types import Batch, Clicks, InteractiveModel
+from ecc_jax.types import Batch
 
 TrainStep = Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, Any]]]
 
 
 class StepOptions(NamedTuple):
-    """Everything that shapes the step and never changes during a run."""
+    """Numbers that shape the step and never change during a run.
+
+    Attributes:
+      seed: Everything random derives from it and the step.
+      augmentation: How slices are varied; None uses them as stored.
+      max_clicks: Most clicks of a batch.
+      click_gamma: p(n clicks) is proportional to click_gamma ** (n - 1).
+      threshold: Probability above which a pixel counts as lesion in the IoU that is logged.
+      microbatches: Forward passes of a step.
+      stats_momentum: Of the running batch statistics, per microbatch.
+      average_decay: Of the running average of the weights.
+      is_pretrained: Whether the first batch statistics are worth keeping.
+    """
 
     seed: int
-    augmentation: Augmentation | None  # None: slices as stored
-    user: RobotUser
+    augmentation: Augmentation | None
     max_clicks: int
-    gamma: float
+    click_gamma: float
     threshold: float
-    main_weight: float
-    aux_weight: float
     microbatches: int
     stats_momentum: float
     average_decay: float
@@ -45,7 +53,8 @@ class StepOptions(NamedTuple):
 
 
 def make_train_step(
-    model: InteractiveModel,
+    objective: Objective,
+    click_source: ClickSource,
     optimizer: optax.GradientTransformation,
     multipliers: Any,
     options: StepOptions,
@@ -54,6 +63,13 @@ def make_train_step(
 
     Every random number derives from `fold_in(seed, state.step)`, so a resumed run repeats an
     uninterrupted one. Metrics are scalars: loss, iou, num_clicks, learning_rate.
+
+    Args:
+      objective: What is minimised, see `objective`.
+      click_source: Where the clicks come from, see `inputs`.
+      optimizer: Without a learning rate, which the step applies itself.
+      multipliers: Learning-rate factor of every parameter.
+      options: See `StepOptions`.
     """
 
     def step(
@@ -61,19 +77,21 @@ def make_train_step(
     ) -> tuple[TrainState, dict[str, Any]]:
         count_key, row_key, dropout_key = _step_keys(options, state.step)
         num_clicks = sample_num_clicks(
-            count_key, max_clicks=options.max_clicks, gamma=options.gamma
+            count_key, max_clicks=options.max_clicks, gamma=options.click_gamma
         )
         row_keys = jax.vmap(jax.random.fold_in, (None, 0))(
             row_key, jnp.arange(batch.image_hu.shape[0])
         )
 
         def gradients(batch_stats: Any, part: tuple[Batch, Any], dropout_key: Any) -> Any:
-            rows, keys = part
-            inputs = _prepare(model, state, rows, keys, num_clicks, options)
-            loss_fn = _make_loss(model, batch_stats, inputs, dropout_key, options)
-            (loss, (stats, iou)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+            inputs = _prepare(state, *part, num_clicks, click_source, options)
+            (loss, (new_stats, logits)), grads = jax.value_and_grad(objective, has_aux=True)(
+                state.params, batch_stats, inputs, dropout_key
+            )
+            mask = jax.nn.sigmoid(logits[..., 0]) > options.threshold
+            iou = jnp.mean(metrics.iou(mask, inputs.target))
             gain = _stats_gain(state.step, options)
-            stats = jax.tree.map(lambda old, new: old + gain * (new - old), batch_stats, stats)
+            stats = jax.tree.map(lambda old, new: old + gain * (new - old), batch_stats, new_stats)
             return stats, grads, loss, iou
 
         stats, grads, loss, iou = _accumulate(
@@ -122,7 +140,7 @@ def first_step_with(options: StepOptions, num_clicks: int) -> int:
     """
     keys = jax.vmap(lambda step: _step_keys(options, step)[0])(jnp.arange(100_000))
     counts = jax.vmap(
-        lambda key: sample_num_clicks(key, max_clicks=options.max_clicks, gamma=options.gamma)
+        lambda key: sample_num_clicks(key, max_clicks=options.max_clicks, gamma=options.click_gamma)
     )(keys)
     if not bool(jnp.any(counts == num_clicks)):
         raise ValueError(f"no step of this seed draws {num_clicks} clicks; choose fewer")
@@ -134,74 +152,23 @@ def _step_keys(options: StepOptions, step: Any) -> Any:
     return jax.random.split(jax.random.fold_in(jax.random.key(options.seed), step), 3)
 
 
-class _Inputs(NamedTuple):
-    """What the network is trained on: an image, the clicks so far, the mask before the newest."""
-
-    image: Float[Array, "b h w 1"]
-    target: Bool[Array, "b h w"]
-    clicks: Clicks
-    prev_mask: Float[Array, "b h w 1"]
-
-
-def _make_loss(
-    model: InteractiveModel,
-    batch_stats: Any,
-    inputs: _Inputs,
-    dropout_key: Any,
-    options: StepOptions,
-) -> Callable[[Any], Any]:
-    """Returns `loss(params) -> (loss, (new batch statistics, mean IoU))`, in training mode."""
-
-    def loss_fn(params: Any) -> Any:
-        channels, guidance = network_inputs(inputs.image, inputs.clicks)
-        prediction, updated = model.apply(
-            {"params": params, "batch_stats": batch_stats},
-            channels,
-            guidance,
-            inputs.prev_mask,
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": dropout_key},
-        )
-        loss = _loss(prediction, inputs.target, options)
-        mask = jax.nn.sigmoid(prediction.logits[..., 0]) > options.threshold
-        iou = jnp.mean(metrics.iou(mask, inputs.target))
-        return loss, (updated["batch_stats"], iou)
-
-    return loss_fn
-
-
 def _prepare(
-    model: InteractiveModel,
     state: TrainState,
     rows: Batch,
     keys: Any,
     num_clicks: Any,
+    click_source: ClickSource,
     options: StepOptions,
-) -> _Inputs:
+) -> Inputs:
     """Windows, augments and clicks a batch; nothing here carries a gradient."""
     both = jax.vmap(jax.random.split)(keys)
     image = apply_window(rows.image_hu, rows.window_hu)
     target = rows.target > 0
     if options.augmentation is not None:
         image, target = augment_slices(both[:, 0], image, target, options.augmentation)
-    clicks, prev_mask = simulate(
-        full_frame(model, jax.lax.stop_gradient(state.variables)),
-        both[:, 1],
-        image[..., None],
-        target,
-        num_clicks,
-        capacity=options.max_clicks,
-        threshold=options.threshold,
-        user=options.user,
-    )
-    return _Inputs(image[..., None], target, clicks, prev_mask)
-
-
-def _loss(prediction: Any, target: Bool[Array, "b h w"], options: StepOptions) -> Float[Array, ""]:
-    main = losses.bce_dice(prediction.logits, target)
-    aux = losses.bce_loss(prediction.aux_logits, target)
-    return jnp.mean(options.main_weight * main + options.aux_weight * aux)
+    image = image[..., None]
+    clicks, prev_mask = click_source(state.variables, both[:, 1], image, target, num_clicks)
+    return Inputs(image, target, clicks, prev_mask)
 
 
 def _accumulate(

@@ -125,13 +125,13 @@ def test_concatenated_sources():
 
 def test_a_fold_keeps_records_and_rows_together():
     everything = SliceSet([{"n": i} for i in range(9)], _rows([2, 3, 4]))
-    for i, row in enumerate(everything.rows):
+    for i, row in enumerate(everything.index):
         row["lesion_area"] = i
     tested = []
     for fold in range(3):
         part = pipeline._fold(everything, "test", pipeline.Folds(3, fold, 0))
         assert [part.records[i]["n"] for i in range(len(part))] == [
-            row["lesion_area"] for row in part.rows
+            row["lesion_area"] for row in part.index
         ]
-        tested += [row["lesion_area"] for row in part.rows]
+        tested += [row["lesion_area"] for row in part.index]
     assert sorted(tested) == list(range(9))

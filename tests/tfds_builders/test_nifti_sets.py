@@ -159,7 +159,7 @@ def test_batches(source):
     everything = pipeline.open_split(directory, "all")
     batches = list(pipeline.eval_batches(everything, np.arange(len(everything)), batch_size=4))
     area = sum(int(batch.target[batch.valid].sum()) for batch in batches)
-    assert area == sum(row["lesion_area"] for row in everything.rows)
+    assert area == sum(row["lesion_area"] for row in everything.index)
     train = pipeline.open_split(directory, "train")
     batch = next(pipeline.train_batches(train, np.arange(len(train)), batch_size=2, seed=0))
     assert batch.image_hu.shape == (2, SIDE, SIDE) and batch.target.any(axis=(1, 2)).all()

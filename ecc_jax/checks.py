@@ -1,4 +1,7 @@
-"""Validation of a resolved configuration, before any device is touched."""
+"""Validation of a resolved configuration, before any device is touched.
+
+Names are valid where the thing that they name is declared; nothing is listed here a second time.
+"""
 
 import math
 from collections.abc import Callable
@@ -6,55 +9,59 @@ from typing import Any
 
 import ml_collections
 
-from ecc_jax import catalog
+from ecc_jax import catalog, config, losses
+from ecc_jax.clicks import encoding
+from ecc_jax.clicks.radius import ENCLOSING_RULES
+from ecc_jax.clicks.user import CLICK_RULES, EVALUATION_RADII, TRAINING_RADII
+from ecc_jax.data import augment
+from ecc_jax.inference import crops, pipelines
+from ecc_jax.models import build
+from ecc_jax.ops import damage
+from ecc_jax.phantom import volumes as phantom
+from ecc_jax.report.curves import FAILURE_CONVENTIONS
+from ecc_jax.report.methods import OPTIONAL
 
-NEXT_CLICK_RULES = ("largest_component", "deepest")
-_RADII = ("average", "tight", "enclosing", "fixed")
-TRAIN_RADII = ("normal", "uniform", *_RADII)
-EVAL_RADII = (*_RADII, "average_then_tight")
-ENCLOSING = ("click", "min_circle")
-PROTOCOLS = ("thesis", "ritm", "cvpr25", "robustness")
-BASELINES = ("blank_image", "flooding", "random_walker")
-START_MASKS = ("eroded", "dilated", "shifted")
-SPLITS = ("train", "validation", "test", "all")
-_RITM = ("ritm_hrnet18s", "ritm_hrnet18", "ritm_hrnet32", "ritm_tiny")
-_FOCALCLICK = ("focalclick_hrnet18s", "focalclick_hrnet32", "focalclick_tiny")
-MODELS = (*_RITM, *_FOCALCLICK, "unetpp_resnet50", "unetpp_tiny")
-PIPELINES = ("full_frame", "zoom_in")
-ZOOM_RULES = ("longest", "shortest")
-PHANTOM_KINDS = ("lung", "kidney", "liver", "pancreas", "mixed")
-
-
-def validate(config: ml_collections.ConfigDict) -> None:
+def validate(tree: ml_collections.ConfigDict) -> None:
     """Checks the whole resolved configuration.
 
     Raises:
       ValueError: Names the first bad key, what was expected, and what was given.
     """
-    _one_of(config, "data.name", tuple(catalog.DATASETS))
-    _one_of(config, "data.split", SPLITS)
-    _one_of(config, "data.subset", ("full", "small"))
-    _one_of(config, "data.split_rule", ("patient", "thesis"))
-    _one_of(config, "data.variant", ("windowed", "raw"))
-    _one_of(config, "data.slice_axis", (-1, 0, 1, 2))
-    _one_of(config, "data.phantom_kind", PHANTOM_KINDS)
-    _one_of(config, "augment.name", ("ritm", "none"))
-    _one_of(config, "model.name", MODELS)
-    _one_of(config, "model.dtype", ("float32", "bfloat16"))
-    _one_of(config, "schedule.decay", ("none", "cosine"))
-    _one_of(config, "inference.pipeline", PIPELINES)
-    _one_of(config, "inference.zoom_rule", ZOOM_RULES)
-    _one_of(config, "clicks.next_click", NEXT_CLICK_RULES)
-    _one_of(config, "clicks.radius_train", TRAIN_RADII)
-    _one_of(config, "clicks.radius_eval", EVAL_RADII)
-    _one_of(config, "clicks.enclosing", ENCLOSING)
-    _one_of(config, "eval.protocol", PROTOCOLS)
-    _one_of(config, "eval.start_from", ("empty", "mask"))
-    _validate_numbers(config)
-    _validate_folds(config)
-    _validate_evaluation(config)
-    _validate_augment(config)
-    _check_batch(config)
+    for key, valid in _names():
+        _one_of(tree, key, valid)
+    _validate_numbers(tree)
+    _validate_folds(tree)
+    _validate_evaluation(tree)
+    _validate_augment(tree)
+    _check_batch(tree)
+
+
+def _names() -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    """Returns the keys that hold a name, with the names that are valid."""
+    return (
+        ("data.name", tuple(catalog.DATASETS)),
+        ("data.split", (*catalog.SPLITS, "all")),
+        ("data.subset", catalog.SUBSETS),
+        ("data.split_rule", catalog.SPLIT_RULES),
+        ("data.variant", catalog.VARIANTS),
+        ("data.slice_axis", (-1, 0, 1, 2)),
+        ("data.phantom_kind", phantom.KINDS),
+        ("augment.name", augment.NAMES),
+        ("model.name", build.NAMES),
+        ("model.dtype", build.DTYPES),
+        ("model.encoding", encoding.NAMES),
+        ("loss.main", losses.MAIN_LOSSES),
+        ("loss.dice", losses.DICE_SCOPES),
+        ("schedule.decay", config.DECAYS),
+        ("inference.pipeline", pipelines.NAMES),
+        ("inference.zoom_rule", crops.RULES),
+        ("train.radius", TRAINING_RADII),
+        ("clicks.next_click", CLICK_RULES),
+        ("clicks.radius", EVALUATION_RADII),
+        ("clicks.enclosing", ENCLOSING_RULES),
+        ("eval.protocol", tuple(config.PROTOCOLS)),
+        ("eval.nof_convention", FAILURE_CONVENTIONS),
+    )
 
 
 _POSITIVE = (
@@ -64,10 +71,10 @@ _POSITIVE = (
     "train.log_every",
     "eval.num_clicks",
     "eval.batch_size",
-    "eval.validation_clicks",
-    "eval.validate_every",
+    "validation.clicks",
+    "validation.every",
     "eval.tuning_slices",
-    "clicks.max_train",
+    "train.max_clicks",
     "inference.zoom_min_crop",
     "inference.zoom_skip_clicks",
     "schedule.patience",
@@ -83,7 +90,7 @@ _NOT_NEGATIVE = (
     "train.steps_per_epoch",
     "train.max_steps",
     "eval.max_slices",
-    "eval.validation_slices",
+    "validation.slices",
     "eval.latency_clicks",
     "checkpoint.every_steps",
     "schedule.warmup_steps",
@@ -106,11 +113,12 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     _check(config, "eval.flooding_tolerances", lambda v: v >= 20, "at least 20")
     _check(config, "data.phantom_patients", lambda v: v >= 3, "at least 3 patients")
     _check(config, "model.lesion_prior", lambda v: 0 < v < 1, "between 0 and 1")
-    _check(config, "inference.threshold", lambda v: 0 < v < 1, "between 0 and 1")
+    for key in ("inference.threshold", "train.threshold"):
+        _check(config, key, lambda v: 0 < v < 1, "between 0 and 1")
     _check(config, "inference.zoom_target", lambda v: v >= 32, "at least 32 pixels")
     _check(config, "inference.zoom_expansion", lambda v: 1 <= v < math.inf, "at least 1")
-    _check(config, "eval.select_after", lambda v: 0 <= v < 1, "at least 0 and below 1")
-    _check(config, "clicks.gamma", lambda v: 0 < v <= 1, "0 < gamma <= 1")
+    _check(config, "validation.select_after", lambda v: 0 <= v < 1, "at least 0 and below 1")
+    _check(config, "train.click_gamma", lambda v: 0 < v <= 1, "0 < click_gamma <= 1")
     # Keys of random generators have 32 bits; larger seeds would repeat smaller ones.
     _check(config, "seed", lambda v: v < 2**32, "below 2 ** 32")
     _check(
@@ -128,22 +136,19 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
 
 
 def _validate_evaluation(config: ml_collections.ConfigDict) -> None:
-    valid = ", ".join(BASELINES)
     _check(
-        config, "eval.baselines", lambda v: set(v) <= set(BASELINES), f"some of {valid}, as a tuple"
+        config,
+        "eval.baselines",
+        lambda v: set(v) <= set(OPTIONAL),
+        f"some of {', '.join(OPTIONAL)}, as a tuple",
     )
     _check(
         config,
-        "eval.start_mask",
-        lambda v: v in START_MASKS or v.endswith(".npz"),
-        f"one of {', '.join(START_MASKS)}, or the path of an .npz file of masks",
+        "eval.initial_mask",
+        lambda v: v in ("", *damage.KINDS) or v.endswith(".npz"),
+        f"empty, one of {', '.join(damage.KINDS)}, or the path of an .npz file of masks",
     )
-    if config.eval.start_mask.endswith(".npz") and config.eval.start_from == "empty":
-        raise ValueError(
-            "eval.start_mask names a file, but eval.start_from is empty; set "
-            "--config.eval.start_from=mask"
-        )
-    _check(config, "eval.start_amount", lambda v: 0 < v < 1, "above 0 and below 1")
+    _check(config, "eval.damage", lambda v: 0 < v < 1, "above 0 and below 1")
     for key in ("eval.nsd_tolerance_mm", "eval.nsd_tolerance_px"):
         _check(config, key, lambda v: 0 <= v < math.inf, "0 or a positive number")
     for key in ("eval.robustness_jitter", "eval.robustness_scales"):

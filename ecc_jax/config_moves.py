@@ -1,0 +1,39 @@
+"""Keys that earlier versions knew under another name, so that their runs can still be read."""
+
+from typing import Any
+
+# Old key -> the keys that hold its value now.
+MOVED: dict[str, tuple[str, ...]] = {
+    "clicks.radius_train": ("train.radius",),
+    "clicks.max_train": ("train.max_clicks",),
+    "clicks.gamma": ("train.click_gamma",),
+    "clicks.radius_eval": ("clicks.radius",),
+    "eval.validation_slices": ("validation.slices",),
+    "eval.validation_clicks": ("validation.clicks",),
+    "eval.validate_every": ("validation.every",),
+    "eval.select_after": ("validation.select_after",),
+    "eval.start_from": ("eval.initial_mask",),
+    "eval.start_mask": ("eval.initial_mask",),
+    "eval.start_amount": ("eval.damage",),
+}
+
+
+def moved(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the values of a configuration under the keys of this version.
+
+    Args:
+      values: By dotted key, of this version or an earlier one.
+    """
+    if not any(key in MOVED for key in values):
+        return values
+    found = {key: value for key, value in values.items() if key not in MOVED}
+    for old, keys in MOVED.items():
+        if old in values:
+            found |= dict.fromkeys(keys, values[old])
+    # One threshold served training and evaluation.
+    if "inference.threshold" in values:
+        found.setdefault("train.threshold", values["inference.threshold"])
+    # Two keys became one: a mask was named even where nothing was to be refined.
+    if values.get("eval.start_from", "empty") == "empty":
+        found["eval.initial_mask"] = ""
+    return found

@@ -1,0 +1,337 @@
+"""How each method of a report is run: one entry of `RUNNERS` beside one of `report.METHODS`."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Bool, Float
+
+from ecc_jax.classical import flooding, random_walker
+from ecc_jax.clicks.user import RobotUser
+from ecc_jax.data.window import clip_to_window
+from ecc_jax.evaluation.host import HostPredictor, run_on_host
+from ecc_jax.evaluation.latency import latency_of, measure_latency
+from ecc_jax.evaluation.rollouts import (
+    Advance,
+    CompiledRollout,
+    EvalSet,
+    Results,
+    painter_options,
+    run_rollouts,
+)
+from ecc_jax.evaluation.step import RolloutOptions, scores_of
+from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.report.dataset import drawn_masks
+from ecc_jax.report.measures import physical
+from ecc_jax.report.results import MethodFacts, MethodResult
+
+# Radius weights that the painter is tuned over.
+WEIGHTS = tuple(round(0.1 * i, 1) for i in range(11))
+
+
+class Network(NamedTuple):
+    """A network to evaluate.
+
+    Attributes:
+      segmenter: The network and its encoding.
+      variables: Its variables, replicated over the devices.
+      rollout: Its compiled rollout.
+    """
+
+    segmenter: Segmenter
+    variables: Any
+    rollout: CompiledRollout
+
+
+class Bench(NamedTuple):
+    """What all methods of one evaluation share.
+
+    Attributes:
+      data: The slices to evaluate.
+      train: Training slices, for what is tuned.
+      options: The configured rollout: who clicks, initial masks, tolerances.
+      network: The network; None where a predictor from outside stands alone.
+      external: The predictor from outside, if any.
+      painter: The painter's rollout.
+      tuner: The same for training slices, of which a file of initial masks knows nothing.
+      baselines: Names of the methods that may be left out and are wanted.
+      flooding_tolerances: HU tolerances tried on training slices.
+      latency_clicks: Single clicks timed; 0 times none.
+      keep: Clicks of the network whose masks are wanted of every slice.
+      mesh: The devices.
+      advance: Tells the progress bar of slices done.
+    """
+
+    data: EvalSet
+    train: EvalSet
+    options: RolloutOptions
+    network: Network | None
+    external: HostPredictor | None
+    painter: CompiledRollout
+    tuner: CompiledRollout
+    baselines: tuple[str, ...]
+    flooding_tolerances: int
+    latency_clicks: int
+    keep: tuple[int, ...]
+    mesh: Mesh
+    advance: Advance
+
+    def run_network(self, *, user: RobotUser | None = None, **changes: Any) -> Results:
+        """Clicks through the slices with the network."""
+        if self.network is None:
+            raise ValueError("this evaluation has no network")
+        rollout, variables = self.network.rollout, self.network.variables
+        return run_rollouts(
+            rollout,
+            variables,
+            self.data,
+            mesh=self.mesh,
+            user=user or self.options.user,
+            on_batch=self.advance,
+            **changes,
+        )
+
+    def run_painter(self, user: RobotUser) -> Results:
+        """Clicks through the slices with the painter."""
+        return run_rollouts(
+            self.painter, (), self.data, mesh=self.mesh, user=user, on_batch=self.advance
+        )
+
+    def run_host(self, predictor: HostPredictor, user: RobotUser) -> Results:
+        """Clicks through the slices with a predictor on the host."""
+        return run_on_host(
+            predictor, self.data, self.options, user=user, on_slice=self.advance
+        )
+
+
+class First(NamedTuple):
+    """The rollouts that other methods build on: the network's and the average painter's."""
+
+    network: Results | None
+    painter: Results
+
+
+class Runner(NamedTuple):
+    """How a method is run.
+
+    Attributes:
+      passes: (bench) -> slices that it clicks through, for the progress bar.
+      run: (bench, first rollouts) -> its result; None where it does not apply.
+    """
+
+    passes: Callable[[Bench], int]
+    run: Callable[[Bench, First], MethodResult | None]
+
+
+def run_first(bench: Bench) -> First:
+    """Runs what other methods build on."""
+    network = bench.run_network(keep=bench.keep) if bench.network else None
+    return First(network, bench.run_painter(bench.painter.options.user.with_habit("average")))
+
+
+def run_all(bench: Bench, first: First) -> dict[str, MethodResult]:
+    """Returns the results of every method that applies, by name."""
+    found = {name: runner.run(bench, first) for name, runner in RUNNERS.items()}
+    return {name: result for name, result in found.items() if result is not None}
+
+
+def num_passes(bench: Bench) -> int:
+    """Returns how many slices all methods together click through."""
+    return sum(runner.passes(bench) for runner in RUNNERS.values())
+
+
+def _model(bench: Bench, first: First) -> MethodResult | None:
+    results, network = first.network, bench.network
+    if results is None or network is None:
+        return None
+    latency = None
+    if bench.latency_clicks and results.method.clicks is not None:
+        latency = measure_latency(
+            network.segmenter,
+            network.variables,
+            bench.data,
+            results.method.clicks,
+            options=bench.options.inference,
+            threshold=float(bench.options.user.threshold),
+            count=bench.latency_clicks,
+        )
+    facts = MethodFacts(seconds_per_click=results.seconds_per_click, latency=latency)
+    return results.method._replace(facts=facts)
+
+
+def _external(bench: Bench, first: First) -> MethodResult | None:
+    if bench.external is None:
+        return None
+    results = bench.run_host(bench.external, bench.options.user)
+    return _timed(results, label=bench.external.name)
+
+
+def _random_walker(bench: Bench, first: First) -> MethodResult | None:
+    if "random_walker" not in bench.baselines:
+        return None
+    # It takes a disk for the lesion's size, which static disks do not tell.
+    user = painter_options(bench.options).user
+    return _timed(bench.run_host(HostPredictor("random walker", random_walker.predict), user))
+
+
+def _timed(results: Results, *, label: str | None = None) -> MethodResult:
+    # The first call of all compiles, or reads what the others find in memory.
+    facts = MethodFacts(label=label, latency=latency_of(results.call_seconds[1:]))
+    return results.method._replace(facts=facts)
+
+
+def _blank_image(bench: Bench, first: First) -> MethodResult | None:
+    if bench.network is None or "blank_image" not in bench.baselines:
+        return None
+    return bench.run_network(is_blank=True).method
+
+
+def _painter_tight(bench: Bench, first: First) -> MethodResult | None:
+    return bench.run_painter(bench.painter.options.user.with_habit("tight")).method
+
+
+def _painter_tuned(bench: Bench, first: First) -> MethodResult | None:
+    user = tune_painter(bench.tuner, bench.train, mesh=bench.mesh, on_batch=bench.advance)
+    facts = MethodFacts(first_weight=user.first_weight, later_weight=user.later_weight)
+    return bench.run_painter(user).method._replace(facts=facts)
+
+
+def tune_painter(
+    painter: CompiledRollout, data: EvalSet, *, mesh: Mesh, on_batch: Advance
+) -> RobotUser:
+    """Returns the user whose disk radii serve the painter best, blind to the image.
+
+    The first click's weight is the one of the highest mean IoU after it; with that, the weight of
+    all later clicks is the one of the highest mean IoU over all clicks. Ties: the smaller weight.
+
+    Args:
+      painter: A rollout compiled without a network.
+      data: Training slices.
+      mesh: The devices.
+      on_batch: Called with the number of slices after each batch.
+    """
+    user = painter.options.user
+
+    def best(weights: str, clicks: int, base: RobotUser) -> RobotUser:
+        users = [dataclasses.replace(base, **{weights: weight}) for weight in WEIGHTS]
+        part = data._replace(num_clicks=clicks)
+        results = [
+            run_rollouts(painter, (), part, mesh=mesh, user=u, on_batch=on_batch) for u in users
+        ]
+        return users[int(np.argmax([r.method.scores["iou"].mean() for r in results]))]
+
+    return best("later_weight", data.num_clicks, best("first_weight", 1, user))
+
+
+def _disk_as_mask(bench: Bench, first: First) -> MethodResult | None:
+    return first.painter.disk if bench.options.initial_mask == "empty" else None
+
+
+def _start_mask(bench: Bench, first: First) -> MethodResult | None:
+    return None if bench.options.initial_mask == "empty" else first.painter.initial
+
+
+def _flooding(bench: Bench, first: First) -> MethodResult | None:
+    """Floods from each first click, with the tolerance that is best on training slices."""
+    if "flooding" not in bench.baselines or bench.options.initial_mask != "empty":
+        return None
+    one_click = bench.train._replace(num_clicks=1)
+    seeds = run_rollouts(bench.tuner, (), one_click, mesh=bench.mesh)
+    rows = [bench.train.read(place) for place in range(len(bench.train.positions))]
+    widest = max((row.window_hu for row in rows), key=lambda window: window[1] - window[0])
+    best, _ = flooding.search_tolerance(
+        np.stack([clip_to_window(row.image_hu, row.window_hu) for row in rows]),
+        np.stack([row.target for row in rows]),
+        _first_pixels(seeds),
+        flooding.default_tolerances(
+            (float(widest[0]), float(widest[1])), count=bench.flooding_tolerances
+        ),
+    )
+    score, scores = _scorer(bench), []
+    for place, pixel in enumerate(_first_pixels(first.painter)):
+        row = bench.data.read(place)
+        image = clip_to_window(row.image_hu, row.window_hu)
+        scores.append(score(place, flooding.flood(image, pixel, best)))
+    return _one_column(scores, first)._replace(facts=MethodFacts(tolerance_hu=best))
+
+
+def _best_reader(bench: Bench, first: First) -> MethodResult | None:
+    """Each slice's best reader against the ground truth; none without readers' masks.
+
+    The ground truth is the consensus of the same readers, which favours every one of them.
+    """
+    score, scores = _scorer(bench), []
+    for place, position in enumerate(bench.data.positions):
+        record = bench.data.slices.records[int(position)]
+        if "reader_masks" not in record:
+            return None
+        answers = [score(place, mask) for mask in drawn_masks(record["reader_masks"])]
+        if not answers:
+            return None
+        scores.append(max(answers, key=lambda values: values["iou"]))
+    return _one_column(scores, first)
+
+
+def _scorer(bench: Bench) -> Callable[[int, Bool[np.ndarray, "h w"]], dict[str, float]]:
+    """Returns (place, mask) -> scores of masks made on the host, surface measures in pixels."""
+    measure = scores_of(bench.options)
+
+    def score(place: int, mask: Bool[np.ndarray, "h w"]) -> dict[str, float]:
+        row = bench.data.read(place)
+        values = measure(mask[None], (row.target > 0)[None], row.pixel_mm[None])
+        return {name: float(value[0]) for name, value in values.items()}
+
+    return score
+
+
+def _one_column(scores: Sequence[dict[str, float]], first: First) -> MethodResult:
+    """Returns the result of a method that answers once, in the units of the others."""
+    values = {
+        name: np.array([[entry[name]] for entry in scores], np.float32) for name in scores[0]
+    }
+    return MethodResult(physical(values, first.painter.pixel_mm))
+
+
+def _first_pixels(results: Results) -> list[tuple[int, int]]:
+    """Returns the pixel of each slice's first click."""
+    clicks = results.method.clicks
+    centres: Float[np.ndarray, "m 2"] = (
+        np.zeros((len(results.pixel_mm), 2)) if clicks is None else clicks.yx[:, 0]
+    )
+    return [(int(round(float(y))), int(round(float(x)))) for y, x in centres]
+
+
+def _none(bench: Bench) -> int:
+    return 0
+
+
+def _all(bench: Bench) -> int:
+    return len(bench.data.positions)
+
+
+def _with_network(bench: Bench) -> int:
+    return _all(bench) if bench.network else 0
+
+
+def _wanted(name: str, passes: Callable[[Bench], int]) -> Callable[[Bench], int]:
+    return lambda bench: passes(bench) if name in bench.baselines else 0
+
+
+# In the order in which they run; a report has its own.
+RUNNERS = {
+    "model": Runner(_with_network, _model),
+    "external": Runner(lambda bench: _all(bench) if bench.external else 0, _external),
+    "random_walker": Runner(_wanted("random_walker", _all), _random_walker),
+    "disk_as_mask": Runner(_none, _disk_as_mask),
+    "disk_painter_average": Runner(_all, lambda bench, first: first.painter.method),
+    "disk_painter_tight": Runner(_all, _painter_tight),
+    "disk_painter_tuned": Runner(
+        lambda bench: _all(bench) + 2 * len(WEIGHTS) * len(bench.train.positions), _painter_tuned
+    ),
+    "blank_image": Runner(_wanted("blank_image", _with_network), _blank_image),
+    "start_mask": Runner(_none, _start_mask),
+    "flooding": Runner(_none, _flooding),
+    "best_reader": Runner(_none, _best_reader),
+}

@@ -1,0 +1,85 @@
+"""The configuration as typed options that several parts share: below this, no ConfigDict is seen.
+
+Options of one part alone are made by its `loop.py`.
+"""
+
+import dataclasses
+from typing import Any
+
+import ml_collections
+
+from ecc_jax import config as schema
+from ecc_jax.clicks.user import HABITS, RobotUser
+from ecc_jax.data.augment import Augmentation
+from ecc_jax.data.pipeline import Folds
+from ecc_jax.inference.crops import Zoom
+from ecc_jax.inference.pipelines import InferenceOptions
+from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.models.build import build
+
+
+def segmenter_of(config: ml_collections.ConfigDict) -> Segmenter:
+    """Returns the configured network with the encoding of its clicks."""
+    return Segmenter(build(config.model.name, dtype=config.model.dtype), config.model.encoding)
+
+
+def evaluation_user(config: ml_collections.ConfigDict) -> RobotUser:
+    """Returns who clicks in validation and evaluation."""
+    clicks = config.clicks
+    user = RobotUser(
+        rule=clicks.next_click,
+        radius=clicks.radius,
+        enclosing=clicks.enclosing,
+        fixed_radius=clicks.fixed_radius,
+        threshold=config.inference.threshold,
+    )
+    return user.with_habit(clicks.radius) if clicks.radius in HABITS else user
+
+
+def training_user(config: ml_collections.ConfigDict) -> RobotUser:
+    """Returns who clicks in a train step."""
+    return RobotUser(
+        rule=config.clicks.next_click,
+        radius=config.train.radius,
+        fixed_radius=config.clicks.fixed_radius,
+        threshold=config.train.threshold,
+    )
+
+
+def validation_user(config: ml_collections.ConfigDict) -> RobotUser:
+    """Returns who clicks when a checkpoint is selected: as in evaluation, at training's threshold."""
+    return dataclasses.replace(evaluation_user(config), threshold=config.train.threshold)
+
+
+def inference_options(config: ml_collections.ConfigDict) -> InferenceOptions:
+    """Returns how the configured network is run; a fixed radius does not grow with a crop."""
+    options = config.inference
+    zoom = Zoom(
+        target=options.zoom_target,
+        rule=options.zoom_rule,
+        min_crop=options.zoom_min_crop,
+        expansion=options.zoom_expansion,
+        skip_clicks=options.zoom_skip_clicks,
+        threshold=options.threshold,
+        scales_radius=config.clicks.radius != "fixed",
+    )
+    return InferenceOptions(options.pipeline, options.flip, zoom)
+
+
+def augmentation(config: ml_collections.ConfigDict) -> Augmentation | None:
+    """Returns how training slices are varied; None where they are used as stored."""
+    values: dict[str, Any] = schema.to_dict(config.augment)
+    if values.pop("name") == "none":
+        return None
+    crop, scale = tuple(values.pop("crop")), tuple(values.pop("scale"))
+    return Augmentation(crop, scale, **values)
+
+
+def folds_of(config: ml_collections.ConfigDict) -> Folds:
+    """Returns the cross-validation of the configuration."""
+    return Folds(config.data.folds, config.data.fold, config.data.split_seed)
+
+
+def override_window(config: ml_collections.ConfigDict) -> tuple[float, ...]:
+    """Returns the window that overrides the stored one: only full-HU slices can take another."""
+    return tuple(config.data.window_hu) if config.data.variant == "raw" else ()

@@ -1,0 +1,76 @@
+"""What a train step minimises: one forward pass in training mode and its loss."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ecc_jax import losses
+from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.types import Clicks
+
+
+class Inputs(NamedTuple):
+    """What a network is trained on.
+
+    Attributes:
+      image: Windowed, augmented image in [0, 1].
+      target: Ground truth.
+      clicks: The clicks so far, the newest not yet answered.
+      prev_mask: Lesion probability before the newest click.
+    """
+
+    image: Float[Array, "b h w 1"]
+    target: Bool[Array, "b h w"]
+    clicks: Clicks
+    prev_mask: Float[Array, "b h w 1"]
+
+
+# (params, batch statistics, inputs, dropout key) -> (loss, (new batch statistics, logits)).
+Objective = Callable[[Any, Any, Inputs, Any], tuple[Float[Array, ""], tuple[Any, Array]]]
+
+
+class LossOptions(NamedTuple):
+    """Which losses, and how they weigh.
+
+    Attributes:
+      main: A name of `losses.MAIN_LOSSES`, on the main head.
+      dice: A name of `losses.DICE_SCOPES`, for losses with a Dice part.
+      main_weight: Weight of the main loss.
+      aux_weight: Weight of the cross-entropy on the auxiliary head; networks without such a head
+        have the main loss alone.
+    """
+
+    main: str = "bce_dice"
+    dice: str = "sample"
+    main_weight: float = 1.0
+    aux_weight: float = 0.4
+
+
+def make_objective(segmenter: Segmenter, options: LossOptions) -> Objective:
+    """Returns the objective of a network with a main and perhaps an auxiliary head.
+
+    Args:
+      segmenter: The network and its encoding.
+      options: The losses.
+
+    Source: thesis section 4.1; the auxiliary head's weight is RITM's.
+    """
+    main_loss = losses.main_loss(options.main, dice=options.dice)
+
+    def objective(params: Any, batch_stats: Any, inputs: Inputs, key: Any) -> Any:
+        prediction, updated = segmenter.model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            *segmenter.inputs(inputs.image, inputs.clicks, inputs.prev_mask),
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
+        loss = options.main_weight * main_loss(prediction.logits, inputs.target)
+        if prediction.aux_logits is not None:
+            aux = losses.bce_loss(prediction.aux_logits, inputs.target)
+            loss = loss + options.aux_weight * aux
+        return jnp.mean(loss), (updated["batch_stats"], prediction.logits)
+
+    return objective
