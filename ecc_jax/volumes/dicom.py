@@ -18,7 +18,8 @@ from pydicom.uid import MediaStorageDirectoryStorage
 
 from ecc_jax.volumes.dicom_stack import TAGS, Header, Stack, stack_slices
 from ecc_jax.volumes.geometry import Volume
-from ecc_jax.volumes.voxels import gather, warn_unless_hu
+from ecc_jax.volumes.plausibility import warn_unless_hu
+from ecc_jax.volumes.voxels import gather
 
 PREAMBLE_BYTES = 128
 SUFFIXES = (".dcm", ".dicom", ".ima")
