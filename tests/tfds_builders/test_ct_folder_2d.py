@@ -213,11 +213,6 @@ def test_bad_windows_csv(folder, options, text, says):
     assert says in message and "windows.csv" in message
 
 
-def test_windows_csv_as_a_spreadsheet_saves_unicode_text(folder, options):
-    (folder / "windows.csv").write_text("volume,low,high\n", encoding="utf-16")
-    assert "windows.csv: is not UTF-8 text" in error(options)
-
-
 def test_edited_folder_is_prepared_again(folder, options):
     first = prepare(options)
     assert prepare(options) == first
