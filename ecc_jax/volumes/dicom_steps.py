@@ -15,6 +15,7 @@ UNEVEN_MM, UNEVEN_SHARE = 0.1, 0.05
 MISSING_SHARE = 1.5
 # To what positions are rounded; finer rounding stays below `UNEVEN_MM`.
 UNITS_MM = (0.1, 0.2, 0.25, 0.5, 1.0, 2.0)
+COARSE_MM = 1.0  # nobody rounds beyond
 # Cosines are stored with a few decimals; smaller ones are zero.
 NO_DIRECTION = 1e-3
 # A position kept in single precision is off by up to this share of it.
@@ -91,6 +92,7 @@ def check_steps(
         hint = "".join(
             f", or export exact positions if these are rounded to {width:.2g} mm, too coarsely"
             for width in fitting[:1]
+            if width <= COARSE_MM
         )
         raise SpacingError(f"{folder}: {trouble}{hint}")
     if told[0] > UNEVEN_MM + noise:
