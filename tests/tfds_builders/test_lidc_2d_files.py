@@ -151,3 +151,22 @@ def test_a_series_of_localizers_is_excluded_by_rule(archive, options):
     index = index_of(options._replace(strict=True))
     assert "ImageType says LOCALIZER" in index["excluded"][UID_ROOT + "44"]
     assert "LIDC-IDRI-0004" in {p for s in SPLITS for p in index["splits"][s]["patient"]}
+
+
+def test_remarks_of_scans_are_counted(archive, options):
+    """One scan without rescale tags, so 1024 too high, one with positions in whole millimetres."""
+    for path in folder_of(archive, 4).glob("*.dcm"):
+        lidc.edit(path, RescaleSlope=None, RescaleIntercept=None)
+    for k, path in enumerate(sorted(folder_of(archive, 3).glob("*.dcm"))):
+        lidc.edit(path, ImagePositionPatient=[-50, -40, round(-8 + 2.25 * k)])
+    for path in folder_of(archive, 3).glob("*.xml"):  # outlines follow their slices by name
+        assert "imageSOP_UID" in path.read_text()
+    with pytest.warns(UserWarning) as caught:
+        index = index_of(options._replace(jobs=2))
+    assert {kind: list(found) for kind, found in index["remarks"].items()} == {
+        "no rescale tags": [UID_ROOT + "4"],
+        "slice positions are rounded": [UID_ROOT + "3"],
+        "values are not Hounsfield units": [UID_ROOT + "4"],
+    }
+    told = [str(w.message) for w in caught]
+    assert any("no rescale tags in 1 of 4 volumes" in text for text in told)

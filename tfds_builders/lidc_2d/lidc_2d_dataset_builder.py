@@ -16,13 +16,15 @@ from ecc_jax.data import slices as slice_rules
 from ecc_jax.volumes import dicom
 from ecc_jax.volumes.dicom_files import is_dicom
 from ecc_jax.volumes.dicom_stack import Stack
-from tfds_builders import preparation, slice_builder
+from ecc_jax.volumes.plausibility import warn_unless_hu
+from tfds_builders import preparation, remarks, slice_builder
 from tfds_builders.lidc_2d import scans
 from tfds_builders.lidc_2d.annotations import MIN_ANNOTATIONS
 from tfds_builders.lidc_2d.scans import MAX_THICKNESS_MM, Marks, Scan
 from tfds_builders.nifti_builder import raw_folder, short
 from tfds_builders.nifti_volumes import Problem
 from tfds_builders.preparation import DataOptions
+from tfds_builders.remarks import Remark
 from tfds_builders.slice_builder import SliceVolume, VolumeEntry
 from tfds_builders.workers import results_in_order
 
@@ -98,6 +100,7 @@ class Builder(slice_builder.SliceBuilder):
         self._excluded: dict[str, str] = {}
         self._empty: list[str] = []
         self._uncounted: list[Marks] = []
+        self._odd: dict[str, Sequence[Remark]] = {}
         found = _find(raw_folder(self.options))
         stacks = self._stacks(found.dicom)
         marks = self._marks(found.xml, stacks)
@@ -113,6 +116,8 @@ class Builder(slice_builder.SliceBuilder):
                 self._note(problem)
                 del matched[problem.volume]
         self._scans = self._one_per_patient(matched)
+        for uid in self._scans:
+            remarks.add(self.remarks, uid, self._odd[uid])
         self._report(len(stacks))
         return [entries[uid] for uid in self._scans]
 
@@ -125,6 +130,7 @@ class Builder(slice_builder.SliceBuilder):
         scan, size = self._scans[entry.volume], self.options.size
         shape = scan.stack.geometry.shape[1:]
         volume = self._volume(entry, indices)
+        warn_unless_hu(volume.image_hu, scan.stack.geometry.path)
         air = float(volume.image_hu.min())
         for position, index in enumerate(indices):
             record = slice_builder.make_record(volume, entry, position, self.options, air=air)
@@ -156,11 +162,12 @@ class Builder(slice_builder.SliceBuilder):
     def _stacks(self, folders: list[list[Path]]) -> dict[str, Stack | Problem]:
         """Returns every series by its uid, with the reason where it is left out."""
         stacks: dict[str, Stack | Problem] = {}
-        for series in self._run(scans.read_stacks, folders, "read DICOM headers"):
-            for uid, item in series:
+        for folder in self._run(scans.read_stacks, folders, "read DICOM headers"):
+            for uid, item, odd in folder:
                 if uid in stacks:
                     item = Problem(uid, f"series {uid} lies in several folders; keep one copy")
                 stacks[uid] = item
+                self._odd[uid] = odd
         for item in stacks.values():
             if isinstance(item, Problem):
                 self._note(item)

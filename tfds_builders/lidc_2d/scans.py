@@ -21,6 +21,7 @@ from tfds_builders.lidc_2d import annotations
 from tfds_builders.lidc_2d.annotations import MAX_READERS
 from tfds_builders.lidc_2d.outlines import Mask, stack, trim
 from tfds_builders.nifti_volumes import Problem
+from tfds_builders.remarks import Remark, collected
 
 MAX_THICKNESS_MM = 2.5
 # Bits of a record's reader masks. One scan was read by eight, all others by up to four.
@@ -78,8 +79,22 @@ class Scan(NamedTuple):
     marks: dict[int, SliceMarks]
 
 
-def read_stacks(files: Sequence[Path]) -> list[tuple[str, Stack | Problem]]:
-    """Returns every series of the DICOM files of one folder, with its SeriesInstanceUID.
+class Series(NamedTuple):
+    """A series of a folder.
+
+    Attributes:
+      uid: SeriesInstanceUID.
+      stack: Its slices, or why it is left out.
+      remarks: What is odd about it.
+    """
+
+    uid: str
+    stack: Stack | Problem
+    remarks: tuple[Remark, ...] = ()
+
+
+def read_stacks(files: Sequence[Path]) -> list[Series]:
+    """Returns every series of the DICOM files of one folder.
 
     A file that cannot be read spoils every series of its folder, because nobody knows to which it
     belongs. Problems that are not broken: series that are not CT, localizers, and series whose
@@ -95,19 +110,21 @@ def read_stacks(files: Sequence[Path]) -> list[tuple[str, Stack | Problem]]:
             broken = broken or str(error)
     folder = files[0].parent
     if broken:
-        return [(uid, Problem(uid, broken)) for uid in sorted(series) or [str(folder)]]
-    found: list[tuple[str, Stack | Problem]] = []
+        return [Series(uid, Problem(uid, broken)) for uid in sorted(series) or [str(folder)]]
+    found = []
     for uid, headers in sorted(series.items()):
         kinds = {header.modality for header in headers}
         if "CT" not in kinds:
             reason = f"{folder}: modality {', '.join(sorted(kinds))}, not CT"
-            found.append((uid, Problem(uid, reason, is_broken=False)))
+            found.append(Series(uid, Problem(uid, reason, is_broken=False)))
             continue
         try:
-            found.append((uid, stack_slices(headers, folder=folder)))
+            with collected() as odd:
+                slices = stack_slices(headers, folder=folder)
+            found.append(Series(uid, slices, tuple(odd)))
         except ValueError as error:
             by_rule = isinstance(error, (SpacingError, LocalizerError))
-            found.append((uid, Problem(uid, str(error), is_broken=not by_rule)))
+            found.append(Series(uid, Problem(uid, str(error), is_broken=not by_rule)))
     return found
 
 
