@@ -13,7 +13,6 @@ from ecc_jax.volumes.remarks import FileRemark
 # Rounding of stored affines stays far below this; a label on another grid is far above.
 MAX_OFFSET_VOXELS = 0.5
 Match = Literal["geometry", "index"]
-MATCHES = ("geometry", "index")
 
 
 class Turn(NamedTuple):
@@ -27,7 +26,7 @@ class Turn(NamedTuple):
     axes: tuple[int, int, int] = (0, 1, 2)
     flips: tuple[bool, bool, bool] = (False, False, False)
 
-    def apply(self, array: Shaped[np.ndarray, "d h w"]) -> Shaped[np.ndarray, "d h w"]:
+    def apply(self, array: Shaped[np.ndarray, "a b c"]) -> Shaped[np.ndarray, "d h w"]:
         """Returns a view of an array, turned."""
         steps = (slice(None, None, -1 if flip else 1) for flip in self.flips)
         return array.transpose(self.axes)[tuple(steps)]
@@ -47,11 +46,9 @@ def match_grid(label: Geometry, image: Geometry, *, match: Match, stacklevel: in
       stacklevel: Whom warnings blame, as in `warnings.warn`.
 
     Raises:
-      ValueError: Unknown `match`; another shape; both have an orientation and the grids differ
-        ("geometry") or their directions do ("index").
+      ValueError: Another shape; both have an orientation and the grids differ ("geometry") or
+        their directions do ("index").
     """
-    if match not in MATCHES:
-        raise ValueError(f"match must be one of {', '.join(MATCHES)}, got {match!r}")
     is_same = label.shape == image.shape
     moved = _moved_mm(label.affine, image) if is_same else np.inf
     tolerance = MAX_OFFSET_VOXELS * nibabel.affines.voxel_sizes(image.affine).min()
@@ -71,7 +68,7 @@ def match_grid(label: Geometry, image: Geometry, *, match: Match, stacklevel: in
         bare = label if not label.has_affine else image
         text = "its header holds no orientation; voxels of image and label are matched by index"
         warnings.warn(FileRemark(bare.path, "orientation missing", text), stacklevel=stacklevel)
-    elif match == "geometry":
+    elif match != "index":
         raise ValueError(
             f"{label.path}: its affine places corners {moved:.1f} mm from those of {image.path}; "
             "resample the label onto the image's grid (or copy the image's header if the voxels "

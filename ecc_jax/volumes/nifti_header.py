@@ -119,7 +119,8 @@ def _from_analyze(raw: bytes | bytearray) -> nibabel.Nifti1Header:
     fields.set_data_shape(analyze.get_data_shape())
     fields["pixdim"][1:4] = analyze["pixdim"][1:4]
     fields["vox_offset"] = max(analyze.get_data_offset(), 0)
-    fields.set_slope_inter(analyze.get_slope_inter()[0])
+    scale = analyze.get_slope_inter()[0]
+    fields.set_slope_inter(1.0 if scale is None else scale, 0.0)
     return fields.as_byteswapped(analyze.endianness)
 
 

@@ -190,7 +190,7 @@ def _shifted(facts: _Facts) -> Why:
             "subtract 1024 from the file, or set data.window_hu to its range",
         )
     if facts.share(500, np.inf) >= 0.4 and facts.ranked.size >= FEW_VOXELS_WIDE and below < 0.05:
-        return "look like HU + 1024 without the intercept or of the wrong sign", SET_WINDOW
+        return "look like HU + 1024 without the intercept, HU of the wrong sign, or MR", SET_WINDOW
     return None
 
 
