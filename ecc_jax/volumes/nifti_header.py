@@ -24,6 +24,7 @@ MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 MIN_DETERMINANT = 1e-3
 # Voxel sizes of one header that are the same but for rounding.
 SIZE_TOLERANCE = 0.01
+ROUNDING = 1e-6  # of a quaternion in float32
 FORMS_DIFFER, SIZE_UNKNOWN = "sform and qform differ", "pixel size unknown"
 
 
@@ -209,7 +210,7 @@ def _without_axes(
     fields: nibabel.Nifti1Header, pixdim: Float[np.ndarray, "3"], identity: np.ndarray | None
 ) -> tuple[_Affine, str]:
     """Returns the affine of a header that holds at most an identity, and what to say of it."""
-    if np.array_equal(pixdim, np.ones(3)):
+    if _are_ones(pixdim):
         return _Affine(fields.get_base_affine(), False, False), ""
     # Zero or NaN beside an identity is no size either.
     if identity is not None and _same_sizes(np.ones(3), pixdim):
@@ -241,9 +242,16 @@ def _forms(fields: nibabel.Nifti1Header) -> tuple[np.ndarray | None, np.ndarray 
 
 def _is_made_up(affine: Float[np.ndarray, "4 4"]) -> bool:
     """Returns whether an affine is an identity but for the order and signs of its axes."""
-    steps = np.abs(affine[:3, :3])
-    is_permutation = np.isin(steps, (0, 1)).all() and (steps.sum(0) == 1).all()
-    return bool(is_permutation and (steps.sum(1) == 1).all() and not affine[:3, 3].any())
+    if not np.isfinite(affine).all():
+        return False
+    steps = np.rint(np.abs(affine[:3, :3]))
+    is_permutation = bool((steps.sum(0) == 1).all() and (steps.sum(1) == 1).all())
+    rest = np.column_stack([np.abs(affine[:3, :3]) - steps, affine[:3, 3]])
+    return is_permutation and bool((np.abs(rest) <= ROUNDING).all())
+
+
+def _are_ones(pixdim: Float[np.ndarray, "3"]) -> bool:
+    return bool((np.abs(pixdim - 1) <= ROUNDING).all())
 
 
 def _same_sizes(ours: Float[np.ndarray, "3"], pixdim: Float[np.ndarray, "3"]) -> bool:
@@ -256,7 +264,7 @@ def _same_sizes(ours: Float[np.ndarray, "3"], pixdim: Float[np.ndarray, "3"]) ->
 def _odd_sform(sform: Float[np.ndarray, "4 4"], pixdim: Float[np.ndarray, "3"]) -> str:
     """Returns what to say of a lone sform; a pixdim of ones is what is there if nobody sets it."""
     ours = nibabel.affines.voxel_sizes(sform)
-    if _same_sizes(ours, pixdim) or np.array_equal(pixdim, np.ones(3)):
+    if _same_sizes(ours, pixdim) or _are_ones(pixdim):
         return ""
     return (
         f"its sform says {_mm(ours)}, its pixdim {_mm(pixdim)}; the sform is used, since there is "

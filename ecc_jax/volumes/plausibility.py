@@ -20,7 +20,7 @@ SAMPLE_VOXELS = 1 << 18
 # Padding below the scale of CT: values that stand alone at the low end, this far from the next.
 PADDING_BELOW_HU, PADDING_GAP_HU, PADDING_SHARE = -900.0, 50.0, 1e-3
 # Below these many voxels a share or a number of distinct values says nothing.
-FEW_VOXELS, FEW_VOXELS_WIDE, FEW_VOXELS_DISTINCT = 512, 4096, 16384
+FEW_VOXELS, FEW_VOXELS_WIDE, FEW_VOXELS_DISTINCT = 512, 4096, 8192
 MOST_METAL = 3e-3  # share of voxels above 4000: two hip prostheses fill about as much
 MIN_DISTINCT = 16
 SET_WINDOW = "rescale the file to HU, or set data.window_hu to its range"

@@ -64,9 +64,12 @@ def identities():
             yield affine
 
 
-def test_identities_say_nothing(tmp_path, hu):
+@pytest.mark.parametrize("forms", [("sform",), ("qform",), ("sform", "qform")])
+def test_identities_say_nothing(tmp_path, hu, forms):
     for affine in identities():
-        volume, (remark,) = read(write(tmp_path / "a.nii", hu, sform=affine, pixdim=(1, 1, 1)))
+        given_forms = dict.fromkeys(forms, affine)
+        sizes = None if "qform" in forms else (1, 1, 1)
+        volume, (remark,) = read(write(tmp_path / "a.nii", hu, **given_forms, pixdim=sizes))
         assert np.isnan(volume.spacing_mm).all() and not volume.has_affine
         assert np.isfinite(volume.affine).all()
         assert remark.kind == "pixel size unknown" and "pixels" in str(remark)
