@@ -105,7 +105,12 @@ def _parse(raw: bytes | bytearray, path: Path, *, files: tuple[Path, ...]) -> He
         fields.get_xyzt_units()
         # Some writers leave the offset at 0; in one file the voxels start after the header.
         offset = max(int(fields.get_data_offset()), int(fields.single_vox_offset) if single else 0)
-    except (nibabel.spatialimages.HeaderDataError, KeyError, ValueError) as error:
+    except (
+        nibabel.spatialimages.HeaderDataError,
+        KeyError,
+        ValueError,
+        OverflowError,
+    ) as error:
         raise ValueError(
             f"{path}: the NIfTI header is corrupt ({error}); convert the file again"
         ) from error

@@ -235,3 +235,13 @@ def test_a_qform_without_sense(tmp_path, hu):
                 volumes.read_volume(path)
         else:
             np.testing.assert_allclose(read(path)[0].affine, GOOD, rtol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [np.inf, -np.inf, np.nan])
+def test_an_offset_without_sense(tmp_path, hu, offset):
+    path = write(tmp_path / "a.nii", hu, sform=GOOD)
+    raw = bytearray(path.read_bytes())
+    raw[108:112] = struct.pack("<f", offset)
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"a\.nii: the NIfTI header is corrupt"):
+        volumes.read_volume(path)
