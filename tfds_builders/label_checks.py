@@ -26,12 +26,12 @@ COUNT_RANGE = 2**20
 MAX_VALUES = 32
 # From this many values on, a label whose neighbouring voxels differ is an image.
 FEW_VALUES = 6
-# Of neighbouring voxels that are both labelled: at most a tenth differ between organs, half and
-# more along the slope of a soft mask, nearly all in a CT.
-MAX_DIFFERENT = 0.4
-# Of the voxels around a tumour: nearly all belong to the organ, unless it bulges out of it.
-ENCLOSED = 0.9
-# The share of volumes in which the tumour must lie so; one may bulge out of its organ.
+# Of neighbouring voxels that are both labelled at most a tenth differ between organs, a third and
+# more along the slope of a soft mask, most in a CT.
+MAX_DIFFERENT = 0.25
+# Of the neighbours of a tumour the share that belongs to the organ, even if it bulges out of it.
+ENCLOSED = 0.5
+# The share of volumes in which the tumour must lie so; one may hang on its organ's outside.
 ALWAYS = 0.8
 MAX_PLANES = 64  # planes of a label that are looked at for it
 MAX_OBJECTS = 1000  # larger values are not looked at: a list of their boxes is made
@@ -47,8 +47,8 @@ ORGANS = (
 LESIONS = (
     "tumor tumour lesion cancer cyst nodule mass metasta carcinoma sarcoma neoplasm malign "
     "abscess hematoma haematoma hemorrhage haemorrhage bleed infarct stroke infect covid stone "
-    "node gtv ctv ptv edema oedema necro core enhanc thromb aneurysm polyp effusion fracture plaque "
-    "calcif opaci consolid läsion knoten herd"
+    "node gtv ctv ptv edema oedema necro core enhanc thromb aneurysm polyp effusion fracture "
+    "plaque calcif opaci consolid läsion knoten herd"
 ).split()
 Place = Literal["inside", "touching", "apart"]
 

@@ -22,7 +22,7 @@ from tfds_builders.workers import results_in_order
 DISK_FACTOR = 1.0 + slice_builder.DISK_FACTOR
 UNKNOWN_NAME = "its name is not one of this dataset"
 FOREIGN_FORMAT = "in a format that is not read"
-TOO_DEEP = f"lies more than {raw_files.SEARCH_DEPTH} folders deep"
+TOO_DEEP = f"too deep: {raw_files.SEARCH_DEPTH} levels of folders are searched"
 
 
 class Found(NamedTuple):

@@ -127,7 +127,7 @@ def survey_volume(task: Task) -> Survey | Problem:
         return Problem(files.volume, str(error))
     axis = slice_axis(geometry.spacing_mm, rules.slice_axis)
     others = tuple(i for i in range(3) if i != axis)
-    areas = np.count_nonzero(np.isin(labels, lesion), axis=others)
+    areas = np.count_nonzero(is_lesion(labels, lesion), axis=others)
     places = {}
     if rules.doubt_labels:
         places = label_checks.places_of_others(labels, voxels, lesion)
@@ -217,7 +217,7 @@ def read_slices(task: Task) -> SliceVolume:
     volume = volumes.read_volume(task.files.image)
     labels = _read_label(task, volume.geometry)
     axis = slice_axis(volume.spacing_mm, task.rules.slice_axis)
-    mask = np.isin(labels, task.rules.options.lesion_labels)
+    mask = is_lesion(labels, task.rules.options.lesion_labels)
     spacing = list(volume.spacing_mm)
     first = spacing.pop(axis)
     return SliceVolume(
@@ -226,6 +226,14 @@ def read_slices(task: Task) -> SliceVolume:
         (first, spacing[0], spacing[1]),
         volumes.display_orientation(volume.geometry, slice_axis=axis),
     )
+
+
+def is_lesion(labels: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
+    """Returns which voxels hold one of a few values; many times faster than `np.isin`."""
+    mask = labels == wanted[0]
+    for value in wanted[1:]:
+        mask |= labels == value
+    return mask
 
 
 def slice_axis(spacing_mm: tuple[float, float, float], chosen: int | None) -> int:

@@ -17,7 +17,15 @@ def short(items: Sequence[Any], most: int = MAX_NAMES) -> str:
 
 
 def nearest(name: str, others: Iterable[str]) -> str:
-    """Returns the name most like another one, nothing if none is; upper and lower case first."""
+    """Returns the name most like another one, nothing if none is.
+
+    Names that differ only in upper and lower case, or by zeros that a spreadsheet took away, come
+    first.
+    """
     others = list(others)
-    alike = [other for other in others if other.casefold() == name.casefold()]
+    alike = [other for other in others if _core(other) == _core(name)]
     return next(iter(alike or difflib.get_close_matches(name, others, 1, LIKENESS)), "")
+
+
+def _core(name: str) -> str:
+    return name.casefold().lstrip("0")

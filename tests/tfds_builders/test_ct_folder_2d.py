@@ -107,6 +107,9 @@ def test_one_voxel_lesion_survives_shrinking(folder, options):
         ((1.0, 1.0, 1.0), None, 2),
         ((0.7, 0.7, 0.5), None, 2),  # two axes alike: not unique
         ((0.7, 0.8, 3.0), 1, 1),
+        ((np.nan, np.nan, np.nan), None, 2),  # unknown
+        ((3.0, np.nan, 0.7), None, 2),
+        ((np.nan, np.nan, np.nan), 0, 0),
     ],
 )
 def test_slice_axis(spacing, chosen, axis):

@@ -60,7 +60,8 @@ class Builder(nifti_builder.NiftiBuilder):
         state = ""
         if windows_file.is_file():
             state = hashlib.sha256(windows_file.read_bytes()).hexdigest()
-        return nifti_builder.Found(folder, files, [], {"windows": state}, contents.ignored)
+        ignored = {**contents.ignored, **windows.unread(folder)}
+        return nifti_builder.Found(folder, files, [], {"windows": state}, ignored)
 
     @classmethod
     def _hint(cls) -> str:

@@ -19,6 +19,8 @@ FILE = "windows.csv"
 COLUMNS = ("volume", "low", "high")
 # Between columns, the commonest first; None is any number of spaces.
 DELIMITERS = (",", ";", "\t", "|", None)
+# First bytes of .xlsx and .xls.
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 # Hyphens and dashes that word processors and typographers put for a minus sign.
 MINUS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"), "-")
 NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.I)
@@ -42,6 +44,16 @@ def find_file(folder: Path) -> Path:
     """Returns the path of windows.csv, however its letters' case; it need not be there."""
     alike = [path for path in sorted(folder.iterdir()) if path.name.casefold() == FILE]
     return next((path for path in alike if path.name == FILE), alike[0] if alike else folder / FILE)
+
+
+def unread(folder: Path) -> dict[str, str]:
+    """Returns files that are probably meant to be windows.csv, with what to do, by name."""
+    alike = (path.name for path in sorted(folder.iterdir()) if path.is_file())
+    return {
+        name: f"not read: save it as {FILE}"
+        for name in alike
+        if name.casefold().split(".")[0] == "windows" and name.casefold() != FILE
+    }
 
 
 def read_windows(path: Path, names: Sequence[str]) -> dict[str, tuple[float, float]]:
@@ -90,6 +102,8 @@ def read_windows(path: Path, names: Sequence[str]) -> dict[str, tuple[float, flo
 def _decoded(path: Path) -> str:
     """Returns the text of a file in the encodings that spreadsheets write."""
     raw = path.read_bytes()
+    if raw.startswith(WORKBOOKS):
+        raise ValueError(f"{path}: is an Excel workbook; save it as CSV in UTF-8")
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encodings = ["utf-16"]
     elif b"\0" in raw[:64]:
