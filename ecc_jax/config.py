@@ -105,6 +105,7 @@ def _data() -> dict[str, Any]:
         "lesion_labels": (),  # label values that mean lesion; empty = the dataset's
         "allow_empty": False,  # skip volumes without lesion instead of refusing them
         "slice_axis": -1,  # 0, 1, 2; -1 = axis of the largest spacing, else the last
+        "mixed_planes": False,  # accept volumes cut along different anatomical planes in one set
         "patient_regex": "",  # finds the patient in a volume's name; empty = one per file
         "split_rule": "patient",  # patient | thesis (by slice, leaks patients: count parity only)
         "split_seed": 0,  # seed of the split, and of the folds

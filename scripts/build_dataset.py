@@ -14,31 +14,31 @@ import argparse
 import sys
 
 from ecc_jax import catalog
-from tfds_builders import preparation, prepared_index
+from tfds_builders import options, preparation, prepared_index
 
 
 def main() -> int:
     """Returns the exit code: 0, 1 with one line on stderr, or 130 after an interrupt."""
     arguments = vars(_parser().parse_args())
     progress = not arguments.pop("no_progress")
-    changes = preparation.CONFIGS[arguments.pop("config")]
+    changes = options.CONFIGS[arguments.pop("config")]
     given = {key: value for key, value in arguments.items() if value is not None}
     try:
-        options = preparation.DataOptions(**{**changes, **given})
-        directory = preparation.prepare(options, progress=progress)
+        chosen = options.DataOptions(**{**changes, **given})
+        directory = preparation.prepare(chosen, progress=progress)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130
-    print(prepared_index.summary(preparation.read_index(directory)), file=sys.stderr)
+    print(prepared_index.summary(prepared_index.read_index(directory)), file=sys.stderr)
     print(directory)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    default = preparation.DataOptions("")
+    default = options.DataOptions("")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -46,18 +46,19 @@ def _parser() -> argparse.ArgumentParser:
     add("name", help=f"one of {', '.join(catalog.DATASETS)}")
     add("--root", default=default.root, help="folder of prepared data ($TFDS_DATA_DIR)")
     add("--source", "--path", dest="path", default=default.path, help="folder of the raw data")
-    add("--config", default="full", choices=preparation.CONFIGS, help="subset, split and HU range")
+    add("--config", default="full", choices=options.CONFIGS, help="subset, split and HU range")
     add("--jobs", type=int, default=default.jobs, help="processes that read, a volume each")
     add("--strict", action="store_true", help="refuse the dataset if a volume is broken")
     add("--size", type=int, default=default.size, help="side of the stored slices, pixels")
-    add("--variant", choices=preparation.VARIANTS, help="overrides --config")
-    add("--subset", choices=preparation.SUBSETS, help="overrides --config")
+    add("--variant", choices=options.VARIANTS, help="overrides --config")
+    add("--subset", choices=options.SUBSETS, help="overrides --config")
     add("--patient-regex", default="", help="finds the patient in a volume's name (ct_folder_2d)")
     add("--lesion-labels", type=int, nargs="+", default=(), help="label values that mean lesion")
     add("--allow-empty", action="store_true", help="skip volumes without a lesion (ct_folder_2d)")
     add("--slice-axis", type=int, help="0, 1 or 2; default: the dataset's, or the largest spacing")
+    add("--mixed-planes", action="store_true", help="accept volumes of different planes in one set")
     add("--window-hu", type=float, nargs=2, metavar=("LOW", "HIGH"))
-    add("--split-rule", choices=preparation.SPLIT_RULES, help="overrides --config")
+    add("--split-rule", choices=options.SPLIT_RULES, help="overrides --config")
     add("--split-seed", type=int, default=default.split_seed)
     add("--sources", nargs="+", default=(), help="datasets that combined_2d joins")
     add("--kind", default=default.kind, help="organ of the phantom")

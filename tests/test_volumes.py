@@ -319,7 +319,7 @@ def test_memory_of_a_large_scaled_volume(tmp_path):
 
 @pytest.mark.parametrize(
     ("low", "high", "says"),
-    [(0, 1, "0..1"), (0, 255, "8-bit"), (0, 3000, "1024"), (-1, 1, ""), (-1000, 3000, "")],
+    [(0, 1, "0..1"), (0, 255, "8-bit"), (0, 3000, "1024"), (-1, 1, "-1..1"), (-1000, 3000, "")],
 )
 def test_values_that_are_not_hu_warn(tmp_path, low, high, says):
     path = save(tmp_path / "a.nii", np.array([low, high] * 4, np.int16).reshape(2, 2, 2))

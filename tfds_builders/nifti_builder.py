@@ -2,26 +2,27 @@
 
 import hashlib
 import json
-import os
+import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from ecc_jax import catalog
-from tfds_builders import nifti_volumes, slice_builder
-from tfds_builders.nifti_volumes import Problem, Rules, Task, VolumeFiles
-from tfds_builders.preparation import DataOptions, used_options
+from ecc_jax.volumes import is_nifti_name
+from tfds_builders import nifti_volumes, planes, raw_files, remarks, slice_builder
+from tfds_builders.nifti_volumes import Problem, Rules, Survey, Task, VolumeFiles
+from tfds_builders.options import DataOptions, used_options
 from tfds_builders.slice_builder import SliceVolume, VolumeEntry
+from tfds_builders.words import short
 from tfds_builders.workers import results_in_order
 
-SUFFIXES = (".nii.gz", ".nii")
-# Raw folders are searched this deep, so that batch folders and unpacked archives are found.
-SEARCH_DEPTH = 4
-MAX_NAMES = 10
 # The cache holds the records once, beside what the writer needs.
 DISK_FACTOR = 1.0 + slice_builder.DISK_FACTOR
+UNKNOWN_NAME = "its name is not one of this dataset"
+FOREIGN_FORMAT = "in a format that is not read"
+TOO_DEEP = f"too deep: {raw_files.SEARCH_DEPTH} levels of folders are searched"
 
 
 class Found(NamedTuple):
@@ -32,12 +33,14 @@ class Found(NamedTuple):
       files: Volumes with image and label, sorted by name.
       problems: Volumes that cannot be read, for want of a file or because there are two.
       facts: What identifies the raw data beside the files.
+      ignored: What looks like a volume and is not used, with the reason, by its path.
     """
 
     folder: Path
     files: list[VolumeFiles]
     problems: list[Problem]
     facts: dict[str, Any]
+    ignored: dict[str, str]
 
 
 class NiftiBuilder(slice_builder.SliceBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -52,11 +55,14 @@ class NiftiBuilder(slice_builder.SliceBuilder, skip_registration=True):  # type:
     REUSES_PREPARED = True
     # The files that `recognise` looks for, for messages.
     EXPECTED_FILES: ClassVar[str] = ""
+    # Files beside them that the dataset is distributed with, a regular expression for the path.
+    OTHER_FILES: ClassVar[str] = ""
     # Array axis of the slices; None means the axis of the largest spacing, else the last.
     SLICE_AXIS: ClassVar[int | None] = None
     # Values that a label may hold; empty means any.
     KNOWN_LABELS: ClassVar[tuple[int, ...]] = ()
-    # Whether image and label belong together voxel by voxel, whatever their headers say.
+    # Whether image and label belong together voxel by voxel, whatever origin and voxel size their
+    # headers name.
     MATCH_BY_INDEX: ClassVar[bool] = False
     # Whether one broken volume always refuses the dataset.
     ALWAYS_STRICT: ClassVar[bool] = False
@@ -75,14 +81,10 @@ class NiftiBuilder(slice_builder.SliceBuilder, skip_registration=True):  # type:
         """
         folder = raw_folder(options)
         info = catalog.DATASETS[options.name]
-        files: dict[str, dict[str, list[Path]]] = {}
-        for path in nifti_files(folder):
-            recognised = cls.recognise(path)
-            if recognised:
-                kind, name = recognised
-                files.setdefault(name, {"image": [], "label": []})[kind].append(path)
+        files, ignored = cls._recognised(folder)
         if not files:
-            raise ValueError(f"{folder}: holds no {cls.EXPECTED_FILES}; {info.how_to_get}")
+            seen = f", but {short(list(ignored), raw_files.MAX_IGNORED)}" if ignored else ""
+            raise ValueError(f"{folder}: holds no {cls.EXPECTED_FILES}{seen}; {info.how_to_get}")
         pairs, problems = [], []
         for name, parts in sorted(files.items()):
             reason = _why_unusable(folder, name, parts)
@@ -93,19 +95,47 @@ class NiftiBuilder(slice_builder.SliceBuilder, skip_registration=True):  # type:
             window = options.window_hu or info.window_hu
             source = str(image.relative_to(folder))
             pairs.append(VolumeFiles(name, name, image, label, source, window))
-        return Found(folder, pairs, problems, {})
+        return Found(folder, pairs, problems, {}, ignored)
+
+    @classmethod
+    def _recognised(cls, folder: Path) -> tuple[dict[str, dict[str, list[Path]]], dict[str, str]]:
+        """Returns images and labels of each volume, and what looks like a volume and is none."""
+        files: dict[str, dict[str, list[Path]]] = {}
+        ignored = {}
+        for path in raw_files.volume_files(folder):
+            place = path.relative_to(folder).as_posix()
+            is_nifti = is_nifti_name(path.name) and not path.is_dir()
+            recognised = cls.recognise(path) if is_nifti else None
+            if recognised:
+                kind, name = recognised
+                files.setdefault(name, {"image": [], "label": []})[kind].append(path)
+            elif not (cls.OTHER_FILES and re.search(cls.OTHER_FILES, place)):
+                reason = UNKNOWN_NAME if is_nifti else FOREIGN_FORMAT
+                ignored[place] = TOO_DEEP if path.is_dir() else reason
+        return files, ignored
 
     @classmethod
     def source_facts(cls, options: DataOptions) -> dict[str, Any]:
-        """Returns path and files (name, bytes, time of change); see the base class."""
+        """Returns path and files (name, bytes, time of change); see the base class.
+
+        Warns of what is not used, every time: it may have come since the data were prepared.
+        """
         found = cls.find(options)
-        paths = sorted(path for files in found.files for path in (files.image, files.label))
-        states = [(str(path.relative_to(found.folder)), path.stat()) for path in paths]
+        if found.ignored:
+            warnings.warn(
+                raw_files.ignored_text(options.name, found.ignored, cls._hint()), stacklevel=5
+            )
+        paths = [path for files in found.files for path in (files.image, files.label)]
         return {
             "path": str(found.folder),
-            "files": [[name, state.st_size, state.st_mtime_ns] for name, state in states],
+            "files": [list(state) for state in raw_files.states(found.folder, paths)],
             **found.facts,
         }
+
+    @classmethod
+    def _hint(cls) -> str:
+        """Returns which files are used, for messages."""
+        return f"rename or convert what should be used to {cls.EXPECTED_FILES}"
 
     @property
     def skipped(self) -> dict[str, str]:
@@ -128,22 +158,53 @@ class NiftiBuilder(slice_builder.SliceBuilder, skip_registration=True):  # type:
         self._empty: list[Problem] = []
         for problem in found.problems:
             self._note(problem)
+        if found.ignored:
+            self.remarks[remarks.IGNORED] = found.ignored
         rules = self._rules()
         tasks = [Task(files, rules) for files in found.files]
         surveyed = self._run(nifti_volumes.survey_volume, tasks, "read labels")
-        self.check_lesions(self._empty, any_lesion=bool(surveyed))
+        self._check_surveys(surveyed)
+        surveyed = [(task, survey) for task, survey in surveyed if survey.slice_areas]
+        tasks = [task for task, _ in surveyed]
+        entries = [nifti_volumes.entry_of(task.files, survey) for task, survey in surveyed]
         subset = self.options.subset
-        num_slices = sum(len(slice_builder.chosen_slices(entry, subset)) for _, entry in surveyed)
+        num_slices = sum(len(slice_builder.chosen_slices(entry, subset)) for entry in entries)
         rules.cache.mkdir(parents=True, exist_ok=True)
         present = sum(path.stat().st_size for path in rules.cache.iterdir())
         slice_builder.check_disk(
             rules.cache, num_slices, self.options.size, factor=DISK_FACTOR, present=present
         )
-        tasks = [task for task, _ in surveyed]
         staged = self._run(nifti_volumes.stage_volume, tasks, "read volumes")
+        for task, odd in staged:
+            remarks.add(self.remarks, task.files.volume, odd)
         self._tasks = {task.files.volume: task for task, _ in staged}
         self._report_broken(len(found.files) + len(found.problems))
-        return [entry for _, entry in surveyed if entry.volume in self._tasks]
+        return [entry for entry in entries if entry.volume in self._tasks]
+
+    def _check_surveys(self, surveyed: Sequence[tuple[Task, Survey]]) -> None:
+        """Notes remarks and volumes without lesion; refuses sets that make no sense.
+
+        Raises:
+          ValueError: No lesion, doubtful labels, or slices of different planes.
+        """
+        for task, survey in surveyed:
+            files = task.files
+            remarks.add(self.remarks, files.volume, survey.remarks)
+            if not survey.slice_areas:
+                values = short(list(survey.found.voxels))
+                reason = f"{files.label}: no lesion, label values {values}"
+                self._note(Problem(files.volume, reason, is_broken=False))
+        surveys = {task.files.volume: survey for task, survey in surveyed}
+        self.check_labels(surveys)
+        held = {volume: survey for volume, survey in surveys.items() if survey.slice_areas}
+        self.check_lesions(surveys, any_lesion=bool(held))
+        self.remarks.update(
+            planes.check_planes(
+                self.options.path or self.name,
+                {volume: survey.plane for volume, survey in held.items()},
+                mixed=self.options.mixed_planes,
+            )
+        )
 
     def read(self, entry: VolumeEntry) -> SliceVolume:
         """Reads a surveyed volume, slices first; see the base class."""
@@ -157,15 +218,26 @@ class NiftiBuilder(slice_builder.SliceBuilder, skip_registration=True):  # type:
         """Removes the cache; see the base class."""
         shutil.rmtree(self._rules().cache, ignore_errors=True)
 
-    def check_lesions(self, empty: list[Problem], *, any_lesion: bool) -> None:
+    def check_labels(self, surveys: Mapping[str, Survey]) -> None:
+        """Decides about the label values of the whole set; they are as documented here.
+
+        Raises:
+          ValueError: They cannot be what they are taken for.
+        """
+
+    def check_lesions(self, surveys: Mapping[str, Survey], *, any_lesion: bool) -> None:
         """Decides about sound volumes without lesion: some are left out, all are an error.
+
+        Args:
+          surveys: Of all sound volumes.
+          any_lesion: Whether one of them holds a lesion.
 
         Raises:
           ValueError: No volume holds a lesion.
         """
         if any_lesion:
             return
-        reasons = [problem.reason for problem in (*self._broken, *empty)]
+        reasons = [problem.reason for problem in (*self._broken, *self._empty)]
         raise ValueError(
             f"{self.options.path}: no volume with a lesion can be read; {short(reasons, 3)}"
         )
@@ -176,7 +248,8 @@ class NiftiBuilder(slice_builder.SliceBuilder, skip_registration=True):  # type:
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
         cache = Path(options.root) / options.name / f".{digest}.volumes"
         axis = self.SLICE_AXIS if options.slice_axis is None else options.slice_axis
-        return Rules(options, axis, self.KNOWN_LABELS, self.MATCH_BY_INDEX, cache)
+        doubt = bool(options.labels_by_default) and not self.KNOWN_LABELS
+        return Rules(options, axis, self.KNOWN_LABELS, self.MATCH_BY_INDEX, doubt, cache)
 
     def _run(
         self, function: Callable[[Task], Any], tasks: Sequence[Task], what: str
@@ -234,31 +307,5 @@ def _why_unusable(folder: Path, name: str, parts: dict[str, list[Path]]) -> str:
         if len(paths) > 1:
             listed = ", ".join(str(path.relative_to(folder)) for path in paths)
             return f"{folder}: patient {name} is there twice, as {kind}s {listed}; keep one"
-    return ""
-
-
-def nifti_files(folder: Path) -> Iterator[Path]:
-    """Yields the NIfTI files in a folder and its subfolders, links followed, hidden files not."""
-    for directory, subfolders, names in os.walk(folder, followlinks=True):
-        here = Path(directory)
-        depth = len(here.relative_to(folder).parts)
-        deeper = depth + 1 < SEARCH_DEPTH
-        subfolders[:] = sorted(n for n in subfolders if not n.startswith(".")) if deeper else []
-        for name in sorted(names):
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
-                yield here / name
-
-
-def stem(name: str) -> str:
-    """Returns a file's name without .nii or .nii.gz."""
-    for suffix in SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
-
-
-def short(items: Sequence[Any], most: int = MAX_NAMES) -> str:
-    """Returns the first few of a list, and how many more there are."""
-    rest = len(items) - most
-    shown = ", ".join(str(item) for item in items[:most])
-    return (shown + (f" and {rest} more" if rest > 0 else "")) or "none"
+    missing = (raw_files.why_missing(path) for paths in parts.values() for path in paths)
+    return next(filter(None, missing), "")

@@ -14,12 +14,17 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ecc_jax import volumes
-from tfds_builders import slice_builder
-from tfds_builders.preparation import DataOptions
+from ecc_jax.volumes.grids import Match
+from tfds_builders import label_checks, raw_files, slice_builder
+from tfds_builders.label_checks import Found
+from tfds_builders.options import DataOptions
+from tfds_builders.planes import plane_of
+from tfds_builders.remarks import Remark, collected
 from tfds_builders.slice_builder import SliceVolume, VolumeEntry
+from tfds_builders.words import short
 
-# Label values are counted in pieces of this many voxels: counting needs 8 bytes for each.
-COUNT_VOXELS = 2**22
+# What the cache holds of a volume beside the columns of its records.
+REMARKS_KEY = "remarks"
 
 
 class VolumeFiles(NamedTuple):
@@ -50,7 +55,9 @@ class Rules(NamedTuple):
       slice_axis: Array axis of the slices; None means the axis of the largest spacing, else the
         last.
       known_labels: Values that a label may hold; empty means any.
-      match_by_index: Image and label belong together voxel by voxel, whatever their headers say.
+      match_by_index: Image and label belong together voxel by voxel, whatever origin and voxel
+        size their headers name.
+      doubt_labels: Nobody named the values that mean lesion: a label that is none is refused.
       cache: Folder of what has been read.
     """
 
@@ -58,6 +65,7 @@ class Rules(NamedTuple):
     slice_axis: int | None
     known_labels: tuple[int, ...]
     match_by_index: bool
+    doubt_labels: bool
     cache: Path
 
 
@@ -74,60 +82,95 @@ class Problem(NamedTuple):
     Attributes:
       volume: Its name.
       reason: One line: the file, what is wrong, what to do.
-      label_values: The values of its label, where it was sound but without lesion.
       is_broken: False if the volume is sound and holds no lesion.
     """
 
     volume: str
     reason: str
-    label_values: tuple[int, ...] = ()
     is_broken: bool = True
 
 
-def survey_volume(task: Task) -> VolumeEntry | Problem:
-    """Returns the lesion slices of a volume, from its label alone, or why it has none."""
+class Survey(NamedTuple):
+    """What the label of a volume says.
+
+    Attributes:
+      slice_areas: Lesion voxels of each slice that has any.
+      found: The values that the label holds.
+      plane: The anatomical plane of the slices.
+      remarks: What is odd about it.
+    """
+
+    slice_areas: dict[int, int]
+    found: Found
+    plane: str
+    remarks: list[Remark]
+
+
+def survey_volume(task: Task) -> Survey | Problem:
+    """Returns what the label of a volume says, or why it cannot be used."""
     stored = _cache_file(task, ".json")
     try:
-        areas = json.loads(stored.read_text(encoding="utf-8"))
-        return _entry(task.files, {int(index): area for index, area in areas.items()})
+        return _parsed(json.loads(stored.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         pass  # not there yet, or cut short by a power failure
     files, rules = task
+    lesion = rules.options.lesion_labels
     try:
-        geometry = volumes.read_geometry(files.image)
-        labels = _read_label(task, geometry)
-        values = label_values(labels)
-        _check_values(files, rules, values)
+        with collected() as remarks:
+            geometry = volumes.read_geometry(files.image)
+            labels = _read_label(task, geometry)
+        voxels = label_checks.count_values(labels)
+        _check_values(files, rules, list(voxels))
+        if rules.doubt_labels:
+            label_checks.refuse_image(files.label, labels, voxels)
     except ValueError as error:
         return Problem(files.volume, str(error))
     axis = slice_axis(geometry.spacing_mm, rules.slice_axis)
     others = tuple(i for i in range(3) if i != axis)
-    areas = np.count_nonzero(np.isin(labels, rules.options.lesion_labels), axis=others)
-    if not areas.any():
-        reason = f"{files.label}: no lesion, label values {', '.join(map(str, values))}"
-        return Problem(files.volume, reason, tuple(values), is_broken=False)
-    slice_areas = {int(i): int(areas[i]) for i in np.flatnonzero(areas)}
-    text = json.dumps(slice_areas).encode()
-    _write(stored, lambda file: file.write(text))
-    return _entry(files, slice_areas)
+    areas = np.count_nonzero(is_lesion(labels, lesion), axis=others)
+    places = {}
+    if rules.doubt_labels:
+        places = label_checks.places_of_others(labels, voxels, lesion)
+    survey = Survey(
+        {int(i): int(areas[i]) for i in np.flatnonzero(areas)},
+        Found(voxels, places),
+        plane_of(geometry, axis),
+        remarks,
+    )
+    if survey.slice_areas:
+        text = json.dumps(survey).encode()
+        _write(stored, lambda file: file.write(text))
+    return survey
 
 
-def stage_volume(task: Task) -> Problem | None:
-    """Reads a surveyed volume and keeps the records of its slices in the cache."""
+def entry_of(files: VolumeFiles, survey: Survey) -> VolumeEntry:
+    """Returns what the plan of a dataset needs to know of a surveyed volume."""
+    extra = {"source": files.source}
+    return VolumeEntry(files.volume, files.patient, survey.slice_areas, files.window_hu, extra)
+
+
+def stage_volume(task: Task) -> list[Remark] | Problem:
+    """Reads a surveyed volume, keeps the records of its slices in the cache, returns remarks."""
     stored = _cache_file(task, ".npz")
-    if stored.is_file():
-        return None
-    entry = survey_volume(task)
-    if isinstance(entry, Problem):
-        return entry
+    try:
+        with np.load(stored, allow_pickle=False) as file:
+            return [Remark(*remark) for remark in json.loads(str(file[REMARKS_KEY]))]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # as above
+    survey = survey_volume(task)
+    if isinstance(survey, Problem):
+        return survey
+    entry = entry_of(task.files, survey)
     indices = slice_builder.chosen_slices(entry, task.rules.options.subset)
     try:
-        rows = list(make_records(task, entry, indices))
+        with collected() as remarks:
+            rows = list(make_records(task, entry, indices))
     except ValueError as error:
         return Problem(task.files.volume, str(error))
     columns: dict[str, Any] = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    columns[REMARKS_KEY] = np.asarray(json.dumps(remarks))
     _write(stored, lambda file: np.savez(file, **columns))
-    return None
+    return remarks
 
 
 def load_records(
@@ -140,7 +183,7 @@ def load_records(
     """
     try:
         with np.load(_cache_file(task, ".npz"), allow_pickle=False) as file:
-            columns = dict(file)
+            columns = {key: file[key] for key in file.files if key != REMARKS_KEY}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         yield from make_records(task, entry, indices)
         return
@@ -174,7 +217,7 @@ def read_slices(task: Task) -> SliceVolume:
     volume = volumes.read_volume(task.files.image)
     labels = _read_label(task, volume.geometry)
     axis = slice_axis(volume.spacing_mm, task.rules.slice_axis)
-    mask = np.isin(labels, task.rules.options.lesion_labels)
+    mask = is_lesion(labels, task.rules.options.lesion_labels)
     spacing = list(volume.spacing_mm)
     first = spacing.pop(axis)
     return SliceVolume(
@@ -185,43 +228,53 @@ def read_slices(task: Task) -> SliceVolume:
     )
 
 
+def is_lesion(labels: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
+    """Returns which voxels hold one of a few values; many times faster than `np.isin`."""
+    mask = labels == wanted[0]
+    for value in wanted[1:]:
+        mask |= labels == value
+    return mask
+
+
 def slice_axis(spacing_mm: tuple[float, float, float], chosen: int | None) -> int:
-    """Returns the chosen axis, else the one axis of largest spacing, else the last."""
+    """Returns the chosen axis, else the one axis of largest spacing, else the last.
+
+    The last too where the spacing is unknown (NaN).
+    """
     if chosen is not None:
         return chosen
+    if not np.all(np.isfinite(spacing_mm)):
+        return 2
     order = np.argsort(spacing_mm)
     # A per cent: in-plane spacings of one scan differ by rounding only.
     is_unique = spacing_mm[order[2]] > 1.01 * spacing_mm[order[1]]
     return int(order[2]) if is_unique else 2
 
 
-def label_values(labels: np.ndarray) -> list[int]:
-    """Returns the distinct values of a label, rising."""
-    if labels.dtype != np.uint8:
-        return [int(value) for value in np.unique(labels)]
-    flat = labels.ravel(order="K")
-    counts = np.zeros(256, np.int64)
-    for start in range(0, flat.size, COUNT_VOXELS):
-        counts += np.bincount(flat[start : start + COUNT_VOXELS], minlength=256)
-    return [int(value) for value in np.flatnonzero(counts)]
+def _parsed(stored: list[Any]) -> Survey:
+    """Returns a survey from its JSON form, in which keys are text and tuples are lists.
 
-
-def _entry(files: VolumeFiles, slice_areas: dict[int, int]) -> VolumeEntry:
-    extra = {"source": files.source}
-    return VolumeEntry(files.volume, files.patient, slice_areas, files.window_hu, extra)
+    Raises:
+      ValueError: It is something else.
+    """
+    try:
+        areas, (voxels, places), plane, remarks = stored
+        return Survey(
+            {int(index): area for index, area in areas.items()},
+            Found(
+                {int(value): number for value, number in voxels.items()},
+                {int(value): place for value, place in places.items()},
+            ),
+            plane,
+            [Remark(*remark) for remark in remarks],
+        )
+    except (TypeError, AttributeError) as error:
+        raise ValueError("not a stored survey") from error
 
 
 def _read_label(task: Task, geometry: volumes.Geometry) -> np.ndarray:
-    files, rules = task
-    if not rules.match_by_index:
-        return volumes.read_label(files.label, like=geometry)
-    labels = volumes.read_label(files.label)
-    if labels.shape != geometry.shape:
-        raise ValueError(
-            f"{files.label}: label shape {labels.shape} differs from image shape {geometry.shape} "
-            f"of {files.image}; copy or download both again"
-        )
-    return labels
+    match: Match = "index" if task.rules.match_by_index else "geometry"
+    return volumes.read_label(task.files.label, like=geometry, match=match)
 
 
 def _check_values(files: VolumeFiles, rules: Rules, values: list[int]) -> None:
@@ -229,10 +282,10 @@ def _check_values(files: VolumeFiles, rules: Rules, values: list[int]) -> None:
     if not rules.known_labels:
         return
     known = {*rules.known_labels, *rules.options.lesion_labels}
-    unknown = [str(value) for value in values if value not in known]
+    unknown = [value for value in values if value not in known]
     if unknown:
         raise ValueError(
-            f"{files.label}: unknown label values {', '.join(unknown)}; this dataset has "
+            f"{files.label}: unknown label values {short(unknown)}; this dataset has "
             f"{', '.join(map(str, rules.known_labels))}; copy or download the file again"
         )
     if values == [0]:
@@ -245,8 +298,8 @@ def _check_values(files: VolumeFiles, rules: Rules, values: list[int]) -> None:
 def _cache_file(task: Task, suffix: str) -> Path:
     """Returns where a volume is kept; the name follows the state of its files."""
     files, rules = task
-    states = [path.stat() for path in (files.image, files.label)]
-    facts = [*map(str, files), *((state.st_size, state.st_mtime_ns) for state in states)]
+    states = (raw_files.states(path.parent, [path]) for path in (files.image, files.label))
+    facts = [*map(str, files), *states]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
     return rules.cache / f"{digest}{suffix}"
 

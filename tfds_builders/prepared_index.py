@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ecc_jax import catalog
-from tfds_builders.preparation import INDEX_FILE, SPLITS, DataOptions
+from tfds_builders.options import SPLITS, DataOptions
+from tfds_builders.remarks import Remarks
+from tfds_builders.words import short
 
+INDEX_FILE = "index.json"
 MAX_REASONS = 20
 
 
@@ -20,13 +23,14 @@ def write_index(
     windows: set[tuple[float, ...]],
     skipped: dict[str, str],
     without_lesion: Sequence[str],
+    remarks: Remarks,
 ) -> None:
     """Writes `index.json`: what readers need to choose slices without decoding records.
 
     Layout: {"name", "version", "options", "window_hu": [low, high] or null if volumes differ,
     "counts": {split: {slices, volumes, patients}}, "skipped": {volume: reason},
-    "without_lesion": [volume], "splits": {split: {patient, volume, volume_id, slice_id,
-    slice_index, lesion_area}},
+    "without_lesion": [volume], "remarks": {kind: {volume: text}}, "splits": {split: {patient,
+    volume, volume_id, slice_id, slice_index, lesion_area}},
     "files": {file: bytes}}; the lists run in the order of `as_data_source(split)`.
     """
     counts = {
@@ -45,6 +49,7 @@ def write_index(
         "counts": counts,
         "skipped": skipped,
         "without_lesion": list(without_lesion),
+        "remarks": remarks,
         "splits": columns,
         "files": {path.name: path.stat().st_size for path in sorted(directory.iterdir())},
     }
@@ -84,4 +89,23 @@ def summary(index: dict[str, Any]) -> str:
         lines += [f"  {volume}: {reason}" for volume, reason in shown]
         if len(shown) < len(index["skipped"]):
             lines.append(f"  and {len(index['skipped']) - len(shown)} more; see {INDEX_FILE}")
+    if index["remarks"]:
+        lines.append(f"remarks (all of them in {INDEX_FILE}):")
+    for kind, texts in index["remarks"].items():
+        names = sorted(texts)
+        lines.append(f"  {kind}: {len(names)} ({short(names, 3)}); {texts[names[0]]}")
     return "\n".join(lines)
+
+
+def read_index(directory: Path) -> dict[str, Any]:
+    """Returns the index of a prepared directory."""
+    return json.loads((directory / INDEX_FILE).read_text(encoding="utf-8"))
+
+
+def is_complete(directory: Path) -> bool:
+    """Returns whether a prepared directory holds its index and every file the index lists."""
+    try:
+        files = json.loads((directory / INDEX_FILE).read_text(encoding="utf-8"))["files"]
+        return all((directory / name).stat().st_size == size for name, size in files.items())
+    except (OSError, ValueError, KeyError):
+        return False

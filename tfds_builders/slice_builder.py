@@ -6,14 +6,13 @@ first). All the rest is here, so that every dataset is stored alike.
 """
 
 import abc
-import collections
 import contextlib
 import dataclasses
 import functools
 import io
-import itertools
 import shutil
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -24,8 +23,11 @@ from tqdm import tqdm
 
 from ecc_jax.data import slices as slice_rules
 from ecc_jax.volumes import ARRAY_ORDER, Orientation, identity_of
-from tfds_builders.preparation import CONFIGS, SPLITS, DataOptions, resolve
+from tfds_builders import record_checks, remarks
+from tfds_builders.options import CONFIGS, SPLITS, DataOptions, resolve
 from tfds_builders.prepared_index import write_index
+from tfds_builders.split_plan import VolumeEntry, plan
+from tfds_builders.split_plan import chosen_slices as chosen_slices
 
 BYTES_PER_PIXEL = 3  # int16 image and uint8 mask
 # The writer spills uncompressed records to disk before it writes the compressed ones.
@@ -33,24 +35,6 @@ DISK_FACTOR = 1.5
 INDEX_TEXTS = ("patient", "volume", "volume_id", "slice_id")
 INDEX_NUMBERS = ("slice_index", "lesion_area")
 INT16 = np.iinfo(np.int16)
-
-
-class VolumeEntry(NamedTuple):
-    """One volume as the survey sees it.
-
-    Attributes:
-      volume: Its name, unique in the dataset.
-      patient: Whose it is; a patient is never in two splits.
-      slice_areas: Lesion pixels of each slice that has any, by slice index.
-      window_hu: Lower and upper HU of its window.
-      extra: What its records hold beside the common features.
-    """
-
-    volume: str
-    patient: str
-    slice_areas: dict[int, int]
-    window_hu: tuple[float, float]
-    extra: dict[str, str] | None = None
 
 
 class SliceVolume(NamedTuple):
@@ -124,6 +108,11 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder):
         """The resolved options of this build."""
         return resolve(self.builder_config.options)
 
+    @functools.cached_property
+    def remarks(self) -> remarks.Remarks:
+        """What is odd about volumes; grows while they are read and written."""
+        return {}
+
     @property
     def skipped(self) -> dict[str, str]:
         """Broken volumes that were left out, with the reason; known after the survey."""
@@ -161,6 +150,11 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder):
         directory = Path(self.data_dir)
         self._write_index(directory)
         return directory
+
+    def _say_remarks(self, columns: dict[str, dict[str, list[Any]]]) -> None:
+        stored = {volume for table in columns.values() for volume in table["volume"]}
+        for line in remarks.lines(self.remarks, self.name, total=len(stored)):
+            warnings.warn(line, stacklevel=5)
 
     def _info(self) -> tfds.core.DatasetInfo:
         size = self.options.size
@@ -205,6 +199,10 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder):
                 for key in INDEX_NUMBERS:
                     table[key].append(int(row[key]))
             columns[split] = table
+        shared = record_checks.shared_content(columns)
+        if shared:
+            self.remarks[record_checks.SHARED] = shared
+        self._say_remarks(columns)
         write_index(
             directory,
             self.options,
@@ -213,6 +211,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder):
             windows=windows,
             skipped=self.skipped,
             without_lesion=self.without_lesion,
+            remarks=self.remarks,
         )
 
 
@@ -244,7 +243,11 @@ class SliceBuilder(RecordBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for entry, indices in self.bar(self._jobs[split], f"write {split}"):
             records = self.records(entry, indices)
-            for index, record in zip(indices, records, strict=True):
+            for index in indices:
+                with remarks.collected() as found:
+                    record = next(records)
+                found += record_checks.window_remarks(record)
+                remarks.add(self.remarks, entry.volume, found)
                 yield f"{entry.patient}/{entry.volume}/{index}", record
 
     def records(self, entry: VolumeEntry, indices: Sequence[int]) -> Iterator[dict[str, Any]]:
@@ -253,67 +256,6 @@ class SliceBuilder(RecordBuilder):
         air = float(volume.image_hu.min())
         for index in indices:
             yield make_record(volume, entry, index, self.options, air=air)
-
-
-Jobs = dict[str, list[tuple[VolumeEntry, list[int]]]]
-
-
-def plan(entries: Sequence[VolumeEntry], options: DataOptions) -> Jobs:
-    """Returns for each split the volumes to read and the slices to store.
-
-    The split by patient is computed on all lesion slices for either subset, so a patient who
-    trains the full set never tests the small one.
-
-    Raises:
-      ValueError: Fewer than three patients (`thesis`: four slices) have lesions.
-    """
-    entries = sorted(entries, key=lambda entry: (entry.patient, entry.volume))
-    pairs = [(entry, index) for entry in entries for index in chosen_slices(entry, options.subset)]
-    if options.split_rule == "thesis":
-        positions = slice_rules.thesis_split_indices(len(pairs), options.split_seed)
-        chosen = {split: [pairs[i] for i in positions[split]] for split in SPLITS}
-    else:
-        patients = _split_patients(entries, options.split_seed)
-        chosen = {
-            split: [pair for pair in pairs if pair[0].patient in patients[split]]
-            for split in SPLITS
-        }
-    return {
-        split: [
-            (entry, [index for _, index in group])
-            for entry, group in _grouped_by_volume(chosen[split])
-        ]
-        for split in SPLITS
-    }
-
-
-def _split_patients(entries: Sequence[VolumeEntry], seed: int) -> dict[str, set[str]]:
-    sizes: collections.Counter[str] = collections.Counter()
-    for entry in entries:
-        sizes[entry.patient] += len(entry.slice_areas)
-    split = slice_rules.patient_split(list(sizes), list(sizes.values()), seed)
-    return {name: set(patients) for name, patients in split.items()}
-
-
-def _grouped_by_volume(
-    pairs: Sequence[tuple[VolumeEntry, int]],
-) -> Iterator[tuple[VolumeEntry, list[tuple[VolumeEntry, int]]]]:
-    """Groups neighbouring pairs of one volume, so that each volume is read once per split."""
-    for _, group in itertools.groupby(pairs, key=lambda pair: pair[0].volume):
-        members = list(group)
-        yield members[0][0], members
-
-
-def chosen_slices(entry: VolumeEntry, subset: str) -> list[int]:
-    """Returns the slices of a volume that a subset holds, rising.
-
-    `full` is every slice with lesion; `small` the one of the largest lesion area, the first of
-    several.
-    """
-    areas = entry.slice_areas
-    if subset == "small":
-        return [min(areas, key=lambda index: (-areas[index], index))]
-    return sorted(areas)
 
 
 def identified(volume: SliceVolume) -> SliceVolume:

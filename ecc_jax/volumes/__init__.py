@@ -10,19 +10,33 @@ from ecc_jax.volumes.geometry import (
 )
 from ecc_jax.volumes.identity import hash_of, identity_of
 from ecc_jax.volumes.nifti import read_geometry, read_label, read_volume
+from ecc_jax.volumes.nifti_files import (
+    NIFTI_SUFFIXES,
+    files_of,
+    is_nifti_name,
+    is_second_half,
+    stem,
+)
+from ecc_jax.volumes.plausibility import why_implausible
 from ecc_jax.volumes.remarks import FileRemark
 
 __all__ = [
     "ARRAY_ORDER",
+    "NIFTI_SUFFIXES",
     "FileRemark",
     "Geometry",
     "Orientation",
     "Volume",
     "display_orientation",
+    "files_of",
     "hash_of",
     "identity_of",
+    "is_nifti_name",
+    "is_second_half",
     "read_geometry",
     "read_label",
     "read_series",
     "read_volume",
+    "stem",
+    "why_implausible",
 ]

@@ -14,14 +14,13 @@ import numpy as np
 import pydicom
 from jaxtyping import Num
 from pydicom.pixels import get_decoder
-from pydicom.uid import MediaStorageDirectoryStorage
 
-from ecc_jax.volumes.dicom_stack import TAGS, Header, Stack, stack_slices
+from ecc_jax.volumes.dicom_files import Header, dicom_files, one_line, parse, read_header
+from ecc_jax.volumes.dicom_stack import Stack, stack_slices
 from ecc_jax.volumes.geometry import Volume
-from ecc_jax.volumes.voxels import gather, warn_unless_hu
+from ecc_jax.volumes.plausibility import warn_unless_hu
+from ecc_jax.volumes.voxels import gather
 
-PREAMBLE_BYTES = 128
-SUFFIXES = (".dcm", ".dicom", ".ima")
 AIR_HU = -1000
 # A padding value that means a tissue is not believed: some writers name 0, which may be water.
 TISSUE_HU = (-900.0, 4000.0)
@@ -48,15 +47,18 @@ def read_series(folder: str | Path, *, series_uid: str | None = None) -> Volume:
     The array axes are slices (rising along the normal of the image plane: feet to head in an axial
     scan), rows and columns. Rescale slope and intercept are applied slice by slice; pixels with
     the padding value become air. A tilted gantry gives a warning; the affine holds the shear.
+    Positions may be rounded: slices are even if rounding explains how they differ.
 
     Args:
-      folder: Files that are not DICOM are ignored, as are hidden files.
+      folder: Files that are not DICOM are ignored, as are hidden files. Files without the mark of
+        DICOM or without transfer syntax are read where their first elements are those of DICOM.
       series_uid: SeriesInstanceUID to read; needed only if the folder holds several.
 
     Raises:
       ValueError: No DICOM file, several series, a file that is truncated or corrupt, not CT,
-        multi-frame, compressed in a way that no installed decoder reads, slices missing, twice,
-        unevenly spaced or of different grids.
+        multi-frame, compressed in a way that no installed decoder reads, without the rescale tags
+        that others have, or otherwise unlike the others of the series; two patients; slices
+        missing, twice or unevenly spaced.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -86,60 +88,6 @@ def read_series(folder: str | Path, *, series_uid: str | None = None) -> Volume:
         slice_uids=stack.slice_uids,
         slice_z_mm=stack.slice_z_mm,
     )
-
-
-def dicom_files(folder: Path) -> list[Path]:
-    """Returns the DICOM files below a folder, sorted; files named so are in even if they are not.
-
-    Left out: hidden files, files with neither the mark of DICOM nor a suffix that promises it.
-    """
-    paths = [path for path in sorted(folder.rglob("*")) if not path.name.startswith(".")]
-    return [path for path in paths if path.is_file() and is_dicom(path)]
-
-
-def is_dicom(path: Path) -> bool:
-    """Returns whether a file holds the mark of DICOM, or its suffix promises DICOM.
-
-    Raises:
-      ValueError: The file cannot be opened.
-    """
-    if path.name.upper() == "DICOMDIR":
-        return False
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(PREAMBLE_BYTES + 4)[PREAMBLE_BYTES:] == b"DICM"
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
-
-
-def read_header(path: Path) -> Header:
-    """Returns what a file says of its slice, without its pixels.
-
-    Raises:
-      ValueError: Not DICOM, truncated or corrupt, a directory file, or no series.
-    """
-    try:
-        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
-        list(data)  # parses the values, which are raw until looked at
-        storage = data.file_meta.get("MediaStorageSOPClassUID")
-        header = Header(
-            path, str(data.get("SeriesInstanceUID", "")), str(data.get("Modality", "")), data
-        )
-    # A damaged file can raise anything in the parser.
-    except Exception as error:
-        raise ValueError(
-            f"{path}: not a DICOM file, or truncated or corrupt ({_one_line(error)}); copy or "
-            "download it again"
-        ) from error
-    if storage == MediaStorageDirectoryStorage:
-        raise ValueError(f"{path}: a DICOMDIR, which is not read; remove it from the folder")
-    if not header.series_uid or not header.series_uid.isprintable():
-        raise ValueError(
-            f"{path}: has no SeriesInstanceUID, perhaps truncated; copy or download it again"
-        )
-    return header
 
 
 def read_pixels(stack: Stack, *, indices: Sequence[int] | None = None) -> Num[np.ndarray, "s h w"]:
@@ -192,14 +140,14 @@ def _slices(files: Sequence[Path], shape: tuple[int, int]) -> Iterator[tuple[Any
 
 def _read_slice(path: Path) -> tuple[Num[np.ndarray, "h w"], _Rescale]:
     try:
-        data = pydicom.dcmread(path)
+        data = parse(path)
         decoder = get_decoder(data.file_meta.TransferSyntaxUID)
         missing = "" if decoder.is_available else str(decoder.UID.name)
         if not missing:
             return data.pixel_array, _rescale(data)
     except Exception as error:  # as in read_header
         raise ValueError(
-            f"{path}: the pixels cannot be read, truncated or corrupt ({_one_line(error)}); copy "
+            f"{path}: the pixels cannot be read, truncated or corrupt ({one_line(error)}); copy "
             "or download the file again"
         ) from error
     raise ValueError(
@@ -212,8 +160,8 @@ def _rescale(data: pydicom.Dataset) -> _Rescale:
     if "ModalityLUTSequence" in data:
         raise ValueError("a ModalityLUTSequence is not read; expected RescaleSlope")
     slope, intercept = data.get("RescaleSlope"), data.get("RescaleIntercept")
-    slope = 1.0 if slope is None else float(slope)
-    intercept = 0.0 if intercept is None else float(intercept)
+    slope = 1.0 if slope in (None, "") else float(slope)
+    intercept = 0.0 if intercept in (None, "") else float(intercept)
     if not (np.isfinite(slope) and np.isfinite(intercept) and slope != 0):
         raise ValueError(f"RescaleSlope {slope:g} and RescaleIntercept {intercept:g} make no sense")
     if data.get("PixelPaddingValue") is None:
@@ -231,10 +179,6 @@ def _rescale(data: pydicom.Dataset) -> _Rescale:
 def _is_tissue(rescale: _Rescale) -> bool:
     ends = [end * rescale.slope + rescale.intercept for end in rescale.padding or ()]
     return max(ends) >= TISSUE_HU[0] and min(ends) <= TISSUE_HU[1]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _listed(items: Sequence[str]) -> str:

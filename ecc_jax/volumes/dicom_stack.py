@@ -4,58 +4,29 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from ecc_jax.volumes.dicom_files import Header
+from ecc_jax.volumes.dicom_members import (
+    check_members,
+    check_rescale,
+    move,
+    names,
+    patient_of,
+)
+from ecc_jax.volumes.dicom_steps import check_steps as _check_steps
+from ecc_jax.volumes.dicom_steps import rounding_of
 from ecc_jax.volumes.geometry import Geometry
 
-TAGS = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "PatientID",
-    "Modality",
-    "NumberOfFrames",
-    "SamplesPerPixel",
-    "Rows",
-    "Columns",
-    "PixelSpacing",
-    "ImageOrientationPatient",
-    "ImagePositionPatient",
-    "SliceThickness",
-)
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 # DICOM's patient axes run to left, posterior, head; ours to right, anterior, head.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Headers hold a few decimals: cosines and spacings of one scan differ by less than this.
 COSINE_TOLERANCE = 1e-3
-SAME_POSITION_MM = 0.01
-# Positions rounded to 0.1 mm step unevenly by as much; beyond it slices are missing or moved.
-UNEVEN_MM, UNEVEN_SHARE = 0.1, 0.05
-MISSING_SHARE = 1.5
 MAX_TILT_DEGREES = 0.5
-
-
-class SpacingError(ValueError):
-    """Slices of a series are missing, twice, or unevenly spaced."""
-
-
-class Header(NamedTuple):
-    """What one file says of its slice.
-
-    Attributes:
-      path: The file.
-      series_uid: SeriesInstanceUID.
-      modality: CT, MR, CR, ...
-      tags: The tags named in `TAGS` that the file has, a pydicom Dataset.
-    """
-
-    path: Path
-    series_uid: str
-    modality: str
-    tags: Any
 
 
 class Stack(NamedTuple):
@@ -105,21 +76,27 @@ def stack_slices(headers: Sequence[Header], *, folder: Path) -> Stack:
 
     Raises:
       SpacingError: Slices are missing, twice or unevenly spaced.
-      ValueError: Not CT, multi-frame or colour; a tag is missing or makes no sense; grids differ;
-        slices are shifted against each other.
+      LocalizerError: All files are localizers.
+      ValueError: Not CT, multi-frame or colour; a tag is missing or makes no sense; files that do
+        not belong to the others; two patients; rescale tags in some files only; slices are
+        shifted against each other.
     """
+    check_members(headers, folder)
+    patient = patient_of(headers, folder)
     planes = [_plane(header) for header in headers]
-    _check_one_grid(headers, planes)
+    _check_one_grid(headers, planes, folder)
+    check_rescale(headers, folder)
     row, column = planes[0].cosines
     normal = np.cross(row, column)
-    along = np.array([plane.position_mm @ normal for plane in planes])
+    stored = np.stack([plane.position_mm for plane in planes])
+    along = stored @ normal
     # Sorting by file as well makes messages about duplicates repeatable.
     order = sorted(range(len(headers)), key=lambda i: (along[i], headers[i].path))
     files = [headers[i].path for i in order]
-    thickness = [_numbers(h, "SliceThickness", 1)[0] for h in headers if _has(h, "SliceThickness")]
+    thickness = [_numbers(h, "SliceThickness", 1)[0] for h in headers if h.has("SliceThickness")]
     thickest = max((float(mm) for mm in thickness if mm > 0), default=None)
-    _check_steps(along[order], files, folder)
-    positions = np.stack([planes[i].position_mm for i in order])
+    _check_steps(along[order], files, folder, rounding_mm=rounding_of(stored, normal))
+    positions = stored[order]
     affine = np.eye(4)
     affine[:3, 0] = _step(positions, normal, thickest, folder)
     affine[:3, 1] = column * planes[0].spacing_mm[0]
@@ -130,7 +107,7 @@ def stack_slices(headers: Sequence[Header], *, folder: Path) -> Stack:
     shape = (len(headers), *planes[0].shape)
     return Stack(
         headers[0].series_uid,
-        " ".join(str(headers[0].tags.get("PatientID") or "").split()),
+        patient,
         tuple(files),
         tuple(str(headers[i].tags.get("SOPInstanceUID", "")) for i in order),
         tuple(float(z) for z in positions[:, 2]),
@@ -146,13 +123,13 @@ def _plane(header: Header) -> _Plane:
             f"{path}: expected a CT slice, got modality {header.modality or 'none'!r}; remove the "
             "series"
         )
-    frames = _numbers(header, "NumberOfFrames", 1) if _has(header, "NumberOfFrames") else [1]
+    frames = _numbers(header, "NumberOfFrames", 1) if header.has("NumberOfFrames") else [1]
     if tags.get("SOPClassUID") == ENHANCED_CT or frames[0] > 1:
         raise ValueError(
             f"{path}: a multi-frame (enhanced) CT, expected one file per slice; convert it to "
             "single frames or to NIfTI"
         )
-    if _has(header, "SamplesPerPixel") and _numbers(header, "SamplesPerPixel", 1)[0] != 1:
+    if header.has("SamplesPerPixel") and _numbers(header, "SamplesPerPixel", 1)[0] != 1:
         raise ValueError(f"{path}: expected one number per pixel, got a colour image; remove it")
     rows, columns = _numbers(header, "Rows", 1), _numbers(header, "Columns", 1)
     spacing = _numbers(header, "PixelSpacing", 2)
@@ -171,10 +148,6 @@ def _plane(header: Header) -> _Plane:
     return _Plane((int(rows[0]), int(columns[0])), spacing, cosines, position)
 
 
-def _has(header: Header, keyword: str) -> bool:
-    return header.tags.get(keyword) not in (None, "")
-
-
 def _numbers(header: Header, keyword: str, count: int) -> Float[np.ndarray, " n"]:
     try:
         values = np.atleast_1d(np.asarray(header.tags[keyword].value, np.float64))
@@ -189,49 +162,53 @@ def _numbers(header: Header, keyword: str, count: int) -> Float[np.ndarray, " n"
     return values
 
 
-def _check_one_grid(headers: Sequence[Header], planes: Sequence[_Plane]) -> None:
-    first = planes[0]
-    for header, plane in zip(headers, planes, strict=True):
-        for what, got, expected in (
-            ("rows and columns", plane.shape, first.shape),
-            ("PixelSpacing", plane.spacing_mm, first.spacing_mm),
-            ("ImageOrientationPatient", plane.cosines, first.cosines),
-        ):
-            if not np.allclose(got, expected, rtol=0, atol=COSINE_TOLERANCE):
-                raise ValueError(
-                    f"{header.path}: {what} differ from those of {headers[0].path.name} "
-                    f"({np.ravel(got).tolist()}, {np.ravel(expected).tolist()}); a localizer or a "
-                    "second reconstruction, move it to another folder"
-                )
-
-
-def _check_steps(along: Float[np.ndarray, " n"], files: Sequence[Path], folder: Path) -> None:
-    """Checks rising positions along the normal."""
-    if len(along) < 2:
+def _check_one_grid(headers: Sequence[Header], planes: Sequence[_Plane], folder: Path) -> None:
+    """Checks that all slices have one grid; those that differ from most are the odd ones."""
+    groups: list[list[int]] = []
+    for index, plane in enumerate(planes):
+        alike = (group for group in groups if not _differences(plane, planes[group[0]]))
+        own = next(alike, None)
+        if own is None:
+            groups.append([index])
+        else:
+            own.append(index)
+    if len(groups) == 1:
         return
-    steps = np.diff(along)
-    same = np.flatnonzero(steps < SAME_POSITION_MM)
-    if same.size:
-        a, b = files[same[0]], files[same[0] + 1]
-        raise SpacingError(
-            f"{folder}: {same.size} duplicate slices, first {a.name} and {b.name} at the same "
-            f"position ({along[same[0]]:.2f} mm); remove one of each"
+    # The largest first, then by name.
+    members = sorted(
+        (sorted((headers[i].path, i) for i in group) for group in groups),
+        key=lambda group: (-len(group), group),
+    )
+    (most, first), (other, second) = members[0][0], members[1][0]
+    found = _differences(planes[second], planes[first])
+    what = " and ".join(found)
+    values = "; ".join(f"{got}, not {expected}" for got, expected in found.values())
+    if len(members[0]) == len(members[1]):
+        listed = ", ".join(f"{len(group)} files like {group[0][0].name}" for group in members)
+        number = "two" if len(members) == 2 else len(members)
+        raise ValueError(
+            f"{folder}: {number} reconstructions in one series: {listed}; {what} of {other.name} "
+            f"differ from those of {most.name} ({values}); move all but one to other folders"
         )
-    usual = float(np.median(steps))
-    gaps = np.flatnonzero(steps > MISSING_SHARE * usual)
-    if gaps.size:
-        lost = sum(max(round(steps[gap] / usual) - 1, 1) for gap in gaps)
-        raise SpacingError(
-            f"{folder}: about {lost} slices missing, first between {files[gaps[0]].name} and "
-            f"{files[gaps[0] + 1].name} ({steps[gaps[0]]:.2f} mm apart, usually {usual:.2f}); "
-            "download the series again"
-        )
-    drift = np.abs(along - np.linspace(along[0], along[-1], len(along))).max()
-    if np.abs(steps - usual).max() > max(UNEVEN_MM, UNEVEN_SHARE * usual) or drift > usual / 2:
-        raise SpacingError(
-            f"{folder}: slices are unevenly spaced, {steps.min():.2f} to {steps.max():.2f} mm; "
-            "resample the series"
-        )
+    odd = [headers[i] for group in members[1:] for _, i in group]
+    raise ValueError(
+        f"{names(odd, folder=True)}: {what} differ from those of {most.name} and "
+        f"{len(members[0]) - 1} more ({values}); a localizer or a second reconstruction, "
+        f"{move(odd)}"
+    )
+
+
+def _differences(plane: _Plane, other: _Plane) -> dict[str, tuple[str, str]]:
+    """Returns in what two planes differ, with the values of both."""
+    found = {}
+    for what, one, two in (
+        ("rows and columns", np.array(plane.shape), np.array(other.shape)),
+        ("PixelSpacing", plane.spacing_mm, other.spacing_mm),
+        ("ImageOrientationPatient", plane.cosines, other.cosines),
+    ):
+        if np.abs(one - two).max() > COSINE_TOLERANCE:
+            found[what] = (str(one.ravel().tolist()), str(two.ravel().tolist()))
+    return found
 
 
 def _step(

@@ -1,15 +1,11 @@
-"""The grid of a volume, how its slices become upright, whether two grids are one."""
+"""The grid of a volume, and how its slices become upright."""
 
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import nibabel
 import numpy as np
 from jaxtyping import Float, Num
-
-# Rounding of stored affines stays far below this; a label on another grid is far above.
-MAX_OFFSET_VOXELS = 0.5
 
 
 class Orientation(NamedTuple):
@@ -34,8 +30,8 @@ class Geometry(NamedTuple):
 
     Attributes:
       shape: Voxels along each array axis.
-      spacing_mm: Voxel size along each array axis.
-      affine: Voxel index to patient coordinates (RAS+, mm).
+      spacing_mm: Voxel size along each array axis; NaN if the header does not hold it.
+      affine: Voxel index to patient coordinates (RAS+, mm); finite even where it is made up.
       has_affine: False if the header holds no orientation and `affine` is made up.
       path: The file.
     """
@@ -52,8 +48,8 @@ class Volume(NamedTuple):
 
     Attributes:
       image_hu: Hounsfield units; int16 where they are whole numbers in its range, else float32.
-      spacing_mm: Voxel size along each array axis.
-      affine: Voxel index to patient coordinates (RAS+, mm).
+      spacing_mm: Voxel size along each array axis; NaN if the header does not hold it.
+      affine: Voxel index to patient coordinates (RAS+, mm); finite even where it is made up.
       path: The file.
       has_affine: False if the header holds no orientation and `affine` is made up.
       slice_uids: SOPInstanceUID of each slice of a DICOM series; empty for other files.
@@ -93,9 +89,7 @@ def display_orientation(geometry: Geometry, *, slice_axis: int) -> Orientation:
     """
     if not geometry.has_affine:
         return ARRAY_ORDER
-    # One row per array axis: patient axis (0 right, 1 anterior, 2 superior), sign of the step.
-    nearest = nibabel.orientations.io_orientation(geometry.affine)
-    first, second = np.delete(nearest, slice_axis, axis=0)
+    first, second = np.delete(direction_of(geometry.affine), slice_axis, axis=0)
     # In all three planes the rows follow the later of the two patient axes, and both run against
     # right, anterior, superior.
     transpose = bool(first[0] < second[0])
@@ -103,31 +97,9 @@ def display_orientation(geometry: Geometry, *, slice_axis: int) -> Orientation:
     return Orientation(transpose, bool(rows[1] > 0), bool(columns[1] > 0))
 
 
-def check_grid(label: Geometry, image: Geometry) -> None:
-    """Checks that labels lie on the grid of their image.
+def direction_of(affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "3 2"]:
+    """Returns of each array axis the patient axis nearest to it and the sign of its step.
 
-    Raises:
-      ValueError: Other shape, or both have an orientation and differ by more than half a voxel.
+    Patient axes: 0 right, 1 anterior, 2 superior.
     """
-    if label.shape != image.shape:
-        raise ValueError(
-            f"{label.path}: label shape {label.shape} differs from image shape {image.shape} of "
-            f"{image.path}; resample the label onto the image's grid"
-        )
-    corners = np.indices((2, 2, 2)).reshape(3, 8) * (np.asarray(image.shape)[:, None] - 1)
-    corners = np.concatenate([corners, np.ones((1, 8))])
-    moved = np.linalg.norm(((label.affine - image.affine) @ corners)[:3], axis=0).max()
-    if moved <= MAX_OFFSET_VOXELS * min(image.spacing_mm):
-        return
-    if label.has_affine and image.has_affine:
-        raise ValueError(
-            f"{label.path}: its affine places corners {moved:.1f} mm from those of {image.path}; "
-            "resample the label onto the image's grid (or copy the image's header if the voxels "
-            "do correspond)"
-        )
-    bare = label if not label.has_affine else image
-    warnings.warn(
-        f"{bare.path}: its header holds no orientation; voxels of image and label are matched by "
-        "index",
-        stacklevel=3,
-    )
+    return nibabel.orientations.io_orientation(affine)

@@ -4,157 +4,111 @@ The voxels are read here rather than by nibabel's array proxy, because that stop
 voxel and so never reaches the checksum at the end of a .gz file.
 """
 
-import gzip
-import io
 import math
-import zlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nibabel
 import numpy as np
 from jaxtyping import Integer, Num
 
-from ecc_jax.volumes.geometry import Geometry, Volume, check_grid
-from ecc_jax.volumes.voxels import gather, is_whole, warn_unless_hu
+from ecc_jax.volumes.geometry import Geometry, Volume
+from ecc_jax.volumes.grids import AS_STORED, Match, match_grid
+from ecc_jax.volumes.nifti_files import read_bytes
+from ecc_jax.volumes.nifti_header import FORMS_DIFFER, Header, geometry_of, read_header
+from ecc_jax.volumes.plausibility import warn_unless_hu
+from ecc_jax.volumes.remarks import FileRemark
+from ecc_jax.volumes.voxels import gather, is_whole
 
-HEADER_BYTES = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
-MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
-# Of the array axes as unit vectors: 1 at right angles, 0 in one plane. A tilted gantry leaves 0.8.
-MIN_DETERMINANT = 1e-3
 MAX_COMPRESSION = 1100  # Deflate reaches 1032.
 SLAB_VOXELS = 1 << 20  # Fits a processor's cache in float32.
-CHUNK_BYTES = 1 << 20
+# A whole number saved in steps of a slope is off by half a step, and a little for the rounding of
+# the slope itself. Half a step of 8 bits is 0.004 for labels 0..2; above the second limit stored
+# values are so coarse that a soft mask might look whole.
+WHOLE_TOLERANCE, MAX_WHOLE_TOLERANCE = 0.01, 0.25
 
 
 def read_geometry(path: str | Path) -> Geometry:
     """Returns the grid of a NIfTI file without reading its voxels.
 
+    Of sform and qform the one is used whose voxel sizes agree with pixdim. A header that holds
+    nothing but an identity or voxel sizes of 1 leaves the voxel size unknown: NaN, and no
+    orientation. Both give a `FileRemark`.
+
+    Args:
+      path: .nii, .nii.gz, or either half of a .hdr/.img pair.
+
     Raises:
       ValueError: Missing, not NIfTI, truncated header, not 3-D, or no usable affine.
     """
     path = Path(path)
-    # Two headers' length covers NIfTI-1 and NIfTI-2.
-    return _geometry(_header(_read_bytes(path, limit=1024), path), path)
+    geometry, remarks = geometry_of(read_header(path).fields, path)
+    _warn(path, remarks)
+    return geometry
 
 
 def read_volume(path: str | Path) -> Volume:
-    """Reads a CT volume (.nii or .nii.gz, told apart by content), slope and intercept applied.
+    """Reads a CT volume (told apart by content, not by suffix), slope and intercept applied.
 
-    A fourth axis of length 1 is dropped. Values that cannot be Hounsfield units give a warning.
+    A fourth axis of length 1 is dropped. Values that cannot be Hounsfield units, and what is odd
+    in the header (see `read_geometry`), give a `FileRemark`.
+
+    Args:
+      path: .nii, .nii.gz, or either half of a .hdr/.img pair.
 
     Raises:
       ValueError: Missing, not NIfTI, truncated or corrupt, not 3-D, NaN or infinite voxels.
     """
-    stored, geometry = _read(Path(path))
-    blocks = _blocks(stored, geometry.path)
+    path = Path(path)
+    header = read_header(path)
+    geometry, remarks = geometry_of(header.fields, path)
+    _warn(path, remarks)
+    blocks = _blocks(_read_voxels(header, geometry), path)
     image = gather(blocks, geometry.shape, narrow=np.int16, wide=np.float32, order="F")
-    warn_unless_hu(image, geometry.path)
-    return Volume(image, *geometry[1:3], path=geometry.path, has_affine=geometry.has_affine)
+    warn_unless_hu(image, path)
+    return Volume(image, *geometry[1:3], path=path, has_affine=geometry.has_affine)
 
 
 def read_label(
-    path: str | Path, *, like: Geometry | Volume | None = None
+    path: str | Path, *, like: Geometry | Volume | None = None, match: Match = "geometry"
 ) -> Integer[np.ndarray, "d h w"]:
     """Reads a label volume (uint8 where the values allow, else int32).
 
+    A label whose header describes the image's grid with axes in another order or running the other
+    way is turned onto the image's axes. Whole numbers that a slope in an old header has moved a
+    little are rounded. Both give a `FileRemark`, as does an orientation that only one header holds:
+    the voxels are then taken to correspond.
+
     Args:
-      path: .nii or .nii.gz.
-      like: The image (or its grid) that the labels belong to. Where only one of the two headers
-        holds an orientation the voxels are taken to correspond and a warning is given; where both
-        do and differ by more than half a voxel the label is refused, because its mask would lie
-        in the wrong place.
+      path: .nii, .nii.gz, or either half of a .hdr/.img pair.
+      like: The image (or its grid) that the labels belong to.
+      match: "geometry": a label on another grid than the image's is refused, because its mask would
+        lie in the wrong place. "index": image and label belong together voxel by voxel, whatever
+        origin and voxel size their headers say; only axes that run another way are refused.
 
     Raises:
       ValueError: As `read_volume`; values that are not whole numbers; shape or grid of the image
         differs.
     """
-    stored, geometry = _read(Path(path))
+    path = Path(path)
+    header = read_header(path)
+    geometry, remarks = geometry_of(header.fields, path)
+    # Of a label's header only what decides where the mask lies matters.
+    _warn(path, [remark for remark in remarks if remark[0] == FORMS_DIFFER])
+    turn = AS_STORED
     if like is not None:
-        check_grid(geometry, like if isinstance(like, Geometry) else like.geometry)
-    blocks = _whole(_blocks(stored, geometry.path), geometry.path)
-    return gather(blocks, geometry.shape, narrow=np.uint8, wide=np.int32, order="F")
+        image = like if isinstance(like, Geometry) else like.geometry
+        turn = match_grid(geometry, image, match=match, stacklevel=3)
+    stored = _read_voxels(header, geometry)
+    stored = stored._replace(voxels=turn.apply(stored.voxels))
+    blocks = _whole(_blocks(stored, path), path, tolerance=_tolerance(stored))
+    return gather(blocks, stored.voxels.shape, narrow=np.uint8, wide=np.int32, order="F")
 
 
-def _read_bytes(path: Path, *, limit: int, to_end: bool = False) -> bytes | bytearray:
-    """Returns the first bytes of a file, unpacked if it is zipped; fewer if it has no more.
-
-    `to_end` reads on to the checksum at the end of a .gz file without keeping what it reads.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; check the path")
-    try:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if zipped else path.open("rb") as file:
-            if not to_end:
-                return file.read(limit)
-            raw = bytearray(limit)
-            filled, view = 0, memoryview(raw)
-            while part := file.readinto(view[filled:]):
-                filled += part
-            while file.read(CHUNK_BYTES):
-                pass
-            view.release()
-            return raw[:filled] if filled < limit else raw
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(
-            f"{path}: the compressed data are truncated or corrupt ({error}); copy or download "
-            "the file again"
-        ) from error
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
-
-
-def _header(raw: bytes | bytearray, path: Path) -> nibabel.Nifti1Header:
-    for size, header_class in HEADER_BYTES.items():
-        # The first field is the header's own length, in either byte order; the magic follows.
-        magic = raw[344:347] if size == 348 else raw[4:7]
-        lengths = (size.to_bytes(4, "little"), size.to_bytes(4, "big"))
-        if raw[:4] in lengths and magic in (b"n+1", b"n+2") and len(raw) >= size:
-            try:
-                header = header_class.from_fileobj(io.BytesIO(raw[:size]), check=False)
-                # Each of these raises on a field that makes no sense.
-                header.get_data_dtype(), header.get_best_affine(), header.get_slope_inter()
-                header.get_xyzt_units(), int(header.get_data_offset())
-                return header
-            except (nibabel.spatialimages.HeaderDataError, KeyError, ValueError) as error:
-                raise ValueError(
-                    f"{path}: the NIfTI header is corrupt ({error}); convert the file again"
-                ) from error
-    raise ValueError(
-        f"{path}: expected a NIfTI file (.nii or .nii.gz), got something else ({len(raw)} bytes "
-        f"starting {raw[:8]!r}); convert it to NIfTI or remove it"
-    )
-
-
-def _geometry(header: nibabel.Nifti1Header, path: Path) -> Geometry:
-    shape = tuple(int(n) for n in header.get_data_shape())
-    squeezed = shape[:3] if all(n == 1 for n in shape[3:]) else shape
-    if len(squeezed) != 3 or min(squeezed) < 1:
-        raise ValueError(
-            f"{path}: expected a 3-D volume, got {len(shape)}-D of shape {shape}; split it into "
-            "3-D files, one volume each"
-        )
-    unit = header.get_xyzt_units()[0]
-    mm = np.diag([*[MM_PER_UNIT.get(unit, 1.0)] * 3, 1.0])
-    affine = mm @ np.asarray(header.get_best_affine(), np.float64)
-    spacing = nibabel.affines.voxel_sizes(affine)
-    if not (np.all(np.isfinite(affine)) and np.all(spacing > 0)):
-        raise ValueError(
-            f"{path}: voxel sizes must be finite and positive, got {spacing.tolist()} mm; repair "
-            "the header or convert the file again"
-        )
-    if abs(np.linalg.det(affine[:3, :3] / spacing)) < MIN_DETERMINANT:
-        raise ValueError(
-            f"{path}: the affine must turn the array axes into three directions, got "
-            f"{affine[:3, :3].tolist()}; repair the header or convert the file again"
-        )
-    made_up = np.array_equal(np.abs(affine), np.eye(4))
-    coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
-    spacing_mm = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
-    return Geometry(squeezed, spacing_mm, affine, coded and not made_up, path)
+def _warn(path: Path, remarks: list[tuple[str, str]]) -> None:
+    for kind, text in remarks:
+        warnings.warn(FileRemark(path, kind, text), stacklevel=3)
 
 
 class _Stored(NamedTuple):
@@ -171,35 +125,32 @@ class _Stored(NamedTuple):
     intercept: float
 
 
-def _read(path: Path) -> tuple[_Stored, Geometry]:
-    """Returns the voxels and the grid.
+def _read_voxels(header: Header, geometry: Geometry) -> _Stored:
+    """Returns the voxels as stored.
 
     Raises:
-      ValueError: Missing, not NIfTI, truncated or corrupt, not 3-D, not one number per voxel.
+      ValueError: Missing, truncated or corrupt, not one number per voxel.
     """
-    header = _header(_read_bytes(path, limit=1024), path)
-    geometry = _geometry(header, path)
-    # Some writers leave the offset at 0; the voxels never start before the header's end.
-    dtype = header.get_data_dtype()
-    offset = max(int(header.get_data_offset()), int(header.single_vox_offset))
+    path = header.voxels
+    dtype = header.fields.get_data_dtype()
     if dtype.kind not in "iuf":
         raise ValueError(f"{path}: expected one number per voxel, got {dtype}; convert to int16")
     count = math.prod(geometry.shape)
-    need = offset + count * dtype.itemsize
+    need = header.offset + count * dtype.itemsize
     # A header may promise any size; no compression reaches this ratio, so it is not believed.
     within_reach = need <= MAX_COMPRESSION * path.stat().st_size
-    raw = _read_bytes(path, limit=need, to_end=True) if within_reach else b""
+    raw = read_bytes(path, limit=need, to_end=True) if within_reach else b""
     if len(raw) < need:
         got = f"got {len(raw)}" if within_reach else "the file is far too small"
         raise ValueError(
             f"{path}: truncated: expected {need} bytes of voxels and header, {got}; copy or "
             "download the file again"
         )
-    voxels = np.frombuffer(raw, dtype, count, offset).reshape(geometry.shape, order="F")
-    slope, intercept = header.get_slope_inter()
+    voxels = np.frombuffer(raw, dtype, count, header.offset).reshape(geometry.shape, order="F")
+    slope, intercept = header.fields.get_slope_inter()
     if slope is None:
-        return _Stored(voxels, 1.0, 0.0), geometry
-    return _Stored(voxels, float(slope), float(intercept)), geometry
+        return _Stored(voxels, 1.0, 0.0)
+    return _Stored(voxels, float(slope), float(intercept))
 
 
 def _blocks(stored: _Stored, path: Path) -> Iterator[tuple[Any, np.ndarray]]:
@@ -231,22 +182,37 @@ def _blocks(stored: _Stored, path: Path) -> Iterator[tuple[Any, np.ndarray]]:
         )
 
 
+def _tolerance(stored: _Stored) -> float:
+    """Returns how far labels may lie from whole numbers because of the slope they are stored with.
+
+    Who edits labels as floating point and saves them under the old header gets integers that span
+    the whole range of their type, and a slope that brings them nearly back: 1 reads as 1.00001526.
+    """
+    if stored.voxels.dtype.kind not in "iu" or stored.slope == 1:
+        return 0.0
+    return min(max(WHOLE_TOLERANCE, 0.501 * abs(stored.slope)), MAX_WHOLE_TOLERANCE)
+
+
 def _whole(
-    blocks: Iterator[tuple[Any, np.ndarray]], path: Path
+    blocks: Iterator[tuple[Any, np.ndarray]], path: Path, *, tolerance: float
 ) -> Iterator[tuple[Any, np.ndarray]]:
-    """Passes on blocks of whole numbers that fit 32 bits.
+    """Passes on blocks of whole numbers that fit 32 bits, rounded if they lie within a tolerance.
 
     Raises:
       ValueError: At the end, if any value is not whole; at once, if one does not fit.
     """
-    odd, first = 0, 0.0
+    odd, first, rounded = 0, 0.0, 0.0
     limits = np.iinfo(np.int32)
     for index, values in blocks:
         if not is_whole(values):
-            fractions = values[values != np.rint(values)]
-            first = first if odd else float(fractions[0])
-            odd += fractions.size
-            continue
+            whole = np.rint(values)
+            is_odd = np.abs(values - whole) > tolerance
+            if is_odd.any():
+                first = first if odd else float(values[is_odd][0])
+                odd += int(np.count_nonzero(is_odd))
+                continue
+            rounded = rounded or float(values[values != whole][0])
+            values = whole
         low, high = values.min(), values.max()
         if not limits.min <= low <= high <= limits.max:
             raise ValueError(
@@ -254,7 +220,18 @@ def _whole(
             )
         yield index, values
     if odd:
+        slope = " and scl_slope 1 in the header" if tolerance else ""
         raise ValueError(
-            f"{path}: labels must be whole numbers, got {first:g} ({odd} such voxels); store the "
-            "mask without interpolation (nearest neighbour when resampling)"
+            f"{path}: labels must be whole numbers, got {first!r} ({odd} such voxels); store the "
+            f"mask without interpolation (nearest neighbour when resampling){slope}"
+        )
+    if rounded:
+        warnings.warn(
+            FileRemark(
+                path,
+                "label scaled by an old header",
+                f"labels such as {rounded!r} are rounded: scl_slope in the header, left from "
+                "another image, moves whole numbers; save the label as uint8 with scl_slope 1",
+            ),
+            stacklevel=4,
         )

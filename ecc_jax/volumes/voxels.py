@@ -1,8 +1,6 @@
 """Voxels block by block: a whole CT in floating point would fill the memory."""
 
-import warnings
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -37,24 +35,6 @@ def gather(
 def is_whole(values: np.ndarray) -> bool:
     """Returns whether all values are whole numbers."""
     return values.dtype.kind in "iu" or bool(np.array_equal(values, np.rint(values)))
-
-
-def warn_unless_hu(values: Num[np.ndarray, "d h w"], path: Path) -> None:
-    """Warns of values that cannot be Hounsfield units; blames the caller's caller."""
-    low, high = float(values.min()), float(values.max())
-    if low < 0:
-        return
-    if high <= 1:
-        what = "look scaled to 0..1"
-    elif high <= 255:
-        what = "look like 8-bit grey values"
-    else:
-        what = "hold no negative number, perhaps HU + 1024 without the intercept"
-    warnings.warn(
-        f"{path}: values {low:g}..{high:g} {what}, not Hounsfield units (air -1000, water 0); "
-        "rescale the file to HU, or set data.window_hu to its range",
-        stacklevel=3,
-    )
 
 
 def _fits(values: np.ndarray, dtype: type[np.integer]) -> bool:

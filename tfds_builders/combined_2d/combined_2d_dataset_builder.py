@@ -11,7 +11,9 @@ import tensorflow_datasets as tfds
 from ecc_jax import catalog
 from ecc_jax.data import slices as slice_rules
 from tfds_builders import slice_builder
-from tfds_builders.preparation import INDEX_FILE, SPLITS, DataOptions, prepare, read_index
+from tfds_builders.options import SPLITS, DataOptions
+from tfds_builders.preparation import prepare
+from tfds_builders.prepared_index import INDEX_FILE, read_index
 
 SOURCES = ("lidc_2d", "kits_2d", "lits_2d", "md_panc_2d")
 # The thesis's split of these cannot be reproduced; their patients are split instead.
@@ -66,6 +68,10 @@ class Builder(slice_builder.RecordBuilder):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         self._directories = prepared_sources(self.options)
         self._indices = {name: read_index(path) for name, path in self._directories.items()}
+        for name, index in self._indices.items():
+            for kind, texts in index["remarks"].items():
+                own = {f"{name}/{volume}": text for volume, text in texts.items()}
+                self.remarks.setdefault(kind, {}).update(own)
         self._chosen = {split: self._choose(split) for split in SPLITS}
         num_slices = sum(len(kept) for chosen in self._chosen.values() for kept in chosen.values())
         slice_builder.check_disk(Path(self.data_dir), num_slices, self.options.size)
@@ -144,12 +150,20 @@ def prepared_sources(options: DataOptions) -> dict[str, Path]:
 def source_options(options: DataOptions, name: str) -> DataOptions:
     """Returns the options under which a source is prepared."""
     rule = "patient" if name in SPLIT_BY_PATIENT else options.split_rule
-    return options._replace(name=name, lesion_labels=(), sources=(), split_rule=rule)
+    own = options._replace(name=name, sources=(), split_rule=rule)
+    return own._replace(lesion_labels=(), labels_by_default=None)
 
 
 def _checked(directory: Path, options: DataOptions) -> Path:
     """Returns a prepared directory that was made with the options that must agree."""
-    stored = read_index(directory)["options"]
+    index = read_index(directory)
+    version = str(slice_builder.RecordBuilder.VERSION)
+    if index["version"] != version:
+        raise ValueError(
+            f"{directory} was prepared by version {index['version']}, its records lack what "
+            f"version {version} needs; put the raw data there"
+        )
+    stored = index["options"]
     for key in ("size", "variant", "subset", "split_rule"):
         wanted = getattr(options, key)
         if stored[key] != wanted:

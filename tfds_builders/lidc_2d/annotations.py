@@ -26,6 +26,7 @@ from tfds_builders.lidc_2d.outlines import Mask, fill, stack, trim
 PIXEL_SPACING_MM = 0.7  # The XML holds none; any value in 0.6..0.85 gives the same counts.
 SLICE_SPACING_MM = 2.5  # Where no two contours of a scan lie on different slices.
 MAX_READERS = 4
+MIN_ANNOTATIONS = 3  # of a nodule that counts
 SHRINK = 0.9
 # Below this annotations are still together only through outlines that share a pixel.
 MIN_TOLERANCE_MM = 0.1
@@ -175,7 +176,7 @@ def group_nodules(
 
 
 def consensus(
-    group: Sequence[Annotation], *, level: float = 0.5, min_annotations: int = 3
+    group: Sequence[Annotation], *, level: float = 0.5, min_annotations: int = MIN_ANNOTATIONS
 ) -> dict[float, Mask]:
     """Returns the pixels that at least `level` of a nodule's annotations hold.
 
@@ -234,7 +235,7 @@ def count_slices(
     pixel_spacing_mm: float = PIXEL_SPACING_MM,
     slice_spacing_mm: float | None = None,
     level: float = 0.5,
-    min_annotations: int = 3,
+    min_annotations: int = MIN_ANNOTATIONS,
 ) -> int:
     """Returns on how many slices of a scan the consensus of any nodule is not empty.
 

@@ -14,13 +14,17 @@ import tensorflow_datasets as tfds
 from ecc_jax import catalog, volumes
 from ecc_jax.data import slices as slice_rules
 from ecc_jax.volumes import dicom
+from ecc_jax.volumes.dicom_files import is_dicom
 from ecc_jax.volumes.dicom_stack import Stack
-from tfds_builders import preparation, slice_builder
+from ecc_jax.volumes.plausibility import warn_unless_hu
+from tfds_builders import preparation, remarks, slice_builder
 from tfds_builders.lidc_2d import scans
+from tfds_builders.lidc_2d.annotations import MIN_ANNOTATIONS
 from tfds_builders.lidc_2d.scans import MAX_THICKNESS_MM, Marks, Scan
 from tfds_builders.nifti_builder import raw_folder, short
 from tfds_builders.nifti_volumes import Problem
 from tfds_builders.preparation import DataOptions
+from tfds_builders.remarks import Remark
 from tfds_builders.slice_builder import SliceVolume, VolumeEntry
 from tfds_builders.workers import results_in_order
 
@@ -95,6 +99,8 @@ class Builder(slice_builder.SliceBuilder):
         self._broken: dict[str, str] = {}
         self._excluded: dict[str, str] = {}
         self._empty: list[str] = []
+        self._uncounted: list[Marks] = []
+        self._odd: dict[str, Sequence[Remark]] = {}
         found = _find(raw_folder(self.options))
         stacks = self._stacks(found.dicom)
         marks = self._marks(found.xml, stacks)
@@ -110,6 +116,8 @@ class Builder(slice_builder.SliceBuilder):
                 self._note(problem)
                 del matched[problem.volume]
         self._scans = self._one_per_patient(matched)
+        for uid in self._scans:
+            remarks.add(self.remarks, uid, self._odd[uid])
         self._report(len(stacks))
         return [entries[uid] for uid in self._scans]
 
@@ -122,6 +130,7 @@ class Builder(slice_builder.SliceBuilder):
         scan, size = self._scans[entry.volume], self.options.size
         shape = scan.stack.geometry.shape[1:]
         volume = self._volume(entry, indices)
+        warn_unless_hu(volume.image_hu, scan.stack.geometry.path)
         air = float(volume.image_hu.min())
         for position, index in enumerate(indices):
             record = slice_builder.make_record(volume, entry, position, self.options, air=air)
@@ -153,11 +162,12 @@ class Builder(slice_builder.SliceBuilder):
     def _stacks(self, folders: list[list[Path]]) -> dict[str, Stack | Problem]:
         """Returns every series by its uid, with the reason where it is left out."""
         stacks: dict[str, Stack | Problem] = {}
-        for series in self._run(scans.read_stacks, folders, "read DICOM headers"):
-            for uid, item in series:
+        for folder in self._run(scans.read_stacks, folders, "read DICOM headers"):
+            for uid, item, odd in folder:
                 if uid in stacks:
                     item = Problem(uid, f"series {uid} lies in several folders; keep one copy")
                 stacks[uid] = item
+                self._odd[uid] = odd
         for item in stacks.values():
             if isinstance(item, Problem):
                 self._note(item)
@@ -214,6 +224,7 @@ class Builder(slice_builder.SliceBuilder):
                     matched[uid] = scan
                 else:
                     self._empty.append(uid)
+                    self._uncounted.append(marks[uid])
         return matched
 
     def _one_per_patient(self, matched: dict[str, Scan]) -> dict[str, Scan]:
@@ -267,7 +278,8 @@ class Builder(slice_builder.SliceBuilder):
     def _report(self, total: int) -> None:
         reasons = list(self._broken.values())
         if not self._scans:
-            others = [*reasons, *self._excluded.values()]
+            nothing = [scans.why_nothing_counts(self._uncounted)] if self._uncounted else []
+            others = [*nothing, *reasons, *self._excluded.values()]
             raise ValueError(
                 f"{self.options.path}: no scan with a nodule can be read; {short(others, 3)}"
             )
@@ -275,6 +287,14 @@ class Builder(slice_builder.SliceBuilder):
             warnings.warn(
                 f"lidc_2d: {len(reasons)} broken inputs left out beside {total} series: "
                 f"{short(reasons, 3)}",
+                stacklevel=3,
+            )
+        lone = [str(m.path) for m in self._uncounted if m.num_readers < MIN_ANNOTATIONS]
+        if lone:
+            warnings.warn(
+                f"lidc_2d: {len(lone)} scans have XML of fewer than {MIN_ANNOTATIONS} reading "
+                f"sessions, so none of their nodules counts: {short(lone, 3)}; get XML files with "
+                "all four",
                 stacklevel=3,
             )
 
@@ -318,7 +338,7 @@ def _find(folder: Path) -> _Found:
         sizes = sum(stat.st_size for stat in stats)
         state.append((str(Path(directory).relative_to(folder)), len(paths), sizes, times))
         xml += [path for path in paths if path.suffix.lower() == ".xml"]
-        files = [p for p in paths if p.suffix.lower() not in (".xml", ".csv") and dicom.is_dicom(p)]
+        files = [p for p in paths if p.suffix.lower() not in (".xml", ".csv") and is_dicom(p)]
         series += [files] if files else []
     if not series or not xml:
         lacking = "DICOM" if not series else "XML"

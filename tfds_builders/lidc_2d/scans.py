@@ -4,6 +4,7 @@ The functions that read files return problems instead of raising them: they run 
 processes, and a broken file must not stop the other scans.
 """
 
+import collections
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +13,15 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from ecc_jax.volumes import dicom
-from ecc_jax.volumes.dicom_stack import Header, SpacingError, Stack, stack_slices
+from ecc_jax.volumes.dicom_files import Header, read_header
+from ecc_jax.volumes.dicom_members import LocalizerError
+from ecc_jax.volumes.dicom_stack import Stack, stack_slices
+from ecc_jax.volumes.dicom_steps import SpacingError
 from tfds_builders.lidc_2d import annotations
+from tfds_builders.lidc_2d.annotations import MAX_READERS
 from tfds_builders.lidc_2d.outlines import Mask, stack, trim
 from tfds_builders.nifti_volumes import Problem
+from tfds_builders.remarks import Remark, collected
 
 MAX_THICKNESS_MM = 2.5
 # Bits of a record's reader masks. One scan was read by eight, all others by up to four.
@@ -49,12 +55,14 @@ class Marks(NamedTuple):
       series_uid: SeriesInstanceUID of its scan.
       num_readers: Reading sessions, those without a nodule included.
       slices: Slices where the consensus of a nodule is not empty, rising in z.
+      num_outlined: For each nodule, whether it counts or not, how often it was outlined.
     """
 
     path: Path
     series_uid: str
     num_readers: int
     slices: tuple[SliceMarks, ...]
+    num_outlined: tuple[int, ...]
 
 
 class Scan(NamedTuple):
@@ -71,36 +79,52 @@ class Scan(NamedTuple):
     marks: dict[int, SliceMarks]
 
 
-def read_stacks(files: Sequence[Path]) -> list[tuple[str, Stack | Problem]]:
-    """Returns every series of the DICOM files of one folder, with its SeriesInstanceUID.
+class Series(NamedTuple):
+    """A series of a folder.
+
+    Attributes:
+      uid: SeriesInstanceUID.
+      stack: Its slices, or why it is left out.
+      remarks: What is odd about it.
+    """
+
+    uid: str
+    stack: Stack | Problem
+    remarks: tuple[Remark, ...] = ()
+
+
+def read_stacks(files: Sequence[Path]) -> list[Series]:
+    """Returns every series of the DICOM files of one folder.
 
     A file that cannot be read spoils every series of its folder, because nobody knows to which it
-    belongs. Problems that are not broken: series that are not CT, or whose slices are missing,
-    twice or unevenly spaced.
+    belongs. Problems that are not broken: series that are not CT, localizers, and series whose
+    slices are missing, twice or unevenly spaced.
     """
     series: dict[str, list[Header]] = {}
     broken = ""
     for path in files:
         try:
-            header = dicom.read_header(path)
+            header = read_header(path)
             series.setdefault(header.series_uid, []).append(header)
         except ValueError as error:
             broken = broken or str(error)
     folder = files[0].parent
     if broken:
-        return [(uid, Problem(uid, broken)) for uid in sorted(series) or [str(folder)]]
-    found: list[tuple[str, Stack | Problem]] = []
+        return [Series(uid, Problem(uid, broken)) for uid in sorted(series) or [str(folder)]]
+    found = []
     for uid, headers in sorted(series.items()):
         kinds = {header.modality for header in headers}
         if "CT" not in kinds:
             reason = f"{folder}: modality {', '.join(sorted(kinds))}, not CT"
-            found.append((uid, Problem(uid, reason, is_broken=False)))
+            found.append(Series(uid, Problem(uid, reason, is_broken=False)))
             continue
         try:
-            found.append((uid, stack_slices(headers, folder=folder)))
+            with collected() as odd:
+                slices = stack_slices(headers, folder=folder)
+            found.append(Series(uid, slices, tuple(odd)))
         except ValueError as error:
-            by_rule = isinstance(error, SpacingError)
-            found.append((uid, Problem(uid, str(error), is_broken=not by_rule)))
+            by_rule = isinstance(error, (SpacingError, LocalizerError))
+            found.append(Series(uid, Problem(uid, str(error), is_broken=not by_rule)))
     return found
 
 
@@ -121,7 +145,33 @@ def read_marks(path: Path) -> Marks | Problem:
     except ValueError as error:
         not_ct = isinstance(error, annotations.NotCtError)
         return Problem(str(path), str(error), is_broken=not not_ct)
-    return Marks(path, reading.series_uid, reading.num_readers, _marked(reading.annotations))
+    groups = annotations.group_nodules(reading.annotations)
+    return Marks(
+        path,
+        reading.series_uid,
+        reading.num_readers,
+        _marked(groups),
+        tuple(len(group) for group in groups),
+    )
+
+
+def why_nothing_counts(readings: Sequence[Marks]) -> str:
+    """Returns, in words, why no nodule of some scans counts, and what to do."""
+    times = collections.Counter(number for marks in readings for number in marks.num_outlined)
+    where = f"in {len(readings)} scans"
+    if not times:
+        return f"no reader outlined a nodule of 3 mm or more {where}; add scans with nodules"
+    least, total = annotations.MIN_ANNOTATIONS, times.total()
+    if max(times) >= least:
+        return f"readers agree on no pixel of the {total} nodules {where}; add other scans"
+    words = {1: "one", 2: "two"}
+    listed = ", ".join(f"{times[n]} have those of {words[n]}" for n in sorted(times, reverse=True))
+    sessions = max(marks.num_readers for marks in readings)
+    remedy = "get XML files with all four" if sessions < MAX_READERS else "add other scans"
+    return (
+        f"no nodule has the outlines of three readers: of {total} nodules {where} {listed}, the "
+        f"rule needs {least}; the XML files hold up to {sessions} reading sessions, {remedy}"
+    )
 
 
 def match(series: Stack, marks: Marks) -> Scan:
@@ -184,11 +234,11 @@ def reader_bits(marks: SliceMarks, shape: tuple[int, int]) -> UInt8[np.ndarray, 
     return bits
 
 
-def _marked(found: list[annotations.Annotation]) -> tuple[SliceMarks, ...]:
+def _marked(groups: Sequence[Sequence[annotations.Annotation]]) -> tuple[SliceMarks, ...]:
     consensus: dict[float, list[Mask]] = {}
     readers: dict[float, dict[int, list[Mask]]] = {}
     uids: dict[float, set[str]] = {}
-    for group in annotations.group_nodules(found):
+    for group in groups:
         agreed = annotations.consensus(group)
         for z, mask in agreed.items():
             consensus.setdefault(z, []).append(mask)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from ecc_jax.volumes import stem
 from tfds_builders import nifti_builder, slice_builder
 
 
@@ -11,6 +12,7 @@ class Builder(nifti_builder.NiftiBuilder):
 
     BUILDER_CONFIGS = slice_builder.named_configs("md_panc_2d")
     EXPECTED_FILES = "imagesTr/pancreas_xxx.nii.gz and labelsTr/pancreas_xxx.nii.gz"
+    OTHER_FILES = r"(^|/)imagesTs/"  # without labels
     SLICE_AXIS = 2
     KNOWN_LABELS = (0, 1, 2)  # background, pancreas, tumour
 
@@ -18,5 +20,5 @@ class Builder(nifti_builder.NiftiBuilder):
     def recognise(path: Path) -> tuple[str, str] | None:
         """Returns kind and name of files in imagesTr/ and labelsTr/; see the base class."""
         kind = {"imagesTr": "image", "labelsTr": "label"}.get(path.parent.name)
-        name = nifti_builder.stem(path.name)
+        name = stem(path.name)
         return (kind, name) if kind and re.fullmatch(r"pancreas_\d+", name) else None
