@@ -31,7 +31,8 @@ FEW_VALUES = 6
 MAX_DIFFERENT = 0.25
 # Of the neighbours of a tumour the share that belongs to the organ, even if it bulges out of it.
 ENCLOSED = 0.5
-# The share of volumes in which the tumour must lie so; one may hang on its organ's outside.
+# The share of volumes in which the tumour must lie so; some hang on its outside, or lie
+# apart for a few stray voxels.
 ALWAYS = 0.8
 MAX_PLANES = 64  # planes of a label that are looked at for it
 MAX_OBJECTS = 1000  # larger values are not looked at: a list of their boxes is made
@@ -282,4 +283,4 @@ def _told(labels: Mapping[str, Found], names: Mapping[int, str]) -> str:
 def _is_always_inside(value: int, labels: Iterable[Found]) -> bool:
     places = [found.places[value] for found in labels if value in found.places]
     inside = sum(place == "inside" for place in places)
-    return bool(places) and "apart" not in places and inside >= ALWAYS * len(places)
+    return bool(places) and inside >= ALWAYS * len(places)
