@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tfds_builders.options import SPLITS, DataOptions, used_options
-from tfds_builders.prepared_index import INDEX_FILE, is_complete, read_index
+from ecc_jax.catalog import INDEX_FILE, SPLITS
+from tfds_builders.options import DataOptions, used_options
+from tfds_builders.prepared_index import is_complete, read_index
 from tfds_builders.words import short
 
 MAX_VOLUMES = 3

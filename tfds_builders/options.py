@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ecc_jax import catalog
+from ecc_jax.catalog import SPLIT_RULES, SUBSETS, VARIANTS
 
-SPLITS = ("train", "validation", "test")
-VARIANTS = ("windowed", "raw")
-SUBSETS = ("full", "small")
-SPLIT_RULES = ("patient", "thesis")
 # What the named configurations of the builders, and of scripts/build_dataset.py, stand for.
 CONFIGS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -22,16 +19,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 MIN_SIZE, MAX_SIZE = 16, 4096
 
-# Modules with a class `Builder`; imported when needed, because TFDS takes seconds to import.
-BUILDERS = {
-    "ct_phantom_2d": "tfds_builders.ct_phantom_2d.ct_phantom_2d_dataset_builder",
-    "ct_folder_2d": "tfds_builders.ct_folder_2d.ct_folder_2d_dataset_builder",
-    "lidc_2d": "tfds_builders.lidc_2d.lidc_2d_dataset_builder",
-    "kits_2d": "tfds_builders.kits_2d.kits_2d_dataset_builder",
-    "lits_2d": "tfds_builders.lits_2d.lits_2d_dataset_builder",
-    "md_panc_2d": "tfds_builders.md_panc_2d.md_panc_2d_dataset_builder",
-    "combined_2d": "tfds_builders.combined_2d.combined_2d_dataset_builder",
-}
+# Options whose key in a configuration has another name.
+_KEYS = {"kind": "phantom_kind", "num_patients": "phantom_patients"}
 
 
 class DataOptions(NamedTuple):
@@ -91,6 +80,17 @@ def default_root() -> Path:
     return Path(configured).expanduser() if configured else Path.home() / "tensorflow_datasets"
 
 
+def options_of(data: Any) -> DataOptions:
+    """Returns the options in the group `data` of a run's configuration."""
+    keys = {field: _KEYS.get(field, field) for field in DataOptions._fields}
+    return DataOptions(**{field: data[key] for field, key in keys.items() if key in data})
+
+
+def module_of(name: str) -> str:
+    """Returns the module that holds the `Builder` of a dataset."""
+    return f"tfds_builders.{name}.{name}_dataset_builder"
+
+
 def resolve(options: DataOptions) -> DataOptions:
     """Returns validated options with the catalog's defaults filled in.
 
@@ -102,12 +102,6 @@ def resolve(options: DataOptions) -> DataOptions:
         raise ValueError(f"data.name must be one of {', '.join(catalog.DATASETS)}; got {name!r}")
     info = catalog.DATASETS[name]
     root = Path(options.root).expanduser() if options.root else default_root()
-    if name not in BUILDERS:
-        raise ValueError(
-            f"dataset {name!r} is not prepared under {root} and cannot be built by this version; "
-            f"{info.how_to_get}; or convert it to NIfTI and use ct_folder_2d "
-            f"({catalog.DATASETS['ct_folder_2d'].how_to_get})"
-        )
     for key, value, valid in (
         ("variant", options.variant, VARIANTS),
         ("subset", options.subset, SUBSETS),

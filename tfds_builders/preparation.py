@@ -18,14 +18,7 @@ from absl import logging
 
 from ecc_jax import catalog
 from tfds_builders import earlier, planes
-from tfds_builders.options import BUILDERS as BUILDERS
-from tfds_builders.options import CONFIGS as CONFIGS
-from tfds_builders.options import SPLITS as SPLITS
-from tfds_builders.options import DataOptions as DataOptions
-from tfds_builders.options import default_root as default_root
-from tfds_builders.options import resolve as resolve
-from tfds_builders.options import used_options
-from tfds_builders.prepared_index import INDEX_FILE as INDEX_FILE
+from tfds_builders.options import DataOptions, module_of, options_of, resolve, used_options
 from tfds_builders.prepared_index import is_complete, read_index
 
 
@@ -35,27 +28,7 @@ def prepare_for(config: Any) -> Path:
     Raises:
       ValueError: What to download and where to put it, or what is wrong with the source.
     """
-    data = config.data
-    options = DataOptions(
-        name=data.name,
-        root=data.root,
-        path=data.path,
-        size=data.size,
-        variant=data.variant,
-        subset=data.subset,
-        patient_regex=data.patient_regex,
-        lesion_labels=tuple(data.lesion_labels),
-        allow_empty=data.allow_empty,
-        slice_axis=None if data.slice_axis < 0 else data.slice_axis,
-        window_hu=tuple(data.window_hu) or None,
-        split_rule=data.split_rule,
-        split_seed=data.split_seed,
-        kind=data.phantom_kind,
-        num_patients=data.phantom_patients,
-        sources=tuple(data.sources),
-        mixed_planes=data.mixed_planes,
-    )
-    return prepare(options)
+    return prepare(options_of(config.data))
 
 
 def prepare(options: DataOptions, *, progress: bool = True) -> Path:
@@ -78,7 +51,7 @@ def prepare(options: DataOptions, *, progress: bool = True) -> Path:
       ValueError: An option is invalid, the raw data are missing or broken, or the disk is full.
     """
     options = resolve(options)
-    builder_class = importlib.import_module(BUILDERS[options.name]).Builder
+    builder_class = importlib.import_module(module_of(options.name)).Builder
     target = _target(builder_class, options)
     if not is_complete(target):
         with _locked(target):

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ecc_jax import catalog
-from tfds_builders.options import SPLITS, DataOptions
+from ecc_jax.catalog import INDEX_FILE, SPLITS
+from tfds_builders.options import DataOptions
 from tfds_builders.remarks import Remarks
 from tfds_builders.words import short
 
-INDEX_FILE = "index.json"
 MAX_REASONS = 20
 
 

@@ -21,10 +21,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
+from ecc_jax.catalog import SPLITS
 from ecc_jax.data import slices as slice_rules
 from ecc_jax.volumes import ARRAY_ORDER, Orientation, identity_of
 from tfds_builders import record_checks, remarks
-from tfds_builders.options import CONFIGS, SPLITS, DataOptions, resolve
+from tfds_builders.options import CONFIGS, DataOptions, resolve
 from tfds_builders.prepared_index import write_index
 from tfds_builders.split_plan import VolumeEntry, plan
 from tfds_builders.split_plan import chosen_slices as chosen_slices

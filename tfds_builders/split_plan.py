@@ -5,8 +5,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ecc_jax.catalog import SPLITS
 from ecc_jax.data import slices as slice_rules
-from tfds_builders.options import SPLITS, DataOptions
+from tfds_builders.options import DataOptions
 
 
 class VolumeEntry(NamedTuple):

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from tests.raw_layouts import lidc_archive
-from tfds_builders.preparation import DataOptions
+from tfds_builders.options import DataOptions
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import tensorflow_datasets as tfds
 
 from ecc_jax.data import slices
 from tfds_builders import nifti_volumes, preparation
-from tfds_builders.preparation import DataOptions
+from tfds_builders.options import DataOptions
+from tfds_builders.prepared_index import is_complete
 
 SPLITS = ("train", "validation", "test")
 AFFINE = np.diag([0.7, 0.8, 3.0, 1.0])
@@ -359,7 +360,7 @@ def test_script(folder, tmp_path):
     settings = {"capture_output": True, "text": True}
     settings["env"] = {**os.environ, "PYTHONPATH": str(script.parents[1])}
     done = subprocess.run([*command, str(folder)], check=True, **settings)
-    assert preparation.is_complete(Path(done.stdout.strip()))
+    assert is_complete(Path(done.stdout.strip()))
     failed = subprocess.run([*command, "/nowhere"], **settings)
     assert failed.returncode == 1 and failed.stdout == ""
     assert failed.stderr.startswith("error: data.path /nowhere is not a folder")

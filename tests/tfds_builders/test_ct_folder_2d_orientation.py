@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from ecc_jax.data import slices
 from tfds_builders import preparation
-from tfds_builders.preparation import DataOptions
+from tfds_builders.options import DataOptions
 
 PATIENT_AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 OBLIQUE = Rotation.from_euler("xyz", (20, -15, 10), degrees=True).as_matrix()

@@ -9,8 +9,9 @@ import tensorflow_datasets as tfds
 from ecc_jax.phantom import volumes as phantom
 from tfds_builders import preparation
 from tfds_builders.ct_phantom_2d import ct_phantom_2d_dataset_builder as phantom_builder
+from tfds_builders.options import DataOptions, resolve
 
-OPTIONS = preparation.DataOptions("ct_phantom_2d", size=32, num_patients=5, variant="raw")
+OPTIONS = DataOptions("ct_phantom_2d", size=32, num_patients=5, variant="raw")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_regenerated_volumes_equal_cached_ones(prepared, tmp_path, monkeypatch):
 
 def test_kind_number_and_generation_change_the_directory(monkeypatch):
     def name(**changes):
-        options = preparation.resolve(OPTIONS._replace(**changes))
+        options = resolve(OPTIONS._replace(**changes))
         facts = phantom_builder.Builder.source_facts(options)
         return preparation.config_name(phantom_builder.Builder, options, facts)
 

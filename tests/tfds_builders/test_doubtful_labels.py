@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from ecc_jax.catalog import SPLITS
 from ecc_jax.data import slices
 from tests.folders import save, scan, write_scans
 from tests.nifti_sets import SETS
 from tfds_builders import label_checks, preparation
-from tfds_builders.preparation import SPLITS, DataOptions
+from tfds_builders.options import DataOptions
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tests.folders import save, scan, write_scans
 from tests.nifti_sets import SETS, SIDE
 from tfds_builders import preparation
 from tfds_builders.combined_2d import combined_2d_dataset_builder
-from tfds_builders.preparation import DataOptions
+from tfds_builders.options import DataOptions, resolve
 
 
 def prepare(options):
@@ -62,7 +62,7 @@ def test_an_older_version_given_as_a_source_is_named(tmp_path):
         name="combined_2d", path=str(tmp_path / "sources"), sources=("kits_2d", "ct_phantom_2d")
     )
     with pytest.raises(ValueError, match="was prepared by version 2.1.0, its records lack"):
-        combined_2d_dataset_builder.prepared_sources(preparation.resolve(joined))
+        combined_2d_dataset_builder.prepared_sources(resolve(joined))
 
 
 @pytest.fixture

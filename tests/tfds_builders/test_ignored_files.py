@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from ecc_jax.catalog import SPLITS
 from tests.folders import AFFINE, save, scan, write_scans
 from tests.nifti_sets import SETS, SIDE
 from tfds_builders import preparation, prepared_index
 from tfds_builders.ct_folder_2d.files import find_pairs, read_folder
-from tfds_builders.preparation import SPLITS, DataOptions
+from tfds_builders.options import DataOptions
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ import pytest
 from tests.nifti_sets import SIDE, WITHOUT_LESION, write_kits, write_lits
 from tfds_builders import nifti_volumes, preparation, prepared_index, slice_builder
 from tfds_builders.nifti_builder import NiftiBuilder
-from tfds_builders.preparation import DataOptions
+from tfds_builders.options import DataOptions
+from tfds_builders.prepared_index import is_complete
 from tfds_builders.workers import results_in_order
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "build_dataset.py"
@@ -195,7 +196,7 @@ def killed(*args):
     return real(*args)
 
 setattr(nifti_volumes, target, killed)
-options = preparation.DataOptions("kits_2d", root=root, path=path, size=48)
+options = DataOptions("kits_2d", root=root, path=path, size=48)
 preparation.prepare(options, progress=False)
 """
 
@@ -310,7 +311,7 @@ def test_script(volumes, options):
     command += ["--root", options.root, "--size", str(SIDE), "--config=small_thesis", "--jobs=2"]
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert preparation.is_complete(Path(done.stdout.strip()))
+    assert is_complete(Path(done.stdout.strip()))
     for words in ("read labels: 100%", "read volumes: 100%", "small, windowed", "342", "skipped"):
         assert words in done.stderr
     command.append("--strict")

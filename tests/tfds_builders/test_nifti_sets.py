@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from ecc_jax.catalog import SPLITS
 from ecc_jax.data import pipeline, slices
 from tests.nifti_sets import ONE_VOXEL, SETS, SIDE, WITHOUT_LESION, brute_force
 from tfds_builders import preparation, prepared_index
-from tfds_builders.preparation import CONFIGS, SPLITS, DataOptions
+from tfds_builders.options import CONFIGS, DataOptions, module_of
 
 
 class Source:
@@ -146,7 +147,7 @@ def test_configs(source, config):
 
 @pytest.mark.parametrize("name", sorted({*SETS, "combined_2d"}))
 def test_named_configs(name, tmp_path):
-    builder_class = importlib.import_module(preparation.BUILDERS[name]).Builder
+    builder_class = importlib.import_module(module_of(name)).Builder
     assert [config.name for config in builder_class.BUILDER_CONFIGS] == list(CONFIGS)
     builder = builder_class(data_dir=tmp_path, config="small_thesis")
     assert builder.options.subset == "small" and builder.options.split_rule == "thesis"

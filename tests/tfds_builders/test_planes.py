@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from ecc_jax import config as ecc_config
+from ecc_jax.catalog import SPLITS
 from ecc_jax.volumes import Geometry
 from tests.folders import save, scan
 from tfds_builders import planes, preparation
-from tfds_builders.preparation import SPLITS, DataOptions
+from tfds_builders.options import DataOptions
+from tfds_builders.prepared_index import is_complete
 
 NAMES = {
     "kits_2d": ("case_0000{}/imaging.nii.gz", "case_0000{}/segmentation.nii.gz"),
@@ -142,4 +144,4 @@ def test_the_option_reaches_the_builder_from_a_configuration(tmp_path):
     with pytest.raises(ValueError, match="mixed_planes"):
         preparation.prepare_for(config)
     config.data.mixed_planes = True
-    assert preparation.is_complete(preparation.prepare_for(config))
+    assert is_complete(preparation.prepare_for(config))

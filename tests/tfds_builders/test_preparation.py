@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import sys
@@ -12,7 +13,8 @@ from ecc_jax import catalog
 from ecc_jax.data import slices
 from ecc_jax.volumes import Orientation
 from tfds_builders import preparation, slice_builder
-from tfds_builders.preparation import DataOptions
+from tfds_builders.options import DataOptions, default_root, module_of, resolve
+from tfds_builders.prepared_index import is_complete
 
 SPLITS = slice_builder.SPLITS
 VOLUMES = 6
@@ -52,8 +54,7 @@ class Tiny(slice_builder.SliceBuilder, skip_registration=True):
 def tiny(monkeypatch):
     """Puts `Tiny` where preparation looks for the phantom's builder."""
     module = types.SimpleNamespace(Builder=Tiny)
-    monkeypatch.setitem(sys.modules, "tiny_module", module)
-    monkeypatch.setitem(preparation.BUILDERS, "ct_phantom_2d", "tiny_module")
+    monkeypatch.setitem(sys.modules, module_of("ct_phantom_2d"), module)
     monkeypatch.setattr(Tiny, "facts", {"state": 1})
     monkeypatch.setattr(Tiny, "reads", 0)
     return Tiny
@@ -69,7 +70,7 @@ def prepare(options):
 
 
 def read_index(directory):
-    return json.loads((directory / preparation.INDEX_FILE).read_text())
+    return json.loads((directory / catalog.INDEX_FILE).read_text())
 
 
 def test_records_and_index(tiny, options):
@@ -235,14 +236,14 @@ def test_interrupted_build_leaves_nothing_behind(tiny, options, monkeypatch, tmp
         with pytest.raises(KeyboardInterrupt):
             prepare(options)
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size] == []
-    assert preparation.is_complete(prepare(options))
+    assert is_complete(prepare(options))
 
 
 def test_leftover_of_a_killed_build_is_removed(tiny, options, tmp_path):
     directory = prepare(options)
     leftover = tmp_path / options.name / f".{directory.parent.name}.incomplete-x"
     (leftover / "deep").mkdir(parents=True)
-    (directory / preparation.INDEX_FILE).unlink()
+    (directory / catalog.INDEX_FILE).unlink()
     prepare(options)
     assert not leftover.exists()
 
@@ -252,7 +253,7 @@ def test_damaged_directory_is_built_again(tiny, options, damage):
     directory = prepare(options)
     before = read_index(directory)
     record = next(directory.glob("*train*"))
-    index = directory / preparation.INDEX_FILE
+    index = directory / catalog.INDEX_FILE
     if damage == "no index":
         index.unlink()
     elif damage == "half index":
@@ -261,7 +262,7 @@ def test_damaged_directory_is_built_again(tiny, options, damage):
         record.unlink()
     else:
         os.truncate(record, 10)
-    assert not preparation.is_complete(directory)
+    assert not is_complete(directory)
     assert prepare(options) == directory
     assert read_index(directory) == before
 
@@ -281,7 +282,7 @@ def test_two_at_once_build_once(tiny, options, monkeypatch):
     for thread in threads:
         thread.join()
     assert len(builds) == 1 and len(set(results)) == 1 and len(results) == 2
-    assert preparation.is_complete(results[0])
+    assert is_complete(results[0])
 
 
 def test_full_disk_is_refused_before_writing(tiny, options, monkeypatch, tmp_path):
@@ -311,18 +312,18 @@ def test_tfds_alone_can_build(tiny, options, tmp_path):
 
 def test_default_root(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    assert preparation.default_root() == tmp_path
-    assert preparation.resolve(DataOptions("ct_phantom_2d")).root == str(tmp_path)
+    assert default_root() == tmp_path
+    assert resolve(DataOptions("ct_phantom_2d")).root == str(tmp_path)
     monkeypatch.delenv("TFDS_DATA_DIR")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert preparation.default_root() == tmp_path / "home" / "tensorflow_datasets"
+    assert default_root() == tmp_path / "home" / "tensorflow_datasets"
 
 
 def test_resolve_fills_in_the_catalog():
-    options = preparation.resolve(DataOptions("ct_folder_2d", slice_axis=-1, window_hu=()))
+    options = resolve(DataOptions("ct_folder_2d", slice_axis=-1, window_hu=()))
     assert options.slice_axis is None and options.window_hu is None
     assert options.lesion_labels == catalog.DATASETS["ct_folder_2d"].lesion_labels
-    options = preparation.resolve(DataOptions("ct_folder_2d", lesion_labels=(3, 2, 3)))
+    options = resolve(DataOptions("ct_folder_2d", lesion_labels=(3, 2, 3)))
     assert options.lesion_labels == (2, 3)
 
 
@@ -344,15 +345,9 @@ def test_resolve_fills_in_the_catalog():
 )
 def test_invalid_options(change, says):
     with pytest.raises(ValueError, match=says):
-        preparation.resolve(DataOptions("ct_folder_2d")._replace(**change))
+        resolve(DataOptions("ct_folder_2d")._replace(**change))
 
 
-def test_dataset_without_builder_names_the_alternative(monkeypatch):
-    monkeypatch.delitem(preparation.BUILDERS, "kits_2d")
-    with pytest.raises(ValueError, match="cannot be built by this version; get KiTS23") as caught:
-        preparation.resolve(DataOptions("kits_2d"))
-    assert "ct_folder_2d" in str(caught.value)
-
-
-def test_builders_are_in_the_catalog():
-    assert set(preparation.BUILDERS) <= set(catalog.DATASETS)
+@pytest.mark.parametrize("name", catalog.DATASETS)
+def test_every_dataset_of_the_catalog_has_a_builder(name):
+    assert issubclass(importlib.import_module(module_of(name)).Builder, slice_builder.RecordBuilder)

@@ -13,11 +13,12 @@ import tensorflow_datasets as tfds
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecc_jax.catalog import SPLITS
 from ecc_jax.volumes import FileRemark
 from tests.folders import save, scan, write_scans
 from tests.nifti_sets import SETS, SIDE
 from tfds_builders import preparation, prepared_index, record_checks, remarks, slice_builder
-from tfds_builders.preparation import SPLITS, DataOptions
+from tfds_builders.options import DataOptions
 
 NOT_HU = "values are not Hounsfield units"
 LEVELS, SATURATED = record_checks.FEW_LEVELS, record_checks.SATURATED

@@ -9,11 +9,12 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from ecc_jax import catalog
+from ecc_jax.catalog import INDEX_FILE, SPLITS
 from ecc_jax.data import slices as slice_rules
 from tfds_builders import slice_builder
-from tfds_builders.options import SPLITS, DataOptions
+from tfds_builders.options import DataOptions
 from tfds_builders.preparation import prepare
-from tfds_builders.prepared_index import INDEX_FILE, read_index
+from tfds_builders.prepared_index import read_index
 
 SOURCES = ("lidc_2d", "kits_2d", "lits_2d", "md_panc_2d")
 # The thesis's split of these cannot be reproduced; their patients are split instead.

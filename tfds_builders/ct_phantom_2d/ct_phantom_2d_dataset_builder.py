@@ -7,7 +7,7 @@ import numpy as np
 
 from ecc_jax.phantom import volumes as phantom
 from tfds_builders import slice_builder
-from tfds_builders.preparation import DataOptions
+from tfds_builders.options import DataOptions
 
 # Patients are drawn from this seed; the seed of the split is another matter.
 PATIENT_SEED = 0

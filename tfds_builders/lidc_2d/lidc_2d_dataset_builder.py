@@ -23,7 +23,7 @@ from tfds_builders.lidc_2d.annotations import MIN_ANNOTATIONS
 from tfds_builders.lidc_2d.scans import MAX_THICKNESS_MM, Marks, Scan
 from tfds_builders.nifti_builder import raw_folder, short
 from tfds_builders.nifti_volumes import Problem
-from tfds_builders.preparation import DataOptions
+from tfds_builders.options import DataOptions
 from tfds_builders.remarks import Remark
 from tfds_builders.slice_builder import SliceVolume, VolumeEntry
 from tfds_builders.workers import results_in_order
@@ -145,7 +145,7 @@ class Builder(slice_builder.SliceBuilder):
         directory = super().build()
         index = preparation.read_index(directory)
         index["excluded"] = self._excluded
-        (directory / preparation.INDEX_FILE).write_text(json.dumps(index, indent=1), "utf-8")
+        (directory / catalog.INDEX_FILE).write_text(json.dumps(index, indent=1), "utf-8")
         return directory
 
     def _info(self) -> tfds.core.DatasetInfo:
