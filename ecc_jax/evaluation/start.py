@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from ecc_jax.ops.distance import squared_distance_transform
+from ecc_jax.places import expanded
 
 KINDS = ("eroded", "dilated", "shifted")
 
@@ -107,7 +108,7 @@ def read_masks(path: str | os.PathLike[str], *, size: int) -> MaskFile:
         "as --config.eval.save_masks=True writes it"
     )
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(expanded(path), allow_pickle=False) as file:
             masks, volumes, indices = (
                 np.asarray(file[name]) for name in ("masks", "volume", "slice_index")
             )
