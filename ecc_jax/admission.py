@@ -7,10 +7,12 @@ from typing import Any
 
 import ml_collections
 
+from ecc_jax import atomic
 from ecc_jax import config as schema
 from ecc_jax.data import pipeline, seen
 from ecc_jax.data.seen import Admission, Seen, Source
-from ecc_jax.evaluation.facts import folds_of
+from ecc_jax.places import absolute
+from ecc_jax.settings import folds_of
 from ecc_jax.training import checkpoints
 
 RECORD_FILE = "seen.json"
@@ -116,7 +118,7 @@ def keep_patients_apart(
 
 def is_own_data(saved: ml_collections.ConfigDict, config: ml_collections.ConfigDict) -> bool:
     """Returns whether a configuration names the data that a run was started with."""
-    paths = {Path(c.data.path).expanduser().resolve() for c in (saved, config) if c.data.path}
+    paths = {absolute(c.data.path) for c in (saved, config) if c.data.path}
     return config.data.name == saved.data.name and len(paths) <= 1
 
 
@@ -145,8 +147,7 @@ def read_record(folder: Path) -> tuple[Seen, ...] | None:
 def write_record(history: tuple[Seen, ...], folder: Path) -> None:
     """Writes who shapes a run, before it trains; a run of an earlier version stays without."""
     if not checkpoints.complete_steps(folder / "checkpoints"):
-        text = json.dumps(seen.to_json(history))
-        (folder / RECORD_FILE).write_text(text, encoding="utf-8")
+        atomic.write_text(folder / RECORD_FILE, json.dumps(seen.to_json(history)))
 
 
 def _check_unchanged(own: Seen, folder: Path) -> None:

@@ -21,7 +21,7 @@ from absl import app, flags, logging
 from jax.errors import JaxRuntimeError
 from ml_collections import config_flags
 
-from ecc_jax import runs
+from ecc_jax import console, places, runs
 from ecc_jax.parallel import is_first_host
 from tfds_builders.preparation import prepare_for
 
@@ -40,13 +40,13 @@ _BAD_FLAGS = (
 
 
 def _fail(error: BaseException, *, code: int) -> NoReturn:
-    print(f"error: {_one_line(error)}", file=sys.stderr)
+    console.complain(_one_line(error))
     sys.exit(code)
 
 
 def _one_line(error: BaseException) -> str:
     """Returns a message in one line; of a traceback inside it only what the traceback ends with."""
-    message = str(error)
+    message = places.describe(error) if isinstance(error, OSError) else str(error)
     if isinstance(error, (KeyError, AttributeError)):
         # Either way the text is the missing key, quoted, and perhaps the one that was meant.
         key, *_ = re.findall(r"\w+", message) or ["?"]
@@ -74,6 +74,9 @@ _CONFIG = _define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Folder of the run; default runs/<config>-<words>-<hash of the configuration>"
 )
+_OUT = flags.DEFINE_string(
+    "out", "", "With --mode=evaluate: folder of the report; default in the workdir, under report/"
+)
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "What to do")
 
 
@@ -86,22 +89,31 @@ def main(argv: list[str]) -> None:
     if _MODE.value == "train":
         if not has_config:
             raise ValueError("--config is missing, e.g. --config=configs/ritm_dynamic.py:quick")
+        if _OUT.value:
+            raise ValueError("--out is for --mode=evaluate; a training writes to --workdir=DIR")
         summary = runs.train(_CONFIG.value, prepare_for, _WORKDIR.value)
     else:
         is_alone = "eval.external" in overrides and not runs.is_run(_WORKDIR.value)
         config = _CONFIG.value if has_config or is_alone else None
-        summary = runs.evaluate(config, overrides, prepare_for, _WORKDIR.value)
+        summary = runs.evaluate(config, overrides, prepare_for, _WORKDIR.value, _OUT.value)
     if is_first_host():
         print((summary.parent / "report.md").read_text(encoding="utf-8"))
-        print(summary)
+        console.say_path(summary)
 
 
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; a bad word, key or value is one line and exit code 2."""
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS([_with_home(argument) for argument in argv])
     except _BAD_FLAGS as error:
         _fail(error, code=2)
+
+
+def _with_home(argument: str) -> str:
+    """Returns an argument with the `~` of a configuration file's path replaced."""
+    name, _, value = argument.partition("=")
+    is_file = name.lstrip("-") == "config" and value.startswith("~")
+    return f"{name}={places.expanded(value)}" if is_file else argument
 
 
 def _is_expected(error: BaseException) -> bool:
@@ -112,6 +124,7 @@ def _is_expected(error: BaseException) -> bool:
 def run() -> None:
     """Entry point: reports expected errors in one line, others with their traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    console.make_lenient()
 
     def guarded(argv: list[str]) -> None:
         # Orbax and TFDS report routine matters as information and warnings.
@@ -126,6 +139,7 @@ def run() -> None:
             print("interrupted; the same command resumes", file=sys.stderr, flush=True)
             # At once: threads that compile or save would crash in an ordinary exit, or hold it up.
             os._exit(130)
+        sys.exit(console.check_output())
 
     app.run(guarded, flags_parser=_parse)
 

@@ -3,13 +3,14 @@
 What `main` does once the flags are parsed; also the functions to call from a notebook.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
-from ecc_jax import admission, parallel
+from ecc_jax import admission, parallel, places
 from ecc_jax import config as schema
 from ecc_jax.evaluation import loop as evaluation
 from ecc_jax.evaluation.facts import inference_options
@@ -24,7 +25,9 @@ from ecc_jax.workdir import alone_in as _alone_in
 from ecc_jax.workdir import (
     check_complete,
     check_pretrained,
+    check_report_folder,
     check_same_run,
+    check_writable,
     default_workdir,
     is_run,
     load_config,
@@ -33,6 +36,7 @@ from ecc_jax.workdir import (
 )
 from ecc_jax.workdir import report_name as _report_name
 
+_ELSEWHERE = "pass --out=DIR, a folder of yours for the report"
 Prepare = Callable[[ml_collections.ConfigDict], Path]
 
 
@@ -52,7 +56,7 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = ""
     """
     config = with_absolute_paths(config)
     schema.validate(config)
-    folder = Path(workdir) if workdir else default_workdir(config)
+    folder = places.expanded(workdir) if workdir else default_workdir(config)
     check_same_run(config, folder)
     check_pretrained(config)
     summary = folder / "report" / "summary.json"
@@ -60,6 +64,7 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = ""
         training.say(f"{folder} is finished; its report:")
         return summary
     parallel.start_multi_host()
+    check_writable(folder, elsewhere="choose another --workdir")
     mesh = parallel.make_mesh()
     training.check(config, mesh)
     evaluation.check(config)
@@ -75,9 +80,10 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = ""
     network = evaluation.Network(
         trained.model, parallel.replicate(variables, mesh), best, trained.compiled
     )
-    return evaluation.evaluate(
-        config, directory, network, folder / "report", mesh=mesh, admission=admitted
-    )
+    with places.writing(folder, elsewhere="then the same command writes the report"):
+        return evaluation.evaluate(
+            config, directory, network, folder / "report", mesh=mesh, admission=admitted
+        )
 
 
 def evaluate(
@@ -85,6 +91,7 @@ def evaluate(
     overrides: Mapping[str, Any],
     prepare: Prepare,
     workdir: str = "",
+    out: str = "",
 ) -> Path:
     """Evaluates a finished or running run's best checkpoint, perhaps on other data.
 
@@ -97,15 +104,17 @@ def evaluate(
       overrides: Single keys given on the command line; others than those of these groups must
         have the run's value.
       prepare: Returns the prepared dataset of a configuration, building it if need be.
-      workdir: Folder of the run; empty derives it from `config`.
+      workdir: Folder of the run; empty derives it from `config`. Nothing is written there if
+        `out` is given.
+      out: Folder of the report; empty means in the workdir, under `report/<dataset>-<split>` (and
+        the protocol, the initial mask and a short hash of what else differs from the run).
 
     Returns:
-      The path of `summary.json`, in the workdir under `report/<dataset>-<split>` (and the protocol,
-      the initial mask and a short hash of what else differs from the run).
+      The path of `summary.json`.
 
     Raises:
-      ValueError: No such run, a key that evaluation cannot change, or converted weights of
-        which a part is missing.
+      ValueError: No such run, a key that evaluation cannot change, converted weights of which a
+        part is missing, or a folder that takes no report.
     """
     if not workdir and config is None:
         raise ValueError(
@@ -113,14 +122,15 @@ def evaluate(
             "--config.eval.external=package.module:factory"
         )
     if config is not None and config.eval.external and not is_run(workdir):
-        return _evaluate_external(with_absolute_paths(config), prepare, workdir)
-    folder = Path(workdir) if workdir else default_workdir(with_absolute_paths(config))
+        return _evaluate_external(with_absolute_paths(config), prepare, workdir, out)
+    folder = places.expanded(workdir) if workdir else default_workdir(with_absolute_paths(config))
     saved = load_config(folder)
     check_complete(folder)
     given = config if workdir else None
     resolved = with_absolute_paths(merge_for_evaluation(saved, given, overrides))
     schema.validate(resolved)
     parallel.start_multi_host()
+    check_writable(places.expanded(out or folder / "report"), elsewhere=_ELSEWHERE)
     directory = prepare(resolved)
     resolved, admitted = admission.for_evaluation(
         resolved, directory, folder, saved=saved, overrides=overrides
@@ -128,23 +138,36 @@ def evaluate(
     mesh = parallel.make_mesh()
     model, variables, best = load_network(folder, resolved)
     training.say(f"evaluating step {best} of {folder} on {resolved.data.name}")
-    out_dir = folder / "report" / _report_name(saved, resolved)
-    write_config(resolved, out_dir)
     network = evaluation.Network(model, parallel.replicate(variables, mesh), best)
-    return evaluation.evaluate(resolved, directory, network, out_dir, mesh=mesh, admission=admitted)
+    out_dir = places.expanded(out or folder / "report" / _report_name(saved, resolved))
+    with _report_in(out_dir, resolved):
+        return evaluation.evaluate(
+            resolved, directory, network, out_dir, mesh=mesh, admission=admitted
+        )
 
 
-def _evaluate_external(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str) -> Path:
+@contextlib.contextmanager
+def _report_in(folder: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
+    """Opens the folder of a report; what it refuses later is one line too."""
+    check_report_folder(folder, config)
+    with places.writing(folder, elsewhere=_ELSEWHERE, again="free space and evaluate again"):
+        write_config(config, folder)
+        yield
+
+
+def _evaluate_external(
+    config: ml_collections.ConfigDict, prepare: Prepare, workdir: str, out: str
+) -> Path:
     """Evaluates `eval.external` without any network of this package."""
     schema.validate(config)
+    folder = Path(workdir or f"runs/external-{schema.resolved_hash(config)}") / "report"
+    folder = places.expanded(out or folder)
+    check_writable(folder, elsewhere=_ELSEWHERE)
     directory = prepare(config)
-    folder = Path(workdir or f"runs/external-{schema.resolved_hash(config)}")
     where = f"{workdir} holds no run: " if workdir else ""
     training.say(f"{where}evaluating {config.eval.external} alone on {config.data.name}")
-    write_config(config, folder / "report")
-    return evaluation.evaluate(
-        config, directory, None, folder / "report", mesh=parallel.make_mesh(1)
-    )
+    with _report_in(folder, config):
+        return evaluation.evaluate(config, directory, None, folder, mesh=parallel.make_mesh(1))
 
 
 def load_network(
@@ -172,7 +195,7 @@ def load_predictor(
     Raises:
       ValueError: No such run, no checkpoint in it, or a bad key or value.
     """
-    folder = Path(workdir)
+    folder = places.expanded(workdir)
     config = merge_for_evaluation(load_config(folder), None, overrides or {})
     schema.validate(config)
     model, variables, _ = load_network(folder, config)
@@ -210,7 +233,7 @@ def merge_for_evaluation(
         before = schema.from_dict(schema.to_dict(merged))
         schema.set_key(merged, key, value)
         is_free = key.split(".")[0] in schema.EVALUATION_GROUPS
-        if not is_free and schema.differences(before, merged):
+        if not is_free and schema.differences(*map(with_absolute_paths, (before, merged))):
             raise ValueError(
                 f"evaluation cannot change {key}; it may change "
                 f"{', '.join(f'{g}.*' for g in schema.EVALUATION_GROUPS)}"

@@ -1,16 +1,17 @@
 """The folder of a run: its configuration, who may write there, and what belongs to it."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import ml_collections
 
+from ecc_jax import atomic, parallel, places
 from ecc_jax import config as schema
-from ecc_jax import parallel
 from ecc_jax.training import checkpoints
 
 CONFIG_FILE = "config.json"
@@ -22,11 +23,14 @@ _NO_RESULT_KEYS = ("eval.save_masks", "eval.latency_clicks", "data.read_threads"
 def with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Returns a copy with folders and files spelt in one way, from the root of the file system."""
     copy = schema.from_dict(schema.to_dict(config))
-    for key in ("path", "root"):
-        if copy.data[key]:
-            copy.data[key] = str(Path(copy.data[key]).expanduser().resolve())
+    for group, key in (("data", "path"), ("data", "root"), ("model", "pretrained")):
+        if copy[group][key]:
+            copy[group][key] = places.absolute(copy[group][key])
     if copy.eval.start_mask.endswith(".npz"):
-        copy.eval.start_mask = str(Path(copy.eval.start_mask).expanduser().resolve())
+        copy.eval.start_mask = places.absolute(copy.eval.start_mask)
+    file, _, factory = copy.eval.external.rpartition(":")
+    if file.endswith(".py"):
+        copy.eval.external = f"{places.absolute(file)}:{factory}"
     return copy
 
 
@@ -56,31 +60,72 @@ def load_config(folder: Path) -> ml_collections.ConfigDict:
 def write_config(config: ml_collections.ConfigDict, folder: Path) -> None:
     """Writes the configuration into a folder, made if missing."""
     if parallel.is_first_host():
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(schema.to_dict(config), indent=1)
-        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+        atomic.write_text(folder / CONFIG_FILE, json.dumps(schema.to_dict(config), indent=1))
 
 
 def is_run(workdir: str) -> bool:
     """Returns whether a folder is the workdir of a run."""
-    return bool(workdir) and (Path(workdir) / CONFIG_FILE).is_file()
+    return bool(workdir) and (places.expanded(workdir) / CONFIG_FILE).is_file()
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Makes and holds the workdir, so that no second process trains into it at the same time."""
+def alone_in(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Makes and holds the workdir, so that no second process trains into it at the same time.
+
+    Raises:
+      ValueError: Another process is training there, or the folder takes no files, now or while
+        the block runs.
+    """
+    folder = places.expanded(folder)
+
+    def refuse() -> None:
+        raise ValueError(
+            f"another process is training in {folder}; wait for it or choose another --workdir"
+        )
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(places.writing(folder, elsewhere="choose another --workdir"))
+        if parallel.is_first_host():
+            stack.enter_context(atomic.locked(folder / ".lock", on_busy=refuse))
+        yield
+
+
+def check_writable(folder: Path, *, elsewhere: str) -> None:
+    """Refuses a folder that takes no files, before hours of work whose result would go there.
+
+    Args:
+      folder: The folder, which need not be there yet.
+      elsewhere: What to do instead, for the message.
+
+    Raises:
+      PlaceError: It is read-only, or closed to the user.
+    """
     if not parallel.is_first_host():
-        yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    with places.writing(folder, elsewhere=elsewhere), tempfile.TemporaryFile(dir=there):
+        pass
+
+
+def check_report_folder(folder: Path, config: ml_collections.ConfigDict) -> None:
+    """Refuses to replace a run, or the report of something else.
+
+    Raises:
+      ValueError: Names the folder and what it holds.
+    """
+    if (folder / "checkpoints").exists():
+        raise ValueError(f"{folder} is the workdir of a run; choose another --out")
+    if not (folder / "summary.json").is_file():
+        return
+    if not (folder / CONFIG_FILE).is_file():
+        raise ValueError(f"{folder} holds the report of a training; choose another --out")
+    changed = schema.differences(load_config(folder), config)
+    for key, (old, new) in changed.items():
+        if key not in _NO_RESULT_KEYS:
             raise ValueError(
-                f"another process is training in {folder}; wait for it or choose another --workdir"
-            ) from error
-        yield
+                f"{folder} holds the report of another evaluation, with {key}={old!r}, now "
+                f"{new!r}; choose another --out"
+            )
 
 
 def report_name(saved: ml_collections.ConfigDict, config: ml_collections.ConfigDict) -> str:
@@ -119,7 +164,8 @@ def check_same_run(config: ml_collections.ConfigDict, folder: Path) -> None:
     is_finished = (folder / "report" / "summary.json").is_file()
     if not is_finished and not checkpoints.complete_steps(folder / "checkpoints"):
         return
-    changed = schema.differences(load_config(folder), config)
+    # Runs of earlier versions kept some paths as they were typed.
+    changed = schema.differences(with_absolute_paths(load_config(folder)), config)
     for key, (old, new) in changed.items():
         raise ValueError(
             f"{folder} belongs to a run with {key}={old!r}, now {new!r}; choose another --workdir"

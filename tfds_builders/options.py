@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ecc_jax import catalog
 from ecc_jax.catalog import SPLIT_RULES, SUBSETS, VARIANTS
+from ecc_jax.places import absolute, expanded
 
 # What the named configurations of the builders, and of scripts/build_dataset.py, stand for.
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -77,7 +78,7 @@ class DataOptions(NamedTuple):
 def default_root() -> Path:
     """Returns where prepared datasets live: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     configured = os.environ.get("TFDS_DATA_DIR")
-    return Path(configured).expanduser() if configured else Path.home() / "tensorflow_datasets"
+    return expanded(configured) if configured else Path.home() / "tensorflow_datasets"
 
 
 def options_of(data: Any) -> DataOptions:
@@ -101,7 +102,7 @@ def resolve(options: DataOptions) -> DataOptions:
     if name not in catalog.DATASETS:
         raise ValueError(f"data.name must be one of {', '.join(catalog.DATASETS)}; got {name!r}")
     info = catalog.DATASETS[name]
-    root = Path(options.root).expanduser() if options.root else default_root()
+    root = expanded(options.root) if options.root else default_root()
     for key, value, valid in (
         ("variant", options.variant, VARIANTS),
         ("subset", options.subset, SUBSETS),
@@ -124,7 +125,7 @@ def resolve(options: DataOptions) -> DataOptions:
     by_default = options.labels_by_default
     return options._replace(
         root=str(root),
-        path=str(Path(options.path).expanduser().resolve()) if options.path else "",
+        path=absolute(options.path) if options.path else "",
         lesion_labels=tuple(sorted(set(options.lesion_labels or info.lesion_labels))),
         labels_by_default=not options.lesion_labels if by_default is None else by_default,
         slice_axis=None if options.slice_axis == -1 else options.slice_axis,

@@ -1,7 +1,6 @@
 """Prepares a dataset by name: options in, directory of record files out."""
 
 import contextlib
-import fcntl
 import hashlib
 import importlib
 import json
@@ -16,7 +15,7 @@ from typing import Any
 
 from absl import logging
 
-from ecc_jax import catalog
+from ecc_jax import atomic, catalog, places
 from tfds_builders import earlier, planes
 from tfds_builders.options import DataOptions, module_of, options_of, resolve, used_options
 from tfds_builders.prepared_index import is_complete, read_index
@@ -102,22 +101,22 @@ def config_name(builder_class: Any, options: DataOptions, facts: dict[str, Any])
 
 @contextlib.contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    """Holds the lock of one prepared directory; the second process waits for the first."""
+    """Holds the lock of one prepared directory; the second process waits for the first.
+
+    Raises:
+      PlaceError: The folder takes no files, now or while the block runs.
+    """
     folder = target.parent.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / f".{target.parent.name}.lock").open("w")
-    except OSError as error:
-        raise ValueError(
-            f"cannot write to {folder}: {error.strerror}; pass a writable --config.data.root=DIR "
-            "or set TFDS_DATA_DIR"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.stderr.write(f"waiting for the process that prepares {target}\n")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def wait() -> None:
+        sys.stderr.write(f"waiting for the process that prepares {target}\n")
+
+    with (
+        places.writing(
+            folder, elsewhere="pass a writable --config.data.root=DIR or set TFDS_DATA_DIR"
+        ),
+        atomic.locked(folder / f".{target.parent.name}.lock", on_busy=wait),
+    ):
         yield
 
 

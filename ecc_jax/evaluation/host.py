@@ -46,6 +46,7 @@ from ecc_jax.evaluation.step import (
     scores_of,
 )
 from ecc_jax.interaction import Session, interact, mask_of, simulated_click, start
+from ecc_jax.places import expanded
 from ecc_jax.report.measures import physical
 from ecc_jax.report.results import ClickRecord, MethodResult
 from ecc_jax.types import Click, Clicks, PlainClick
@@ -98,10 +99,11 @@ def load_external(spec: str) -> HostPredictor:
 def _import(spec: str, name: str) -> Any:
     """Imports a module, by name or by file, the current directory included."""
     is_file = name.endswith(".py")
-    if is_file and not Path(name).is_file():
-        raise ValueError(f"eval.external: there is no file {name}")
+    file = expanded(name) if is_file else Path()
+    if is_file and not file.is_file():
+        raise ValueError(f"eval.external: there is no file {file}")
     try:
-        return _run_file(Path(name)) if is_file else _import_by_name(name)
+        return _run_file(file) if is_file else _import_by_name(name)
     except Exception as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         # A module that it needs may be missing just as well; then the advice would mislead.

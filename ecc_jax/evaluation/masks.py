@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
+from ecc_jax.places import expanded
 
 class MaskFile(NamedTuple):
     """Masks of slices, from another method or an earlier evaluation.
@@ -55,7 +56,7 @@ def read_masks(path: str | os.PathLike[str], *, size: int) -> MaskFile:
         "as --config.eval.save_masks=True writes it"
     )
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(expanded(path), allow_pickle=False) as file:
             masks, volumes, indices = (
                 np.asarray(file[name]) for name in ("masks", "volume", "slice_index")
             )

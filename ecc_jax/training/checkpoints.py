@@ -4,8 +4,10 @@ Orbax restores a file with a flipped byte without complaint, so the manifest is 
 restored run trustworthy. A checkpoint whose manifest is missing was interrupted and does not count.
 """
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +18,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from ecc_jax import parallel
+from ecc_jax import atomic, parallel, places
 from ecc_jax.training.plateau import Plateau
+from ecc_jax.training.threads import without_tracebacks
 
 MANIFEST = "manifest.json"
 SCORE = "iterative_iou_error"
@@ -50,6 +53,8 @@ class Checkpoints:
         self, directory: str | Path, *, keep_latest: int = 2, warn: Callable[[str], None] = print
     ) -> None:
         self._warn = warn
+        self._keep_latest = keep_latest
+        self._is_checked = False
         self.directory = Path(directory).resolve()
         if parallel.is_first_host():
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -82,19 +87,58 @@ class Checkpoints:
           state: The `TrainState`.
           progress: JSON values of the host: plateau, epoch, versions, cores.
           score: Validation score at this step, None where none was taken.
+
+        Raises:
+          PlaceError: The disk is full, or the folder takes no files. What was saved before stays,
+            and what was begun is removed.
         """
+        workdir = self.directory.parent
+        with places.writing(workdir, elsewhere="choose another --workdir"):
+            try:
+                self._check_space(state)
+                with without_tracebacks():
+                    self._write(step, state, {**progress, "score": score})
+            except Exception as error:
+                if parallel.is_first_host() and places.error_number(error) is not None:
+                    _remove_incomplete(self.directory)
+                raise
+        parallel.wait_for_all(f"checkpoint {step} written")
+
+    def _write(self, step: int, state: Any, progress: dict[str, Any]) -> None:
+        score = progress["score"]
         self._manager.save(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state._asdict()),
-                progress=ocp.args.JsonSave({**progress, "score": score}),
+                progress=ocp.args.JsonSave(progress),
             ),
             metrics=None if score is None else {SCORE: score, "step": step},
         )
         self._manager.wait_until_finished()
         if parallel.is_first_host():
             write_manifest(self.directory / str(step))
-        parallel.wait_for_all(f"checkpoint {step} written")
+
+    def _check_space(self, state: Any) -> None:
+        """Refuses a checkpoint larger than what is free; says once if the disk will get full.
+
+        Raises:
+          OSError: The disk is full.
+        """
+        if not parallel.is_first_host():
+            return
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(state._asdict()))
+        free = shutil.disk_usage(self.directory).free
+        if free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        # The best one is kept beside the latest, and the newest is written before one is removed.
+        missing = self._keep_latest + 2 - len(self.steps())
+        if not self._is_checked and free < missing * size:
+            self._warn(
+                f"WARNING: {free / parallel.MEBIBYTE:.0f} MiB are left in {self.directory.parent}, "
+                f"for {missing} more checkpoints of {size / parallel.MEBIBYTE:.0f} MiB at a time; "
+                "free space"
+            )
+        self._is_checked = True
 
     def close(self) -> None:
         """Waits for pending work."""
@@ -224,7 +268,7 @@ def save_weights(workdir: Path, variables: dict[str, Any]) -> None:
       workdir: Receives the folder `checkpoints`, which it must not have yet.
       variables: {"params": …, "batch_stats": …} of a network.
     """
-    store = Checkpoints(workdir / "checkpoints")
+    store = Checkpoints(workdir / "checkpoints", warn=lambda text: None)  # no others will follow
     store.save(IMPORTED_STEP, Weights(**variables), progress_values(Plateau(), 0), None)
     store.close()
 
@@ -257,9 +301,7 @@ def best_variables(workdir: Path, like: dict[str, Any]) -> tuple[int, dict[str, 
 def write_manifest(folder: Path) -> None:
     """Writes `manifest.json`: the sha256 of every file below `folder`."""
     digests = {str(path.relative_to(folder)): _sha256(path) for path in _files(folder)}
-    partial = folder / f"{MANIFEST}.partial"
-    partial.write_text(json.dumps(digests, indent=1, sort_keys=True), encoding="utf-8")
-    partial.replace(folder / MANIFEST)
+    atomic.write_text(folder / MANIFEST, json.dumps(digests, indent=1, sort_keys=True))
 
 
 def verify_manifest(folder: Path) -> None:
@@ -309,10 +351,19 @@ def _sha256(path: Path) -> str:
 
 def _remove_interrupted(directory: Path, warn: Callable[[str], None]) -> None:
     """Deletes what a killed save left behind, so that the step can be saved again."""
-    for path in directory.iterdir():
-        if path.is_dir() and not (path / MANIFEST).is_file():
-            warn(f"removing the interrupted checkpoint {path}")
-            shutil.rmtree(path)
+    for path in _incomplete(directory):
+        warn(f"removing the interrupted checkpoint {path}")
+        shutil.rmtree(path)
+
+
+def _remove_incomplete(directory: Path) -> None:
+    """Deletes what a failed save wrote; what threads of it still write, the next start deletes."""
+    for path in _incomplete(directory):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _incomplete(directory: Path) -> list[Path]:
+    return [p for p in directory.iterdir() if p.is_dir() and not (p / MANIFEST).is_file()]
 
 
 def _set_aside(directory: Path, step: int) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from ecc_jax import atomic
+
 METRICS_FILE = "metrics.jsonl"
 
 
@@ -29,9 +31,7 @@ class MetricsWriter:
         workdir = Path(workdir)
         path = workdir / METRICS_FILE
         kept = [record for record in read_records(path) if record["step"] <= resume_step]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
-        partial.replace(path)
+        atomic.write_text(path, "".join(json.dumps(r) + "\n" for r in kept))
         shutil.rmtree(workdir / "tensorboard", ignore_errors=True)
         self._board = SummaryWriter(str(workdir / "tensorboard"), flush_secs=30)
         for record in kept:
