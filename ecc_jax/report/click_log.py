@@ -1,4 +1,4 @@
-"""per_click.csv: every slice, row and click of an evaluation, one line each.
+"""per_click.csv: every slice, method and click of an evaluation, one line each.
 
 It is the one source of comparisons, pooled reports and replays, so it can be read back exactly:
 numbers are float32 with nine significant digits. An empty cell means "not taken" (a method without
@@ -16,12 +16,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ecc_jax.report.methods import MEASURES, ClickRecord, Row
+from ecc_jax.report.measures import MEASURES
+from ecc_jax.report.results import ClickRecord, MethodResult
 
 SLICE_FIELDS = ("patient", "volume", "slice_index", "lesion_area")
 _SLICE_COLUMNS = ("patient", "volume", "slice", "area")
 _CLICK_COLUMNS = ("clicked", "positive", "y", "x", "radius")
-_NUMBERS = (*_CLICK_COLUMNS, *MEASURES)
+_MEASURES = tuple(measure.name for measure in MEASURES)
+_NUMBERS = (*_CLICK_COLUMNS, *_MEASURES)
 COLUMNS = (*_SLICE_COLUMNS, "row", "click", *_NUMBERS)
 # What an empty cell is while numbers are gathered; no cell may hold it.
 _EMPTY = -math.inf
@@ -29,38 +31,41 @@ _REMEDY = "restore the file from the evaluation, or evaluate again"
 
 
 def write_click_log(
-    path: str | os.PathLike[str], rows: Mapping[str, Row], slices: Sequence[Mapping[str, Any]]
+    path: str | os.PathLike[str],
+    results: Mapping[str, MethodResult],
+    slices: Sequence[Mapping[str, Any]],
 ) -> Path:
     """Writes per_click.csv.
 
     Args:
       path: File to write.
-      rows: Scores and clicks by row name; every measure of a row has as many columns as its IoU.
+      results: Scores and clicks by method; every measure of a method has as many columns as its
+        IoU.
       slices: One dict per slice with patient, volume, slice_index and lesion_area (pixels).
 
     Returns:
       `path`.
     """
-    narrow = {name: _as_float32(row) for name, row in rows.items()}
+    narrow = {name: _as_float32(result) for name, result in results.items()}
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for index, entry in enumerate(slices):
             place = (entry["patient"], entry["volume"], int(entry["slice_index"]))
-            for name, row in narrow.items():
-                for click, cells in enumerate(_cells(row, index), start=1):
+            for name, result in narrow.items():
+                for click, cells in enumerate(_cells(result, index), start=1):
                     writer.writerow([*place, int(entry["lesion_area"]), name, click, *cells])
     return Path(path)
 
 
 def read_click_log(
     path: str | os.PathLike[str],
-) -> tuple[dict[str, Row], list[dict[str, Any]]]:
+) -> tuple[dict[str, MethodResult], list[dict[str, Any]]]:
     """Reads per_click.csv back: the inverse of `write_click_log`.
 
     Returns:
-      Rows in float32, in the file's order, and slices (patient and volume as text). Turns without
-      a click have zeros as their click.
+      Results in float32, in the file's order, and slices (patient and volume as text). Turns
+      without a click have zeros as their click.
 
     Raises:
       ValueError: Not such a file, or lines are missing, twice there or contradict each other.
@@ -85,19 +90,19 @@ def read_click_log(
         table.numbers.extend(_numbers(path, number, line[6:]))
     if not tables:
         raise ValueError(f"{path} has no line below its heading; {_REMEDY}")
-    return {name: table.row(path, name, len(slices)) for name, table in tables.items()}, slices
+    return {name: table.result(path, name, len(slices)) for name, table in tables.items()}, slices
 
 
 class _Table:
-    """The lines of one row, as they come."""
+    """The lines of one method, as they come."""
 
     def __init__(self) -> None:
         # Three whole numbers per line: slice, click, line number.
         self.place = array("q")
         self.numbers = array("f")
 
-    def row(self, path: Any, name: str, num_slices: int) -> Row:
-        """Returns the row, [slices clicks]; see `read_click_log` for what is refused."""
+    def result(self, path: Any, name: str, num_slices: int) -> MethodResult:
+        """Returns the result, [slices clicks]; see `read_click_log` for what is refused."""
         index, click, line = np.array(self.place).reshape(-1, 3).T
         values = np.array(self.numbers, np.float32).reshape(-1, len(_NUMBERS))
         if click.min() < 1:
@@ -119,11 +124,11 @@ class _Table:
         order = np.argsort(slot)
         table = values[order].reshape(num_slices, clicks, len(_NUMBERS))
         self._check_empty(path, table, line[order])
-        return _row_of(table)
+        return _result_of(table)
 
     @staticmethod
     def _check_empty(path: Any, table: np.ndarray, line: np.ndarray) -> None:
-        """Refuses columns that are empty on some lines of a row only, and clicks in part."""
+        """Refuses columns that are empty on some lines of a method only, and clicks in part."""
         empty = np.isneginf(table).reshape(-1, len(_NUMBERS))
         wanted = np.tile(empty[0], (len(empty), 1))
         click = slice(1, len(_CLICK_COLUMNS))
@@ -138,12 +143,12 @@ class _Table:
             _refuse(path, int(line[0]), "iou", "a number", "nothing")
 
 
-def _row_of(table: np.ndarray) -> Row:
-    """Returns the row of a checked table, [slices clicks numbers]."""
+def _result_of(table: np.ndarray) -> MethodResult:
+    """Returns the result of a checked table, [slices clicks numbers]."""
     column = {name: table[..., i] for i, name in enumerate(_NUMBERS)}
-    scores = {m: column[m].copy() for m in MEASURES if not np.isneginf(column[m]).any()}
+    scores = {m: column[m].copy() for m in _MEASURES if not np.isneginf(column[m]).any()}
     if np.isneginf(column["clicked"]).any():
-        return Row(scores)
+        return MethodResult(scores)
     clicked = column["clicked"] == 1
     yx = np.stack([column["y"], column["x"]], axis=-1)
     record = ClickRecord(
@@ -152,21 +157,22 @@ def _row_of(table: np.ndarray) -> Row:
         is_positive=column["positive"] == 1,
         clicked=clicked,
     )
-    return Row(scores, record)
+    return MethodResult(scores, record)
 
 
-def _as_float32(row: Row) -> Row:
-    """Returns the row in the precision of the file."""
-    scores = {m: np.asarray(row.scores[m], np.float32) for m in MEASURES if m in row.scores}
-    return row._replace(scores=scores)
+def _as_float32(result: MethodResult) -> MethodResult:
+    """Returns the result in the precision of the file."""
+    scores = {m: np.asarray(result.scores[m], np.float32) for m in _MEASURES if m in result.scores}
+    return result._replace(scores=scores)
 
 
-def _cells(row: Row, index: int) -> Iterator[list[str]]:
+def _cells(result: MethodResult, index: int) -> Iterator[list[str]]:
     """Yields the cells of one slice from `clicked` on, click by click."""
-    columns = [row.scores[m][index].tolist() if m in row.scores else None for m in MEASURES]
-    for turn in range(row.scores["iou"].shape[1]):
-        scores = ["" if values is None else format(values[turn], ".9g") for values in columns]
-        yield [*_click_cells(row.clicks, index, turn), *scores]
+    scores = result.scores
+    columns = [scores[m][index].tolist() if m in scores else None for m in _MEASURES]
+    for turn in range(scores["iou"].shape[1]):
+        cells = ["" if values is None else format(values[turn], ".9g") for values in columns]
+        yield [*_click_cells(result.clicks, index, turn), *cells]
 
 
 def _click_cells(clicks: ClickRecord | None, index: int, turn: int) -> list[str]:
@@ -207,7 +213,7 @@ def _numbers(path: Any, number: int, cells: list[str]) -> list[float]:
             _refuse(path, number, column, "a number", repr(cell))
         if column in ("clicked", "positive") and cell not in ("", "0", "1"):
             _refuse(path, number, column, "0 or 1", repr(cell))
-        if cell and (math.isinf(value) or (math.isnan(value) and column not in MEASURES)):
+        if cell and (math.isinf(value) or (math.isnan(value) and column not in _MEASURES)):
             _refuse(path, number, column, "a finite number", repr(cell))
         values.append(value)
     return values

@@ -3,12 +3,10 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int16, UInt8
-
-from ecc_jax.data.pipeline import SliceSet
 
 # Original interactive segmentation code drops objects below this area; here it is only reported.
 SMALL_AREA = 900
@@ -17,8 +15,25 @@ HU_BINS = 80
 INT16_VALUES = 2**16
 
 
+@runtime_checkable
+class Slices(Protocol):
+    """The slices of a split, as `data.pipeline.SliceSet` has them."""
+
+    @property
+    def records(self) -> Any:
+        """`records[i]` is a dict of arrays."""
+        ...
+
+    @property
+    def index(self) -> Any:
+        """For each record a dict: patient, volume, slice_index, lesion_area."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
 def summarize(
-    splits: Mapping[str, SliceSet], *, progress: Any = iter
+    splits: Mapping[str, Slices], *, progress: Any = iter
 ) -> tuple[dict[str, Any], dict[str, Int[np.ndarray, " v"]]]:
     """Reads every record once.
 
@@ -49,12 +64,12 @@ def summarize(
         if "reader_masks" in record:
             agreements.append(pairwise_iou(np.asarray(record["reader_masks"])))
     summary = {
-        "counts": {split: _counts(part.rows) for split, part in splits.items()},
+        "counts": {split: _counts(part.index) for split, part in splits.items()},
         "lesion_area": {split: area_summary(_areas(part)) for split, part in splits.items()},
         "clipped_share": {end: count / num_pixels for end, count in clipped.items()},
         "spacing_mm": _spacing_summary(np.stack(spacings)),
         "original_shapes": dict(shapes.most_common()),
-        "patient_overlap": patient_overlap({split: part.rows for split, part in splits.items()}),
+        "patient_overlap": patient_overlap({split: part.index for split, part in splits.items()}),
         "readers": _reader_summary(agreements),
     }
     return summary, hu
@@ -78,9 +93,9 @@ def area_summary(areas: Int[np.ndarray, " s"]) -> dict[str, Any]:
     }
 
 
-def patient_overlap(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, int]:
+def patient_overlap(splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, int]:
     """Returns for each pair of splits how many patients are in both."""
-    patients = {split: {row["patient"] for row in table} for split, table in rows.items()}
+    patients = {split: {entry["patient"] for entry in index} for split, index in splits.items()}
     return {
         f"{a} and {b}": len(patients[a] & patients[b])
         for a, b in itertools.combinations(patients, 2)
@@ -109,27 +124,27 @@ def drawn_masks(reader_masks: UInt8[np.ndarray, "h w"]) -> list[Bool[np.ndarray,
     return [mask for mask in masks if mask.any()]
 
 
-def spread_over_areas(rows: Sequence[Mapping[str, Any]], *, count: int) -> list[int]:
+def spread_over_areas(slices: Sequence[Mapping[str, Any]], *, count: int) -> list[int]:
     """Returns positions of slices from the smallest to the largest lesion.
 
     Evenly spread over the ranks of the areas; a patient comes twice only when every one has been.
 
     Args:
-      rows: Keys patient and lesion_area.
+      slices: Keys patient and lesion_area.
       count: At most so many.
     """
-    order = sorted(range(len(rows)), key=lambda i: (rows[i]["lesion_area"], i))
+    order = sorted(range(len(slices)), key=lambda i: (slices[i]["lesion_area"], i))
     wanted = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
     chosen: list[int] = []
     seen: Counter[str] = Counter()
     taken: set[int] = set()
     for rank in wanted.tolist():
         free = [i for i in range(len(order)) if i not in taken]
-        best = min(free, key=lambda i: (seen[rows[order[i]]["patient"]], abs(i - rank)))
+        best = min(free, key=lambda i: (seen[slices[order[i]]["patient"]], abs(i - rank)))
         taken.add(best)
-        seen[rows[order[best]]["patient"]] += 1
+        seen[slices[order[best]]["patient"]] += 1
         chosen.append(order[best])
-    return sorted(chosen, key=lambda i: (rows[i]["lesion_area"], i))
+    return sorted(chosen, key=lambda i: (slices[i]["lesion_area"], i))
 
 
 def hu_histogram(
@@ -143,21 +158,21 @@ def hu_histogram(
     return edges.astype(np.float64), binned / max(binned.sum(), 1)
 
 
-def _records(splits: Mapping[str, SliceSet]) -> Iterator[dict[str, Any]]:
+def _records(splits: Mapping[str, Slices]) -> Iterator[dict[str, Any]]:
     for part in splits.values():
         for i in range(len(part)):
             yield part.records[i]
 
 
-def _areas(part: SliceSet) -> Int[np.ndarray, " s"]:
-    return np.array([row["lesion_area"] for row in part.rows])
+def _areas(part: Slices) -> Int[np.ndarray, " s"]:
+    return np.array([entry["lesion_area"] for entry in part.index])
 
 
-def _counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def _counts(index: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {
-        "slices": len(rows),
-        "volumes": len({row["volume"] for row in rows}),
-        "patients": len({row["patient"] for row in rows}),
+        "slices": len(index),
+        "volumes": len({entry["volume"] for entry in index}),
+        "patients": len({entry["patient"] for entry in index}),
     }
 
 

@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ecc_jax.report.dataset import AREA_EDGES, SMALL_AREA, hu_histogram
+from ecc_jax.report.figures import bare, save
+from ecc_jax.report.methods import BLUE, GREEN, RED
 
-# Okabe-Ito colours, told apart by the colour-blind and in grey by their line styles.
-_SPLITS = {"train": ("#0072B2", "-"), "validation": ("#D55E00", "--"), "test": ("#009E73", ":")}
+# Told apart by the colour-blind, and in grey by their line styles.
+_SPLITS = {"train": (BLUE, "-"), "validation": (RED, "--"), "test": (GREEN, ":")}
 _OUTLINE, _FRAME = "#FFE000", "#FFFFFF"
 # Inches.
 _PANEL, _GAP, _CAPTION, _HEADER = 2.4, 0.08, 0.36, 0.3
@@ -41,7 +43,7 @@ def draw_areas(path: Path, areas: dict[str, dict[str, Any]], *, title: str) -> P
 
     Args:
       path: PNG file to write.
-      areas: By split, the result of `report.area_summary`.
+      areas: By split, the result of `dataset.area_summary`.
       title: What is shown.
     """
     figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
@@ -73,8 +75,7 @@ def draw_areas(path: Path, areas: dict[str, dict[str, Any]], *, title: str) -> P
     axes.set_xlabel("lesion area on the stored slice (pixels)")
     axes.set_ylabel("share of slices")
     _finish(axes, title)
-    figure.savefig(path, format="png", metadata={"Software": None})
-    return path
+    return save(figure, path)
 
 
 def draw_hu(path: Path, counts: dict[str, Int[np.ndarray, " v"]], *, title: str) -> Path:
@@ -82,14 +83,14 @@ def draw_hu(path: Path, counts: dict[str, Int[np.ndarray, " v"]], *, title: str)
 
     Args:
       path: PNG file to write.
-      counts: Pixels per HU as `report.summarize` gives them.
+      counts: Pixels per HU as `dataset.summarize` gives them.
       title: What is shown.
     """
     figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     present = np.flatnonzero(counts["all"]) - 2**15
     low, high = (int(present[0]), int(present[-1])) if present.size else (0, 1)
-    styles = {"all": ("#0072B2", "-", "all pixels"), "lesion": ("#D55E00", "--", "lesion pixels")}
+    styles = {"all": (BLUE, "-", "all pixels"), "lesion": (RED, "--", "lesion pixels")}
     for key, (colour, style, label) in styles.items():
         edges, shares = hu_histogram(counts[key], low, high)
         axes.stairs(shares, edges, color=colour, ls=style, lw=1.7, label=label)
@@ -97,8 +98,7 @@ def draw_hu(path: Path, counts: dict[str, Int[np.ndarray, " v"]], *, title: str)
     axes.set_xlabel("Hounsfield units, inside the window")
     axes.set_ylabel(f"share of pixels per {edges[1] - edges[0]:.0f} HU")
     _finish(axes, title)
-    figure.savefig(path, format="png", metadata={"Software": None})
-    return path
+    return save(figure, path)
 
 
 def draw_sheet(path: Path, panels: Sequence[Panel], *, title: str) -> Path:
@@ -121,8 +121,7 @@ def draw_sheet(path: Path, panels: Sequence[Panel], *, title: str) -> Path:
         _draw_panel(axes, panel)
         below = (bottom - 0.04) / height
         figure.text(left / width, below, panel.caption, fontsize=7, va="top", linespacing=1.15)
-    figure.savefig(path, format="png", metadata={"Software": None})
-    return path
+    return save(figure, path)
 
 
 def close_up(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int] | None:
@@ -169,7 +168,5 @@ def _draw_slice(axes: Axes, panel: Panel, *, width: float) -> None:
 
 def _finish(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=10)
-    axes.grid(color="#DDDDDD", lw=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    bare(axes)
     axes.legend(fontsize=8.5, frameon=False)

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 
+from ecc_jax.report.figures import save
+
 TARGET, PREDICTION, FRAME = "#FFE000", "#00D8FF", "#FFFFFF"
 POSITIVE, NEGATIVE = "#2BE86B", "#FF4B4B"
 # Inches.
@@ -85,8 +87,7 @@ def draw_montage(
         for column, click in enumerate(columns):
             _draw_close_up(panel(row, column + 1), example, click, zoom)
     _draw_legend(figure, per_line)
-    figure.savefig(path, format="png", metadata={"Software": None})
-    return path
+    return save(figure, path)
 
 
 def zoom_box(example: Example) -> tuple[int, int, int, int]:

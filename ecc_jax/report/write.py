@@ -4,105 +4,59 @@ Everything here runs on the host, on numbers that are already there.
 """
 
 import json
-import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ecc_jax.report import measures, text
-from ecc_jax.report.bars import draw_noc, draw_strata
+from ecc_jax.report import text
 from ecc_jax.report.click_log import SLICE_FIELDS, write_click_log
-from ecc_jax.report.figures import draw_curves
+from ecc_jax.report.facts import FACTS, missing_facts, nof_convention, title
+from ecc_jax.report.figures import draw_curves, draw_noc, draw_strata
+from ecc_jax.report.methods import subject_of
 from ecc_jax.report.montage import Example, draw_montage
+from ecc_jax.report.results import MethodResult, Summary, plain
+from ecc_jax.report.summary import strongest, summary_of
 from ecc_jax.report.tables import label_of
-from ecc_jax.report.methods import Row, method_of
 
-_REQUIRED = (
-    "dataset",
-    "split",
-    "num_images",
-    "num_patients",
-    "seed",
-    "steps",
-    "versions",
-    "device",
-)
+PICTURES = ("curves.png", "strata.png", "noc.png", "montage.png")
+# (folder, summary, results, examples) -> names of the pictures drawn there.
+Draw = Callable[
+    [Path, Summary, Mapping[str, MethodResult], Sequence[Example]],
+    list[str],
+]
 
 
-def write_report(
-    directory: str | os.PathLike[str],
-    summary: Mapping[str, Any],
-    rows: Mapping[str, Row],
-    slices: Sequence[Mapping[str, Any]],
+def draw_pictures(
+    folder: Path,
+    summary: Summary,
+    results: Mapping[str, MethodResult],
     examples: Sequence[Example],
-) -> Path:
-    """Writes the report of one evaluation; `summary.json` comes last, so it vouches for the rest.
+) -> list[str]:
+    """Draws the pictures of a report and returns their file names.
 
     Args:
-      directory: Folder to write to; made if missing, files of an earlier report are replaced.
-      summary: Facts: dataset, split, num_images, num_patients, seed, steps, versions and device.
-        Optional: what else the table of facts shows (see `text`), `nof_convention`
-        ("success" or "ritm"), `surface` (unit, tolerance, num_undefined), `robustness`, `cvpr25`,
-        and `rows`: by row name what its scores do not tell (label, seconds_per_click, latency,
-        tolerance_hu, first_weight, later_weight), which is added to the measures computed here.
-      rows: Scores of every slice by row name; one of `rows.METHODS` at least.
-      slices: One dict per slice with patient, volume, slice_index and lesion_area (pixels).
+      folder: Where they go.
+      summary: All figures of the report.
+      results: Scores of every slice by method.
       examples: Cases for the montage; none, no montage.
-
-    Returns:
-      Path of `summary.json`.
-
-    Raises:
-      ValueError: If the summary lacks a key or the scores do not match the slices.
     """
-    _check(summary, rows, slices)
-    summary = _with_measures(_plain(summary), rows, slices)
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "summary.json"
-    path.unlink(missing_ok=True)
-    write_click_log(folder / "per_click.csv", rows, slices)
-    pictures = _draw(folder, summary, rows, examples)
-    _write_atomic(folder / "report.md", text.markdown(summary, pictures))
-    _write_atomic(path, json.dumps(_without_nan(summary), indent=2, allow_nan=False) + "\n")
-    return path
-
-
-def _with_measures(
-    summary: dict[str, Any], rows: Mapping[str, Row], slices: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Returns the summary with the measures of the rows, in all and by lesion size."""
-    convention = summary.get("nof_convention", "success")
-    measured = measures.summarise(rows, nof_convention=convention)
-    measures.add_intervals(measured, rows, [entry["patient"] for entry in slices])
-    for name, facts in summary.get("rows", {}).items():
-        measured[name] |= facts
-    return {**summary, "rows": measured, "strata": measures.strata(rows, slices)}
-
-
-def _draw(
-    folder: Path, summary: dict[str, Any], rows: Mapping[str, Row], examples: Sequence[Example]
-) -> list[str]:
-    """Draws the pictures and returns their names; those of an earlier report are removed."""
-    for name in ("curves.png", "strata.png", "noc.png", "montage.png"):
-        (folder / name).unlink(missing_ok=True)
-    measured = summary["rows"]
-    title = f"{summary['dataset']}, {summary['split']} split: {text.extent(summary)}"
-    pictures = [draw_curves(folder / "curves.png", measured, title=title)]
-    if summary["strata"]:
-        strata = summary["strata"]
-        pictures.append(draw_strata(folder / "strata.png", strata, measured, title=title))
-    method = method_of(rows)
-    painter = measures.strongest(measured[method]["gain_over"], click=None)
-    shown = {name: rows[name] for name in (method, painter) if name}
+    facts, methods = summary.facts, summary.methods
+    heading = title(facts)
+    pictures = [draw_curves(folder / "curves.png", methods, title=heading)]
+    if summary.strata:
+        path = folder / "strata.png"
+        pictures.append(draw_strata(path, summary.strata, methods, title=heading))
+    subject = subject_of(methods)
+    painter = strongest(methods[subject].gain_over or {}, click=None)
+    chosen = {name: results[name] for name in (subject, painter) if name}
     pictures.append(
         draw_noc(
             folder / "noc.png",
-            shown,
-            {name: label_of(name, measured) for name in shown},
-            nof_convention=summary.get("nof_convention", "success"),
-            title=title,
+            chosen,
+            {name: label_of(name, methods) for name in chosen},
+            nof_convention=nof_convention(facts),
+            title=heading,
         )
     )
     if examples:
@@ -110,25 +64,64 @@ def _draw(
     return [picture.name for picture in pictures]
 
 
+def write_report(
+    directory: str | os.PathLike[str],
+    facts: Mapping[str, Any],
+    results: Mapping[str, MethodResult],
+    slices: Sequence[Mapping[str, Any]],
+    examples: Sequence[Example],
+    *,
+    draw: Draw | None = draw_pictures,
+) -> Path:
+    """Writes the report of one evaluation; `summary.json` comes last, so it vouches for the rest.
+
+    Args:
+      directory: Folder to write to; made if missing, files of an earlier report are replaced.
+      facts: What was evaluated on what, see `facts.FACTS`; and, where they were asked for, the
+        results `robustness` and `cvpr25` as summary.json has them.
+      results: Scores of every slice by method; one of `methods.SUBJECTS` at least.
+      slices: One dict per slice with patient, volume, slice_index and lesion_area (pixels).
+      examples: Cases for the montage; none, no montage.
+      draw: Draws the pictures; None draws none.
+
+    Returns:
+      Path of `summary.json`.
+
+    Raises:
+      ValueError: If a fact is missing or the scores do not match the slices.
+    """
+    _check(facts, results, slices)
+    # Arrays and paths become what JSON knows.
+    summary = summary_of(plain(facts), results, slices)
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "summary.json"
+    for name in (path.name, *PICTURES):
+        (folder / name).unlink(missing_ok=True)
+    write_click_log(folder / "per_click.csv", results, slices)
+    pictures = draw(folder, summary, results, examples) if draw else []
+    _write_atomic(folder / "report.md", text.markdown(summary, pictures))
+    _write_atomic(path, json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n")
+    return path
+
+
 def _check(
-    summary: Mapping[str, Any], rows: Mapping[str, Row], slices: Sequence[Mapping[str, Any]]
+    facts: Mapping[str, Any],
+    results: Mapping[str, MethodResult],
+    slices: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Refuses incomplete summaries and scores that do not fit the slices."""
-    missing = [key for key in _REQUIRED if key not in summary]
+    """Refuses incomplete facts and scores that do not fit the slices."""
+    missing = missing_facts(facts)
     if missing:
-        raise ValueError(f"summary must have the keys {_REQUIRED}; {missing} are missing, add them")
-    method_of(rows)
-    unknown = sorted(set(summary.get("rows", {})) - set(rows))
-    if unknown:
-        raise ValueError(
-            f"summary['rows'] has {unknown}, rows has {sorted(rows)}; pass their scores"
-        )
+        required = tuple(fact.key for fact in FACTS if fact.is_required)
+        raise ValueError(f"facts must have the keys {required}; {missing} are missing, add them")
+    subject_of(results)
     for entry in slices:
         if not set(SLICE_FIELDS) <= set(entry):
             raise ValueError(f"every slice must have {SLICE_FIELDS}, got {sorted(entry)}; add them")
-    for name, row in rows.items():
-        width = row.scores["iou"].shape[1]
-        for measure, scores in row.scores.items():
+    for name, result in results.items():
+        width = result.scores["iou"].shape[1]
+        for measure, scores in result.scores.items():
             if scores.shape != (len(slices), width):
                 raise ValueError(
                     f"{measure} of {name!r} must have one row for each of {len(slices)} slices and "
@@ -137,28 +130,8 @@ def _check(
                 )
 
 
-def _write_atomic(path: Path, text: str) -> None:
+def _write_atomic(path: Path, content: str) -> None:
     """Writes a file that is either there in full or not at all."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
+    part.write_text(content, encoding="utf-8")
     os.replace(part, path)
-
-
-def _plain(value: Any) -> Any:
-    """Returns the value in Python's own types: arrays as lists, NumPy scalars as numbers."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _without_nan(value: Any) -> Any:
-    """Returns plain values with null for NaN and infinity, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
