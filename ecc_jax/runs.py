@@ -10,15 +10,18 @@ from typing import Any
 
 import ml_collections
 
-from ecc_jax import admission, parallel, places
+from ecc_jax import admission, checks, parallel, places
 from ecc_jax import config as schema
 from ecc_jax.evaluation import loop as evaluation
-from ecc_jax.evaluation.facts import inference_options
-from ecc_jax.models.build import build, init_variables
+from ecc_jax.evaluation import replay as replaying
+from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.models.build import init_variables
 from ecc_jax.predictor import InteractivePredictor
+from ecc_jax.report import pooling
+from ecc_jax.report.methods import PAINTERS, SUBJECTS
+from ecc_jax.settings import inference_options, segmenter_of
 from ecc_jax.training import checkpoints
 from ecc_jax.training import loop as training
-from ecc_jax.types import InteractiveModel
 from ecc_jax.workdir import CONFIG_FILE as CONFIG_FILE
 from ecc_jax.workdir import CONVERSION_FILE as CONVERSION_FILE
 from ecc_jax.workdir import alone_in as _alone_in
@@ -55,7 +58,9 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = ""
       ValueError: Invalid configuration, missing or bad data, or a workdir of another run.
     """
     config = with_absolute_paths(config)
-    schema.validate(config)
+    final = schema.with_protocol(config)
+    for tree in (config, final):
+        checks.validate(tree)
     folder = places.expanded(workdir) if workdir else default_workdir(config)
     check_same_run(config, folder)
     check_pretrained(config)
@@ -67,7 +72,7 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = ""
     check_writable(folder, elsewhere="choose another --workdir")
     mesh = parallel.make_mesh()
     training.check(config, mesh)
-    evaluation.check(config)
+    evaluation.check(final)
     directory = prepare(config)
     training.say(f"workdir {folder}")
     with _alone_in(folder):
@@ -77,12 +82,12 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = ""
         trained = training.train(config, directory, folder, mesh)
     best = checkpoints.best_step(folder / "checkpoints")
     variables = checkpoints.restore_variables(folder / "checkpoints", best)
-    network = evaluation.Network(
-        trained.model, parallel.replicate(variables, mesh), best, trained.compiled
+    network = evaluation.Trained(
+        trained.segmenter, parallel.replicate(variables, mesh), best, trained.compiled
     )
     with places.writing(folder, elsewhere="then the same command writes the report"):
         return evaluation.evaluate(
-            config, directory, network, folder / "report", mesh=mesh, admission=admitted
+            final, directory, network, folder / "report", mesh=mesh, admission=admitted
         )
 
 
@@ -122,13 +127,15 @@ def evaluate(
             "--config.eval.external=package.module:factory"
         )
     if config is not None and config.eval.external and not is_run(workdir):
-        return _evaluate_external(with_absolute_paths(config), prepare, workdir, out)
+        alone = schema.with_protocol(with_absolute_paths(config))
+        return _evaluate_external(alone, prepare, workdir, out)
     folder = places.expanded(workdir) if workdir else default_workdir(with_absolute_paths(config))
     saved = load_config(folder)
     check_complete(folder)
     given = config if workdir else None
-    resolved = with_absolute_paths(merge_for_evaluation(saved, given, overrides))
-    schema.validate(resolved)
+    merged = merge_for_evaluation(saved, given, overrides)
+    resolved = schema.with_protocol(with_absolute_paths(merged))
+    checks.validate(resolved)
     parallel.start_multi_host()
     check_writable(places.expanded(out or folder / "report"), elsewhere=_ELSEWHERE)
     directory = prepare(resolved)
@@ -136,9 +143,9 @@ def evaluate(
         resolved, directory, folder, saved=saved, overrides=overrides
     )
     mesh = parallel.make_mesh()
-    model, variables, best = load_network(folder, resolved)
+    segmenter, variables, best = load_network(folder, resolved)
     training.say(f"evaluating step {best} of {folder} on {resolved.data.name}")
-    network = evaluation.Network(model, parallel.replicate(variables, mesh), best)
+    network = evaluation.Trained(segmenter, parallel.replicate(variables, mesh), best)
     out_dir = places.expanded(out or folder / "report" / _report_name(saved, resolved))
     with _report_in(out_dir, resolved):
         return evaluation.evaluate(
@@ -159,7 +166,7 @@ def _evaluate_external(
     config: ml_collections.ConfigDict, prepare: Prepare, workdir: str, out: str
 ) -> Path:
     """Evaluates `eval.external` without any network of this package."""
-    schema.validate(config)
+    checks.validate(config)
     folder = Path(workdir or f"runs/external-{schema.resolved_hash(config)}") / "report"
     folder = places.expanded(out or folder)
     check_writable(folder, elsewhere=_ELSEWHERE)
@@ -170,17 +177,78 @@ def _evaluate_external(
         return evaluation.evaluate(config, directory, None, folder, mesh=parallel.make_mesh(1))
 
 
+def replay(
+    report: str | Path,
+    prepare: Prepare,
+    *,
+    workdir: str | Path | None = None,
+    method: str = "model",
+    on_batch: Callable[[int], Any] | None = None,
+) -> replaying.Replayed:
+    """Answers the logged clicks of a report again, by the best weights of its run.
+
+    Args:
+      report: Folder with per_click.csv, or a run's workdir.
+      prepare: Returns the prepared dataset of a configuration, building it if need be.
+      workdir: The run, where it is not above the report.
+      method: Which method of the report: the network, it with its image blanked, or a painter.
+      on_batch: Called with the number of slices after each batch.
+
+    Raises:
+      ValueError: Whatever is missing or does not belong together.
+    """
+    log = pooling.load_run(places.expanded(report))
+    folder = Path(log.sources[0])
+    logged = log.results.get(method)
+    if logged is None or method not in replaying.REPLAYABLE:
+        valid = [name for name in replaying.REPLAYABLE if name in log.results]
+        raise ValueError(f"the method must be one of {', '.join(valid)}, got {method!r}")
+    stated = pooling.read_summary(folder / "summary.json").methods[method].means["iou"]
+    replaying.check_log(method, logged, stated, folder)
+    above = (parent for parent in folder.resolve().parents if (parent / "checkpoints").is_dir())
+    run = places.expanded(workdir) if workdir else next(above, folder.resolve().parent)
+    saved = load_config(folder if (folder / CONFIG_FILE).is_file() else run)
+    config = schema.with_protocol(saved)
+    options = evaluation.rollout_options(config)
+    segmenter, variables = None, ()
+    if method not in PAINTERS:
+        segmenter, variables, step = load_network(run, config)
+        if step != log.facts["steps"]:
+            raise ValueError(
+                f"the report is of step {log.facts['steps']}, the best checkpoint of {run} is of "
+                f"step {step}; evaluate again"
+            )
+    data = evaluation.open_split(config, prepare(config), config.data.split, max_slices=0)
+    data = data._replace(
+        positions=replaying.places_of(log.slices, data.slices.index),
+        first_masks=evaluation.first_masks(config),
+    )
+    mesh = parallel.make_mesh()
+    return replaying.replay_method(
+        segmenter,
+        parallel.replicate(variables, mesh),
+        data,
+        logged,
+        options._replace(user=replaying.user_of(method, options.user, logged.facts)),
+        is_blank=method not in SUBJECTS and method not in PAINTERS,
+        batch_size=int(log.facts["batch_size"]),
+        mesh=mesh,
+        on_batch=on_batch,
+    )
+
+
 def load_network(
     folder: Path, config: ml_collections.ConfigDict
-) -> tuple[InteractiveModel, Any, int]:
+) -> tuple[Segmenter, Any, int]:
     """Returns the network of a run, its best variables (on the host) and their step.
 
     Raises:
       ValueError: The folder holds no checkpoint of this network.
     """
-    model = build(config.model.name, dtype=config.model.dtype)
-    best, variables = checkpoints.best_variables(folder, init_variables(model, config.seed))
-    return model, variables, best
+    segmenter = segmenter_of(config)
+    fresh = init_variables(segmenter.model, config.seed)
+    best, variables = checkpoints.best_variables(folder, fresh)
+    return segmenter, variables, best
 
 
 def load_predictor(
@@ -197,10 +265,10 @@ def load_predictor(
     """
     folder = places.expanded(workdir)
     config = merge_for_evaluation(load_config(folder), None, overrides or {})
-    schema.validate(config)
-    model, variables, _ = load_network(folder, config)
+    checks.validate(config)
+    segmenter, variables, _ = load_network(folder, config)
     return InteractivePredictor(
-        model,
+        segmenter,
         variables,
         options=inference_options(config),
         threshold=config.inference.threshold,

@@ -26,8 +26,8 @@ def with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.Con
     for group, key in (("data", "path"), ("data", "root"), ("model", "pretrained")):
         if copy[group][key]:
             copy[group][key] = places.absolute(copy[group][key])
-    if copy.eval.start_mask.endswith(".npz"):
-        copy.eval.start_mask = places.absolute(copy.eval.start_mask)
+    if copy.eval.initial_mask.endswith(".npz"):
+        copy.eval.initial_mask = places.absolute(copy.eval.initial_mask)
     file, _, factory = copy.eval.external.rpartition(":")
     if file.endswith(".py"):
         copy.eval.external = f"{places.absolute(file)}:{factory}"
@@ -134,13 +134,15 @@ def report_name(saved: ml_collections.ConfigDict, config: ml_collections.ConfigD
     What the name does not tell, but sets it apart from the run, becomes a short hash.
     """
     parts = [config.data.name, config.data.split]
-    told = {"data.name", "data.split", "eval.protocol", "eval.start_from", *_NO_RESULT_KEYS}
-    if config.eval.protocol != "thesis":
-        parts.append(config.eval.protocol)
-    if config.eval.start_from != "empty":
-        parts.append(f"from_{Path(config.eval.start_mask).stem}")
-        if not config.eval.start_mask.endswith(".npz"):
-            told.add("eval.start_mask")
+    protocol, mask = config.eval.protocol, config.eval.initial_mask
+    told = {"data.name", "data.split", "eval.protocol", *_NO_RESULT_KEYS}
+    told |= set(schema.PROTOCOLS[protocol].values)
+    if protocol != "thesis":
+        parts.append(protocol)
+    if mask:
+        parts.append(f"from_{Path(mask).stem}")
+        if not mask.endswith(".npz"):
+            told.add("eval.initial_mask")
     untold = {
         key: new for key, (_, new) in schema.differences(saved, config).items() if key not in told
     }

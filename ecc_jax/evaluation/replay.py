@@ -1,11 +1,14 @@
 """Answering the clicks of a log again: does a report hold what its run does?"""
 
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from ecc_jax import parallel
 from ecc_jax.clicks.user import RobotUser
@@ -14,7 +17,12 @@ from ecc_jax.evaluation.rollouts import Advance, EvalSet, recorded_clicks, situa
 from ecc_jax.evaluation.step import RolloutOptions, make_replay_step
 from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.report.measures import physical
-from ecc_jax.report.results import ClickRecord, MethodResult
+from ecc_jax.report.methods import BY_NAME, CONTROLS, PAINTERS, SUBJECTS
+from ecc_jax.report.results import ClickRecord, MethodFacts, MethodResult
+
+
+# Methods that clicks alone can be answered for: a network, with or without its image, and painters.
+REPLAYABLE = (SUBJECTS[0], *CONTROLS)
 
 
 class Replayed(NamedTuple):
@@ -80,6 +88,66 @@ def replay_method(
         agrees=whole["agrees"],
         difference={name: _largest(scores[name], logged.scores[name]) for name in logged.scores},
     )
+
+
+def user_of(name: str, user: RobotUser, facts: MethodFacts) -> RobotUser:
+    """Returns who clicked for a method.
+
+    Args:
+      name: One of `REPLAYABLE`.
+      user: The configured user.
+      facts: What the report says of the method: the tuned painter's weights.
+    """
+    if name not in PAINTERS:
+        return user
+    if BY_NAME[name].habit:
+        return user.with_habit(BY_NAME[name].habit)
+    return dataclasses.replace(
+        user,
+        radius="weighted",
+        first_weight=facts.first_weight,
+        later_weight=facts.later_weight,
+    )
+
+
+def places_of(
+    log: Sequence[Mapping[str, Any]], index: Sequence[Mapping[str, Any]]
+) -> Int[np.ndarray, " m"]:
+    """Returns where the slices of a log are in a dataset.
+
+    Raises:
+      ValueError: The dataset no longer has one of them, or another lesion there.
+    """
+    place = {
+        (entry["volume"], entry["slice_index"]): (i, entry["lesion_area"])
+        for i, entry in enumerate(index)
+    }
+    positions = []
+    for entry in log:
+        key = (entry["volume"], entry["slice_index"])
+        position, area = place.get(key, (-1, -1))
+        if area != entry["lesion_area"]:
+            raise ValueError(
+                f"volume {key[0]!r}, slice {key[1]}: the log knows a lesion of "
+                f"{entry['lesion_area']} pixels, the dataset {'none' if area < 0 else area}; "
+                "the report was made on other data"
+            )
+        positions.append(position)
+    return np.asarray(positions)
+
+
+def check_log(name: str, logged: MethodResult, stated: Sequence[float], folder: Path) -> None:
+    """Refuses a log that is not the one that summary.json was made from.
+
+    Raises:
+      ValueError: The method's mean IoU differs.
+    """
+    mean = logged.scores["iou"].mean(axis=0, dtype=np.float64)
+    if np.shape(stated) != mean.shape or np.abs(np.asarray(stated) - mean).max() > 1e-5:
+        raise ValueError(
+            f"{folder}: summary.json states other IoUs for {name} than per_click.csv gives; one of "
+            "them was changed"
+        )
 
 
 def _largest(now: np.ndarray, then: np.ndarray) -> float:

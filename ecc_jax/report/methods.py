@@ -53,6 +53,7 @@ class Method(NamedTuple):
       answers_once: Whether it answers the first click only, or none.
       has_network: Whether a network, or a predictor from outside, answers.
       is_optional: Whether an evaluation may do without it.
+      habit: Of a painter with given radii: their name in `clicks.user.HABITS`.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Method(NamedTuple):
     answers_once: bool = False
     has_network: bool = False
     is_optional: bool = False
+    habit: str = ""
 
 
 # In the order of the tables.
@@ -96,6 +98,7 @@ METHODS = (
         "never looks at the image. Its radius is the mean of tight and enclosing.",
         Look(RED, "--", "s", 3.8),
         sees_image=False,
+        habit="average",
     ),
     Method(
         "disk_painter_tight",
@@ -104,6 +107,7 @@ METHODS = (
         "region.",
         Look(GREEN, ":", "^", 4.2, 1.8, is_dispensable=True),
         sees_image=False,
+        habit="tight",
     ),
     Method(
         "disk_painter_tuned",
