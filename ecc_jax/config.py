@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from ecc_jax import config_words
-from ecc_jax.config_moves import moved
+from ecc_jax.config_moves import hint, moved
 
 # Groups that --mode=evaluate may change on a finished run: none of them alters what was trained.
 EVALUATION_GROUPS = ("data", "clicks", "inference", "eval")
@@ -276,7 +276,9 @@ def set_key(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
             raise ValueError(f"unknown config key {key!r}; groups: {', '.join(config.keys())}")
         node = node[group]
     if name not in node:
-        raise ValueError(f"unknown config key {key!r}; {groups} has: {', '.join(node.keys())}")
+        raise ValueError(
+            f"unknown config key {key!r}{hint(key)}; {groups} has: {', '.join(node.keys())}"
+        )
     node[name] = tuple(value) if isinstance(value, (list, tuple)) else value
 
 

@@ -37,3 +37,15 @@ def moved(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("eval.start_from", "empty") == "empty":
         found["eval.initial_mask"] = ""
     return found
+
+
+def hint(key: str) -> str:
+    """Returns where a key of an earlier version went, for messages; empty if it was none.
+
+    Args:
+      key: Dotted, or its last part.
+    """
+    for old, new in MOVED.items():
+        if key in (old, old.partition(".")[2]):
+            return f"; it is {' and '.join(new)} now"
+    return ""

@@ -88,3 +88,17 @@ def apply_words(config: ml_collections.ConfigDict, arg: str) -> ml_collections.C
             WORDS[word](config)
     config.words = ",".join(words)
     return config
+
+
+def name_dataset(spec: str, name: str) -> str:
+    """Returns `file.py:words` with a dataset among the words, in place of any other.
+
+    So a dataset that is named by its key gives the configuration that its word gives.
+
+    Args:
+      spec: What --config holds.
+      name: A dataset.
+    """
+    file, _, arg = spec.partition(".py:") if ".py:" in spec else (spec.removesuffix(".py"), "", "")
+    others = [word for word in arg.split(",") if word and word.strip() not in catalog.DATASETS]
+    return f"{file}.py:{','.join([name, *others])}"

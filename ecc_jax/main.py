@@ -21,11 +21,14 @@ from absl import app, flags, logging
 from jax.errors import JaxRuntimeError
 from ml_collections import config_flags
 
-from ecc_jax import console, places, runs
+from ecc_jax import catalog, console, places, runs
+from ecc_jax.config_moves import hint
+from ecc_jax.config_words import name_dataset
 from ecc_jax.parallel import is_first_host
 from tfds_builders.preparation import prepare_for
 
 _DEFAULT_CONFIG = str(Path(__file__).with_name("config.py"))
+_DATA_NAME, _CONFIG_FILE = re.compile("--?config.data.name="), re.compile("--?config=")
 _TRACEBACK = "Traceback (most recent call last):"
 # What the flags and the configuration file raise on a bad word, key, value or file.
 _BAD_FLAGS = (
@@ -51,7 +54,8 @@ def _one_line(error: BaseException) -> str:
         # Either way the text is the missing key, quoted, and perhaps the one that was meant.
         key, *_ = re.findall(r"\w+", message) or ["?"]
         meant = re.search(r'Did you mean "(\w+)"', message)
-        message = f"unknown config key {key!r}" + (f"; did you mean {meant[1]!r}?" if meant else "")
+        other = hint(key) or (f"; did you mean {meant[1]!r}?" if meant else "")
+        message = f"unknown config key {key!r}{other}"
     before, _, trace = message.partition(_TRACEBACK)
     last = trace.strip().splitlines()[-1:]
     return " ".join([*before.split(), *" ".join(last).split()])
@@ -104,7 +108,7 @@ def main(argv: list[str]) -> None:
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; a bad word, key or value is one line and exit code 2."""
     try:
-        return flags.FLAGS([_with_home(argument) for argument in argv])
+        return flags.FLAGS(_with_dataset([_with_home(argument) for argument in argv]))
     except _BAD_FLAGS as error:
         _fail(error, code=2)
 
@@ -114,6 +118,19 @@ def _with_home(argument: str) -> str:
     name, _, value = argument.partition("=")
     is_file = name.lstrip("-") == "config" and value.startswith("~")
     return f"{name}={places.expanded(value)}" if is_file else argument
+
+
+def _with_dataset(argv: list[str]) -> list[str]:
+    """Returns arguments in which a dataset that is named by its key is a word of --config too."""
+    named = [argument.partition("=")[2] for argument in argv if _DATA_NAME.match(argument)]
+    if not named or named[-1] not in catalog.DATASETS:
+        return argv
+    return [
+        f"{argument.partition('=')[0]}={name_dataset(argument.partition('=')[2], named[-1])}"
+        if _CONFIG_FILE.match(argument)
+        else argument
+        for argument in argv
+    ]
 
 
 def _is_expected(error: BaseException) -> bool:
