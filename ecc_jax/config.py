@@ -63,21 +63,7 @@ def _groups() -> dict[str, dict[str, Any]]:
             "warmup_steps": 0,  # linear warm-up, steps
             "decay": "none",  # none | cosine: to 0 over all steps, beside the plateau rule
         },
-        "train": {
-            "batch_size": 80,  # images per step, over all devices
-            "microbatch": 0,  # images per forward pass; 0 = whole batch at once
-            "stats_momentum": 0.9,  # of the running batch statistics, per microbatch
-            "average_decay": 0.0,  # of a running average of the weights to evaluate; 0 = none
-            "epochs": 300,  # upper bound; the plateau rule usually ends earlier
-            "steps_per_epoch": 0,  # 0 = one pass over the training split
-            "max_steps": 0,  # stop after so many steps; 0 = no limit
-            "log_every": 10,  # steps between records in metrics.jsonl
-            "radius": "normal",  # disks of the simulated user: normal | uniform | average | tight |
-            # enclosing | fixed
-            "max_clicks": 24,  # most clicks of a batch
-            "click_gamma": 0.7,  # p(n clicks) is proportional to click_gamma ** (n - 1)
-            "threshold": 0.5,  # probability above which the simulated user sees lesion
-        },
+        "train": _train(),
         "validation": {
             "slices": 0,  # fixed validation slices; 0 = all
             "clicks": 5,  # clicks of the validation rollout
@@ -89,6 +75,24 @@ def _groups() -> dict[str, dict[str, Any]]:
             "every_steps": 0,  # 0 = at the end of every epoch only
             "keep_latest": 2,  # beside the best one
         },
+    }
+
+
+def _train() -> dict[str, Any]:
+    return {
+        "batch_size": 80,  # images per step, over all devices
+        "microbatch": 0,  # images per forward pass; 0 = whole batch at once
+        "stats_momentum": 0.9,  # of the running batch statistics, per microbatch
+        "average_decay": 0.0,  # of a running average of the weights to evaluate; 0 = none
+        "epochs": 300,  # upper bound; the plateau rule usually ends earlier
+        "steps_per_epoch": 0,  # 0 = one pass over the training split
+        "max_steps": 0,  # stop after so many steps; 0 = no limit
+        "log_every": 10,  # steps between records in metrics.jsonl
+        "radius": "normal",  # disks of the simulated user: normal | uniform | average | tight |
+        # enclosing | fixed
+        "max_clicks": 24,  # most clicks of a batch
+        "click_gamma": 0.7,  # p(n clicks) is proportional to click_gamma ** (n - 1)
+        "threshold": 0.5,  # probability above which the simulated user sees lesion
     }
 
 

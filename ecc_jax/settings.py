@@ -47,7 +47,7 @@ def training_user(config: ml_collections.ConfigDict) -> RobotUser:
 
 
 def validation_user(config: ml_collections.ConfigDict) -> RobotUser:
-    """Returns who clicks when a checkpoint is selected: as in evaluation, at training's threshold."""
+    """Returns who clicks in validation: the user of evaluation, at training's threshold."""
     return dataclasses.replace(evaluation_user(config), threshold=config.train.threshold)
 
 

@@ -39,9 +39,7 @@ def facts_of_rollouts(data: EvalSet, options: RolloutOptions, mesh: Mesh) -> dic
     }
 
 
-def surface_facts(
-    pixel_mm: Float[np.ndarray, " m"], options: RolloutOptions
-) -> dict[str, Any]:
+def surface_facts(pixel_mm: Float[np.ndarray, " m"], options: RolloutOptions) -> dict[str, Any]:
     """Returns unit and tolerance of the surface measures, and for how many slices they lack."""
     is_known = np.isfinite(pixel_mm)
     if not is_known.any():

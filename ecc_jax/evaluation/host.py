@@ -1,4 +1,4 @@
-"""Predictors that run on the host, one's own too, under the same simulated user, on the same slices, in the same tables.
+"""Predictors that run on the host, one's own too, under the same simulated user.
 
   python -m ecc_jax.main --mode=evaluate --workdir=runs/... --config.eval.external=mine:factory
 

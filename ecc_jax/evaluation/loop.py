@@ -1,4 +1,4 @@
-"""Evaluation of a network and of the methods it is read against, on one split, ending in a report."""
+"""Evaluation of a network and of what it is read against on one split, ending in a report."""
 
 import json
 import sys
@@ -238,9 +238,7 @@ def _network(
     """Returns the network with training's rollout if it fits this evaluation, else a new one."""
     compiled = trained.compiled
     if compiled is None or compiled.options != options:
-        compiled = compile_for(
-            config, trained.segmenter, trained.variables, mesh, options=options
-        )
+        compiled = compile_for(config, trained.segmenter, trained.variables, mesh, options=options)
     return Network(trained.segmenter, trained.variables, compiled)
 
 
@@ -292,9 +290,7 @@ def _facts(
     }
 
 
-def _network_facts(
-    config: ml_collections.ConfigDict, trained: Trained | None
-) -> dict[str, Any]:
+def _network_facts(config: ml_collections.ConfigDict, trained: Trained | None) -> dict[str, Any]:
     if trained is None:
         return {"steps": None}
     return {"model": config.model.name, "steps": trained.steps}

@@ -5,12 +5,12 @@ import zipfile
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float
 
 from ecc_jax.places import expanded
+
 
 class MaskFile(NamedTuple):
     """Masks of slices, from another method or an earlier evaluation.
@@ -72,7 +72,8 @@ def read_masks(path: str | os.PathLike[str], *, size: int) -> MaskFile:
     keys = [(str(v), int(i)) for v, i in zip(volumes, indices, strict=True)]
     if len(set(keys)) != len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"eval.initial_mask: {path}: volume {twice[0]!r}, slice {twice[1]} is twice")
+        where = f"volume {twice[0]!r}, slice {twice[1]}"
+        raise ValueError(f"eval.initial_mask: {path}: {where} is twice")
     return MaskFile(str(path), dict(zip(keys, masks != 0, strict=True)))
 
 

@@ -101,9 +101,7 @@ class Bench(NamedTuple):
 
     def run_host(self, predictor: HostPredictor, user: RobotUser) -> Results:
         """Clicks through the slices with a predictor on the host."""
-        return run_on_host(
-            predictor, self.data, self.options, user=user, on_slice=self.advance
-        )
+        return run_on_host(predictor, self.data, self.options, user=user, on_slice=self.advance)
 
 
 class First(NamedTuple):
@@ -288,9 +286,7 @@ def _scorer(bench: Bench) -> Callable[[int, Bool[np.ndarray, "h w"]], dict[str, 
 
 def _one_column(scores: Sequence[dict[str, float]], first: First) -> MethodResult:
     """Returns the result of a method that answers once, in the units of the others."""
-    values = {
-        name: np.array([[entry[name]] for entry in scores], np.float32) for name in scores[0]
-    }
+    values = {name: np.array([[entry[name]] for entry in scores], np.float32) for name in scores[0]}
     return MethodResult(physical(values, first.painter.pixel_mm))
 
 

@@ -20,7 +20,6 @@ from ecc_jax.report.measures import physical
 from ecc_jax.report.methods import BY_NAME, CONTROLS, PAINTERS, SUBJECTS
 from ecc_jax.report.results import ClickRecord, MethodFacts, MethodResult
 
-
 # Methods that clicks alone can be answered for: a network, with or without its image, and painters.
 REPLAYABLE = (SUBJECTS[0], *CONTROLS)
 

@@ -199,9 +199,7 @@ def run_rollouts(
     )
 
 
-def _kept(
-    outcome: Outcome, batch: Batch, num_clicks: int, slots: dict[int, int]
-) -> dict[str, Any]:
+def _kept(outcome: Outcome, batch: Batch, num_clicks: int, slots: dict[int, int]) -> dict[str, Any]:
     """Returns what leaves the devices."""
     clicks = outcome.clicks
     return {

@@ -93,7 +93,7 @@ def make_rollout_step(segmenter: Segmenter | None, options: RolloutOptions) -> R
     """Returns `step(variables, batch, num_clicks, situation) -> Outcome`, ready for `jax.jit`.
 
     Args:
-      segmenter: The network and its encoding; None lets the image-blind disk painter answer the clicks instead.
+      segmenter: The network and its encoding; None lets the image-blind disk painter answer.
       options: See `RolloutOptions`.
 
     The number of clicks is traced, so validation and final evaluation share one compilation.

@@ -25,6 +25,9 @@ from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.models.build import init_variables
 from ecc_jax.report.curves import iterative_iou_error
 from ecc_jax.training import checkpoints, plateau
+from ecc_jax.training.inputs import iterative_clicks
+from ecc_jax.training.messages import circumstances, say, say_parameters, warn_of_change
+from ecc_jax.training.objective import LossOptions, make_objective
 from ecc_jax.training.plateau import Plateau
 from ecc_jax.training.state import (
     TrainState,
@@ -33,8 +36,6 @@ from ecc_jax.training.state import (
     num_parameters,
     rate_multipliers,
 )
-from ecc_jax.training.inputs import iterative_clicks
-from ecc_jax.training.objective import LossOptions, make_objective
 from ecc_jax.training.step import StepOptions, TrainStep, make_train_step
 from ecc_jax.training.writer import MetricsWriter
 
@@ -64,12 +65,6 @@ class Running(NamedTuple):
     writer: MetricsWriter
     steps_per_epoch: int
     total_steps: int
-
-
-def say(text: str) -> None:
-    """Prints one line on stderr, from the first host, without breaking a progress bar."""
-    if parallel.is_first_host():
-        tqdm.write(text, file=sys.stderr)
 
 
 def check(config: ml_collections.ConfigDict, mesh: Mesh) -> None:
@@ -113,7 +108,12 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
     optimizer = make_optimizer(b1=config.optimizer.b1, b2=config.optimizer.b2)
     with_average = config.train.average_decay > 0
     state = create(_first_variables(config, segmenter), optimizer, with_average=with_average)
-    say(_describe(config, len(positions), num_parameters(state.params), mesh))
+    say_parameters(state.params, workdir)
+    say(
+        f"{config.model.name} ({num_parameters(state.params):,} parameters, {config.model.dtype}) "
+        f"on {config.data.name}: {len(positions)} training slices, batch "
+        f"{config.train.batch_size}, {parallel.describe_devices(mesh)}"
+    )
     store = checkpoints.Checkpoints(
         workdir / "checkpoints", keep_latest=config.checkpoint.keep_latest, warn=say
     )
@@ -123,10 +123,12 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
     if restored is not None:
         state, progress = restored
         say(f"resuming from step {int(state.step)}")
-        _warn_of_change(progress)
+        warn_of_change(progress)
     schedule = checkpoints.plateau_of(progress)
     steps_per_epoch, total_steps = _lengths(config, len(positions))
-    if int(state.step) >= total_steps or _is_over(config, schedule):
+    if int(state.step) >= total_steps or plateau.should_stop(
+        schedule, stop_after=config.schedule.stop_after
+    ):
         say(f"training is finished: {int(state.step)} steps")
         store.close()
         return Trained(segmenter, None)
@@ -195,7 +197,7 @@ def _run(running: Running, state: TrainState, schedule: Plateau, batches: Any) -
     )
     with bar:
         for done in range(start + 1, running.total_steps + 1):
-            if _is_over(config, schedule):
+            if plateau.should_stop(schedule, stop_after=config.schedule.stop_after):
                 say(f"no gain in {schedule.since_best} epochs: training ends at step {done - 1}")
                 break
             rate = plateau.learning_rate(
@@ -211,7 +213,8 @@ def _run(running: Running, state: TrainState, schedule: Plateau, batches: Any) -
             pending.append(values)
             bar.update()
             is_epoch_end = done % running.steps_per_epoch == 0 or done == running.total_steps
-            is_save = _is_multiple(done, config.checkpoint.every_steps)
+            every = config.checkpoint.every_steps
+            is_save = bool(every) and done % every == 0
             if is_epoch_end or is_save or done % config.train.log_every == 0:
                 host = jax.device_get(pending)  # waits for the device, so the clock is honest
                 seconds = time.perf_counter() - clock
@@ -290,9 +293,8 @@ def _end_epoch(
 def _save(
     running: Running, state: TrainState, schedule: Plateau, done: int, score: float | None
 ) -> None:
-    facts: dict[str, Any] = {"cores": parallel.available_cores(), "devices": running.mesh.size}
-    facts["jax"] = jax.__version__
-    progress = checkpoints.progress_values(schedule, done // running.steps_per_epoch, **facts)
+    epoch = done // running.steps_per_epoch
+    progress = checkpoints.progress_values(schedule, epoch, **circumstances())
     running.store.save(done, state, progress, score)
 
 
@@ -324,14 +326,6 @@ def _first_rate(config: ml_collections.ConfigDict) -> float:
     return (
         optimizer.learning_rate_pretrained if config.model.pretrained else optimizer.learning_rate
     )
-
-
-def _is_over(config: ml_collections.ConfigDict, schedule: Plateau) -> bool:
-    return plateau.should_stop(schedule, stop_after=config.schedule.stop_after)
-
-
-def _is_multiple(done: int, every: int) -> bool:
-    return bool(every) and done % every == 0
 
 
 def _compile_step(
@@ -394,25 +388,3 @@ def step_options(config: ml_collections.ConfigDict) -> StepOptions:
         average_decay=config.train.average_decay,
         is_pretrained=bool(config.model.pretrained),
     )
-
-
-def _describe(
-    config: ml_collections.ConfigDict, num_slices: int, parameters: int, mesh: Mesh
-) -> str:
-    return (
-        f"{config.model.name} ({parameters:,} parameters, {config.model.dtype}) on "
-        f"{config.data.name}: {num_slices} training slices, batch {config.train.batch_size}, "
-        f"{parallel.describe_devices(mesh)}"
-    )
-
-
-def _warn_of_change(progress: dict[str, Any]) -> None:
-    """Says so when a resumed run cannot repeat the bits of the one before."""
-    now: dict[str, Any] = {"cores": parallel.available_cores(), "devices": jax.device_count()}
-    now["jax"] = jax.__version__
-    for name, value in now.items():
-        if progress.get(name, value) != value:
-            say(
-                f"WARNING: the run was saved with {name} = {progress[name]}, now {value}; "
-                "it continues, but not bit for bit"
-            )

@@ -85,14 +85,7 @@ def make_train_step(
 
         def gradients(batch_stats: Any, part: tuple[Batch, Any], dropout_key: Any) -> Any:
             inputs = _prepare(state, *part, num_clicks, click_source, options)
-            (loss, (new_stats, logits)), grads = jax.value_and_grad(objective, has_aux=True)(
-                state.params, batch_stats, inputs, dropout_key
-            )
-            mask = jax.nn.sigmoid(logits[..., 0]) > options.threshold
-            iou = jnp.mean(metrics.iou(mask, inputs.target))
-            gain = _stats_gain(state.step, options)
-            stats = jax.tree.map(lambda old, new: old + gain * (new - old), batch_stats, new_stats)
-            return stats, grads, loss, iou
+            return _gradients(objective, state, batch_stats, inputs, dropout_key, options)
 
         stats, grads, loss, iou = _accumulate(
             gradients, state, (batch, row_keys), dropout_key, options.microbatches
@@ -115,6 +108,25 @@ def make_train_step(
         }
 
     return step
+
+
+def _gradients(
+    objective: Objective,
+    state: TrainState,
+    batch_stats: Any,
+    inputs: Inputs,
+    dropout_key: Any,
+    options: StepOptions,
+) -> tuple[Any, Any, Any, Any]:
+    """Returns batch statistics, gradients, loss and mean IoU of one forward pass."""
+    (loss, (new_stats, logits)), grads = jax.value_and_grad(objective, has_aux=True)(
+        state.params, batch_stats, inputs, dropout_key
+    )
+    mask = jax.nn.sigmoid(logits[..., 0]) > options.threshold
+    iou = jnp.mean(metrics.iou(mask, inputs.target))
+    gain = _stats_gain(state.step, options)
+    stats = jax.tree.map(lambda old, new: old + gain * (new - old), batch_stats, new_stats)
+    return stats, grads, loss, iou
 
 
 def _stats_gain(step: Any, options: StepOptions) -> Any:
