@@ -1,21 +1,16 @@
-"""Measures of interactive segmentation, in float32, under `jit` or on plain NumPy arrays.
+"""Measures of how well masks agree, in float32, under `jit` or on plain NumPy arrays.
 
-Nothing here averages over a batch on its own: `masked_sum` gives total and number of the
-valid rows, and those add up over batches and devices.
+Nothing here averages over a batch; what a curve of measures tells is in `report.curves`.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int
 
 from ecc_jax.ops.distance import squared_distance_transform
-
-AnyArray = Array | np.ndarray
-FailureConvention = Literal["success", "ritm"]
-FAILURE_CONVENTIONS: tuple[str, ...] = get_args(FailureConvention)
+from ecc_jax.types import AnyArray
 
 # Squared distances are whole numbers, tolerances float32: sqrt(2) squared must still accept 2.
 _TOLERANCE_MARGIN = 1.0 + 1e-6
@@ -44,18 +39,6 @@ class SurfaceScores(NamedTuple):
 
     nsd: Float[Array, " b"]
     hd95: Float[Array, " b"]
-
-
-class RunningMean(NamedTuple):
-    """A mean in the making: `merge` adds two of them up, `compute` divides.
-
-    Attributes:
-      total: Sum over the valid rows, one entry per measured quantity.
-      num_rows: Number of valid rows.
-    """
-
-    total: Float[AnyArray, "*k"]
-    num_rows: Float[AnyArray, ""]
 
 
 def iou(pred: Bool[AnyArray, "*b h w"], target: Bool[AnyArray, "*b h w"]) -> Float[Array, "*b"]:
@@ -211,125 +194,3 @@ def _smallest_reaching_95_percent(
     low = jnp.zeros_like(nums[0])
     steps = largest.bit_length()
     return jax.lax.fori_loop(0, steps, halve, (low, jnp.full_like(low, largest)))[1]
-
-
-def num_clicks_to_reach(
-    iou: Float[AnyArray, "m k"], threshold: float | Float[Array, ""]
-) -> Int[Array, " m"]:
-    """Returns the number of clicks (NoC) after which the IoU first is `threshold` or more.
-
-    Args:
-      iou: IoU after each of k clicks.
-      threshold: IoU to reach, 0..1.
-
-    Returns:
-      1-based click number; k where the threshold is never reached (see `never_reached`).
-
-    Source: RITM (Sofiiuk et al. 2021), section 4.
-    """
-    reached = jnp.asarray(iou, jnp.float32) >= jnp.asarray(threshold, jnp.float32)
-    first = jnp.argmax(reached, axis=1).astype(jnp.int32) + 1
-    return jnp.where(jnp.any(reached, axis=1), first, jnp.int32(reached.shape[1]))
-
-
-def never_reached(
-    iou: Float[AnyArray, "m k"],
-    threshold: float | Float[Array, ""],
-    *,
-    convention: str = "success",
-) -> Bool[Array, " m"]:
-    """Returns the failures to reach `threshold`; their mean is the share of failures (NoF).
-
-    Args:
-      iou: IoU after each of k clicks.
-      threshold: IoU to reach, 0..1.
-      convention: What a row is that reaches the threshold exactly at the last click: "success",
-        or "ritm", a failure as in RITM, which counts NoC == k (so all rows fail where k is 1).
-
-    Returns:
-      True for a failure.
-
-    Raises:
-      ValueError: If `convention` is unknown.
-
-    Source: thesis section 3.2; "ritm": RITM's evaluation code.
-    """
-    if convention not in FAILURE_CONVENTIONS:
-        valid = ", ".join(FAILURE_CONVENTIONS)
-        raise ValueError(f"failure convention must be one of {valid}, got {convention!r}")
-    if convention == "ritm":
-        return num_clicks_to_reach(iou, threshold) == iou.shape[1]
-    return jnp.logical_not(
-        jnp.any(jnp.asarray(iou, jnp.float32) >= jnp.asarray(threshold, jnp.float32), axis=1)
-    )
-
-
-def iterative_iou_error(mean_iou: Float[AnyArray, " k"]) -> Float[Array, ""]:
-    """Returns the weighted area above the IoU-per-click curve; late clicks weigh more.
-
-    Computes sum (1 - IoU_i)(1 + 0.1 i) / sum (1 + 0.1 i) over i = 0..k-1; with 20 clicks the
-    weights sum to 39.
-
-    Args:
-      mean_iou: Mean IoU over the images after each click.
-
-    Returns:
-      Error in [0, 1]: 0 when every click is perfect, 1 when none overlaps.
-
-    Source: thesis equation 5.
-    """
-    curve = jnp.asarray(mean_iou, jnp.float32)
-    weights = 1.0 + 0.1 * jnp.arange(curve.shape[0], dtype=jnp.float32)
-    return jnp.sum((1.0 - curve) * weights) / jnp.sum(weights)
-
-
-def area_under_curve(scores: Float[AnyArray, "*b k"]) -> Float[Array, "*b"]:
-    """Returns the normalised area under a curve of scores per click, by the trapezoidal rule.
-
-    Args:
-      scores: A score after each of k clicks, such as `dice` or `SurfaceScores.nsd`.
-
-    Returns:
-      The area divided by its width k - 1, so it has the range of the scores; with one click the
-      score itself. DSC_AUC and NSD_AUC of the CVPR 2025 challenge (MedSegFM) are this times k - 1,
-      so at most 4.0 for its 5 clicks.
-
-    Raises:
-      ValueError: If there is no click.
-
-    Source: CVPR 2025 "Foundation models for interactive 3D biomedical image segmentation".
-    """
-    curve = jnp.asarray(scores, jnp.float32)
-    if curve.shape[-1] == 0:
-        raise ValueError("expected the scores of at least one click, got none")
-    if curve.shape[-1] == 1:
-        return curve[..., 0]
-    return jnp.mean((curve[..., :-1] + curve[..., 1:]) / 2.0, axis=-1)
-
-
-def masked_sum(values: Shaped[AnyArray, "b *k"], valid: Bool[AnyArray, " b"]) -> RunningMean:
-    """Returns the sum and number of the valid rows.
-
-    Args:
-      values: One row per image, numbers or bool; rows that are not valid may hold anything, NaN
-        included.
-      valid: False for rows that only pad the last batch.
-
-    Returns:
-      Total of shape k and the count. Under `jit` on a sharded batch both are global.
-    """
-    rows = jnp.asarray(values, jnp.float32)
-    keep = jnp.reshape(jnp.asarray(valid), (rows.shape[0],) + (1,) * (rows.ndim - 1))
-    total = jnp.sum(jnp.where(keep, rows, jnp.zeros_like(rows)), axis=0)
-    return RunningMean(total, jnp.sum(jnp.asarray(valid), dtype=jnp.float32))
-
-
-def merge(left: RunningMean, right: RunningMean) -> RunningMean:
-    """Returns the running mean over the rows of both."""
-    return RunningMean(left.total + right.total, left.num_rows + right.num_rows)
-
-
-def compute(running: RunningMean) -> Float[AnyArray, "*k"]:
-    """Returns total / num_rows; NaN without a single valid row, for nothing has no mean."""
-    mean = running.total / jnp.maximum(running.num_rows, 1.0)
-    return jnp.where(running.num_rows > 0, mean, jnp.float32(jnp.nan))

@@ -3,8 +3,8 @@
 import numpy as np
 
 from ecc_jax.report.montage import Example
+from ecc_jax.report.results import NO_FACTS, ClickRecord, MethodFacts, MethodResult
 from ecc_jax.report.write import write_report
-from ecc_jax.report.methods import ClickRecord, Row
 
 FACTS = {
     "dataset": "ct_phantom_2d",
@@ -24,16 +24,29 @@ def slices_of(patients: str, *, first: int = 0) -> list[dict]:
     ]
 
 
-def write_small(folder, curves: dict, slices: list[dict], *, clicks=None, **facts):
-    """Writes a report of IoU arrays (or dicts of measures) by row; returns summary.json's path."""
-    rows = {}
+def write_small(
+    folder,
+    curves: dict,
+    slices: list[dict],
+    *,
+    clicks=None,
+    known: dict[str, MethodFacts] | None = None,
+    draw=None,
+    **facts,
+):
+    """Writes a report of IoU arrays (or dicts of measures) by method; returns summary.json's path.
+
+    Without pictures, unless `draw` draws them: they take most of a report's time.
+    """
+    results = {}
     for name, scores in curves.items():
         scores = scores if isinstance(scores, dict) else {"iou": scores}
         arrays = {m: np.asarray(values, np.float32) for m, values in scores.items()}
-        rows[name] = Row(arrays, clicks if name == "model" else None)
+        own = (known or {}).get(name, NO_FACTS)
+        results[name] = MethodResult(arrays, clicks if name == "model" else None, own)
     people = len({entry["patient"] for entry in slices})
     summary = {**FACTS, "num_images": len(slices), "num_patients": people, **facts}
-    return write_report(folder, summary, rows, slices, [])
+    return write_report(folder, summary, results, slices, [], draw=draw)
 
 
 def record_of(m: int, k: int, *, seed: int = 0) -> ClickRecord:

@@ -41,7 +41,7 @@ class Look(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A row of a report.
+    """A method that a report has a line for.
 
     Attributes:
       name: In files and on command lines.

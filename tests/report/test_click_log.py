@@ -5,9 +5,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ecc_jax.report.click_log import COLUMNS, read_click_log, write_click_log
-from ecc_jax.report.methods import MEASURES, ClickRecord, Row
+from ecc_jax.report.measures import MEASURES
+from ecc_jax.report.results import ClickRecord, MethodResult
 from tests.reports import record_of, slices_of
 
+_measures = [measure.name for measure in MEASURES]
 _floats = st.floats(0, 1, width=32) | st.just(float("nan"))
 # Names are whatever a file system allows; line breaks are not text a dataset's names have.
 _names = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=8)
@@ -16,13 +18,13 @@ _names = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), 
 @st.composite
 def _evaluations(draw):
     m = draw(st.integers(1, 4))
-    rows = {}
+    results = {}
     for name in draw(st.lists(_names, min_size=1, max_size=3, unique=True)):
         k = draw(st.integers(1, 4))
-        taken = ["iou", *draw(st.sets(st.sampled_from(MEASURES[1:])))]
+        taken = ["iou", *draw(st.sets(st.sampled_from(_measures[1:])))]
         scores = {
             t: draw(arrays.arrays(np.float32, (m, k), elements=_floats))
-            for t in MEASURES
+            for t in _measures
             if t in taken
         }
         clicks = None
@@ -32,7 +34,7 @@ def _evaluations(draw):
                 arrays.arrays(np.float32, (m, k, 2), elements=st.floats(-9, 600, width=32))
             )
             clicks = clicks._replace(yx=places * clicks.clicked[..., None])
-        rows[name] = Row(scores, clicks)
+        results[name] = MethodResult(scores, clicks)
     entries = st.fixed_dictionaries(
         {
             "patient": _names,
@@ -42,10 +44,10 @@ def _evaluations(draw):
         }
     )
     key = lambda e: (e["patient"], e["volume"], e["slice_index"])  # noqa: E731
-    return rows, draw(st.lists(entries, min_size=m, max_size=m, unique_by=key))
+    return results, draw(st.lists(entries, min_size=m, max_size=m, unique_by=key))
 
 
-def _assert_same(got: Row, expected: Row):
+def _assert_same(got: MethodResult, expected: MethodResult):
     assert list(got.scores) == list(expected.scores)
     for measure, values in expected.scores.items():
         assert got.scores[measure].dtype == np.float32
@@ -58,14 +60,14 @@ def _assert_same(got: Row, expected: Row):
 
 @given(_evaluations())
 def test_what_is_written_is_read_back_bit_for_bit(tmp_path_factory, evaluation):
-    rows, slices = evaluation
+    results, slices = evaluation
     path = tmp_path_factory.mktemp("log") / "per_click.csv"
-    assert write_click_log(path, rows, slices) == path
+    assert write_click_log(path, results, slices) == path
     got, entries = read_click_log(path)
     assert entries == slices
-    assert list(got) == list(rows)
-    for name, row in rows.items():
-        _assert_same(got[name], row)
+    assert list(got) == list(results)
+    for name, result in results.items():
+        _assert_same(got[name], result)
 
 
 def _small(tmp_path):
@@ -80,11 +82,14 @@ def _small(tmp_path):
         "iou": np.array([[0.5, 0.75], [1, 1]], np.float32),
         "nsd": np.array([[np.nan, np.nan], [0.9, 1]], np.float32),
     }
-    rows = {"model": Row(scores, clicks), "flooding": Row({"iou": np.full((2, 1), 0.2)})}
-    return write_click_log(tmp_path / "per_click.csv", rows, slices_of("ab"))
+    results = {
+        "model": MethodResult(scores, clicks),
+        "flooding": MethodResult({"iou": np.full((2, 1), 0.2)}),
+    }
+    return write_click_log(tmp_path / "per_click.csv", results, slices_of("ab"))
 
 
-def test_one_line_per_slice_row_and_click(tmp_path):
+def test_one_line_per_slice_method_and_click(tmp_path):
     lines = _small(tmp_path).read_text().splitlines()
     assert lines == [
         ",".join(COLUMNS),
@@ -99,14 +104,14 @@ def test_one_line_per_slice_row_and_click(tmp_path):
 
 def test_order_of_the_lines_does_not_matter(tmp_path):
     path = _small(tmp_path)
-    rows, slices = read_click_log(path)
+    results, slices = read_click_log(path)
     heading, *lines = path.read_text().splitlines()
     path.write_text("\n".join([heading, *lines[::-1]]) + "\n")
     turned, entries = read_click_log(path)
     assert entries == slices[::-1]
-    for name, row in rows.items():
-        np.testing.assert_array_equal(turned[name].scores["iou"], row.scores["iou"][::-1])
-    np.testing.assert_array_equal(turned["model"].clicks.yx, rows["model"].clicks.yx[::-1])
+    for name, result in results.items():
+        np.testing.assert_array_equal(turned[name].scores["iou"], result.scores["iou"][::-1])
+    np.testing.assert_array_equal(turned["model"].clicks.yx, results["model"].clicks.yx[::-1])
 
 
 @pytest.mark.parametrize(

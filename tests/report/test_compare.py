@@ -14,11 +14,6 @@ B = np.array([[0.5, 0.6], [0.5, 0.7], [0.6, 0.8], [0.7, 0.7]])
 A = B + [[0.2, 0.1], [0.0, 0.1], [0.1, 0.1], [-0.1, 0.1]]
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
-    monkeypatch.setattr("ecc_jax.report.write._draw", lambda *_: [])
-
-
 @pytest.fixture(scope="module")
 def main():
     spec = importlib.util.spec_from_file_location("compare", SCRIPT)

@@ -4,8 +4,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from ecc_jax.report import dataset, dataset_figures
 from ecc_jax.data.pipeline import SliceSet
+from ecc_jax.report import dataset, dataset_figures
 
 SIZE = 40
 

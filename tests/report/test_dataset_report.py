@@ -10,7 +10,7 @@ import pytest
 
 from tests.nifti_sets import SIDE, brute_force, write_kits
 from tfds_builders import preparation
-from tfds_builders.preparation import DataOptions
+from tfds_builders.options import DataOptions
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "dataset_report.py"
 

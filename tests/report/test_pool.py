@@ -7,6 +7,8 @@ import pytest
 
 from ecc_jax.report import pooling
 from ecc_jax.report.click_log import read_click_log
+from ecc_jax.report.results import MethodFacts
+from ecc_jax.report.write import draw_pictures
 from tests.reports import record_of, slices_of, write_small
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "pool.py"
@@ -14,18 +16,17 @@ IOU = np.array([[0.5, 0.85], [0.9, 0.95], [0.3, 0.4], [0.7, 0.9]])
 PAINTER = "disk_painter_average"
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures(request, monkeypatch):
-    if "test_pictures" not in request.node.name:
-        monkeypatch.setattr("ecc_jax.report.write._draw", lambda *_: [])
-
-
 @pytest.fixture(scope="module")
 def main():
+    """The script; its pictures take most of the time, so they are drawn where they are tested."""
     spec = importlib.util.spec_from_file_location("pool", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return lambda *arguments: module.main([str(argument) for argument in arguments])
+
+    def run(*arguments, draw=None):
+        return module.main([str(argument) for argument in arguments], draw=draw)
+
+    return run
 
 
 def _folds(tmp_path, **facts):
@@ -95,20 +96,20 @@ def test_ritm_convention_holds_in_pooled_reports(main, tmp_path):
     assert _summary(tmp_path / "pooled")["rows"]["model"]["nof"]["90"] == 0.5
 
 
-def test_facts_of_rows_stay_where_runs_agree(main, tmp_path):
+def test_facts_of_methods_stay_where_runs_agree(main, tmp_path):
     surface = {"unit": "mm", "tolerance": 2.0, "num_undefined": 1}
     scores = {"iou": IOU[:2], "nsd": np.array([[np.nan] * 2, [0.5, 0.6]])}
     for fold, slices in enumerate((slices_of("pq"), slices_of("rs", first=2))):
-        rows = {
-            "model": {"seconds_per_click": 0.1 + 0.2 * fold, "latency": {"p50_s": 1.0}},
-            "flooding": {"tolerance_hu": 40.0 + fold},
-            "disk_painter_tuned": {"first_weight": 0.5, "later_weight": 0.0},
+        latency = {"p50_s": 1.0, "p95_s": 2.0, "num_clicks": 3}
+        known = {
+            "model": MethodFacts(seconds_per_click=0.1 + 0.2 * fold, latency=latency),
+            "flooding": MethodFacts(tolerance_hu=40.0 + fold),
+            "disk_painter_tuned": MethodFacts(first_weight=0.5, later_weight=0.0),
         }
         curves = {"model": scores, "flooding": IOU[:2, :1], "disk_painter_tuned": IOU[:2]}
         user = [{"variant": "n", "label": "n", "rows": {"model": [0.5, 0.6]}}]
-        rows["model"]["latency"] |= {"p95_s": 2.0, "num_clicks": 3}
         write_small(
-            tmp_path / f"f{fold}", curves, slices, rows=rows, surface=surface, robustness=user
+            tmp_path / f"f{fold}", curves, slices, known=known, surface=surface, robustness=user
         )
     assert main(tmp_path / "f0", tmp_path / "f1", "--out", tmp_path / "pooled") == 0
     summary = _summary(tmp_path / "pooled")
@@ -120,7 +121,7 @@ def test_facts_of_rows_stay_where_runs_agree(main, tmp_path):
     assert "robustness" not in summary
 
 
-def test_rows_and_measures_that_all_runs_have_remain(main, tmp_path, capsys):
+def test_methods_and_measures_that_all_runs_have_remain(main, tmp_path, capsys):
     write_small(
         tmp_path / "a",
         {"model": {"iou": IOU, "dice": IOU}, "flooding": IOU[:, :1]},
@@ -180,13 +181,13 @@ def test_restrict_keeps_scores_and_clicks_with_their_slices(tmp_path):
     turned = pooling.restrict(run, keys)
     assert turned.slices == run.slices[::-1]
     np.testing.assert_array_equal(
-        turned.rows["model"].scores["iou"], run.rows["model"].scores["iou"][::-1]
+        turned.results["model"].scores["iou"], run.results["model"].scores["iou"][::-1]
     )
-    for got, given in zip(turned.rows["model"].clicks, run.rows["model"].clicks, strict=True):
+    for got, given in zip(turned.results["model"].clicks, run.results["model"].clicks, strict=True):
         np.testing.assert_array_equal(got, given[::-1])
 
 
 def test_pictures_of_a_pooled_report(main, tmp_path):
-    assert main(*_folds(tmp_path), "--out", tmp_path / "pooled") == 0
+    assert main(*_folds(tmp_path), "--out", tmp_path / "pooled", draw=draw_pictures) == 0
     for name in ("curves.png", "strata.png", "noc.png"):
         assert (tmp_path / "pooled" / name).stat().st_size > 1000

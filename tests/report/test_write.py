@@ -6,23 +6,16 @@ import pytest
 from matplotlib.image import imread
 
 from ecc_jax.report.click_log import read_click_log
-from ecc_jax.report.write import write_report
-from ecc_jax.report.methods import LABELS, Row
+from ecc_jax.report.methods import METHODS
+from ecc_jax.report.results import NO_FACTS, MethodFacts, MethodResult
+from ecc_jax.report.write import draw_pictures, write_report
 from tests.reports import FACTS, example, record_of
 
 NUM_IMAGES = 6
 PAINTER = "disk_painter_average"
 
 
-@pytest.fixture
-def pictures():
-    """Asked for by the tests that want them drawn: it takes most of a report's time."""
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(request, monkeypatch):
-    if "pictures" not in request.fixturenames:
-        monkeypatch.setattr("ecc_jax.report.write._draw", lambda *_: [])
+KNOWN = {"model": MethodFacts(seconds_per_click=0.05), "flooding": MethodFacts(tolerance_hu=42.5)}
 
 
 def _iou(k: int) -> dict[str, np.ndarray]:
@@ -38,16 +31,16 @@ def _iou(k: int) -> dict[str, np.ndarray]:
     }
 
 
-def _rows(k: int, *, only=None, **more) -> dict[str, Row]:
+def _rows(k: int, *, only=None, known=KNOWN, **more) -> dict[str, MethodResult]:
     curves = {**_iou(k), **more}
-    return {name: Row({"iou": curves[name]}) for name in only or curves}
+    return {
+        name: MethodResult({"iou": curves[name]}, facts=known.get(name, NO_FACTS))
+        for name in only or curves
+    }
 
 
-def _summary(scores, **changes) -> dict:
-    extra = {"model": {"seconds_per_click": 0.05}, "flooding": {"tolerance_hu": 42.5}}
-    extra = {name: facts for name, facts in extra.items() if name in scores}
-    facts = {**FACTS, "num_images": NUM_IMAGES, "num_patients": 3, "rows": extra}
-    return {**facts, **changes}
+def _summary(**changes) -> dict:
+    return {**FACTS, "num_images": NUM_IMAGES, "num_patients": 3, **changes}
 
 
 def _slices() -> list[dict]:
@@ -57,9 +50,11 @@ def _slices() -> list[dict]:
     ]
 
 
-def _write(tmp_path, k: int, *, scores=None, slices=None, examples=(), **changes):
+def _write(tmp_path, k: int, *, scores=None, slices=None, examples=(), draw=None, **changes):
+    """Writes a report, without pictures: they take most of its time."""
     folder, scores = tmp_path / "report", scores or _rows(k)
-    return write_report(folder, _summary(scores, **changes), scores, slices or _slices(), examples)
+    summary = _summary(**changes)
+    return write_report(folder, summary, scores, slices or _slices(), examples, draw=draw)
 
 
 def _text(path) -> str:
@@ -77,8 +72,8 @@ def _table_with(text: str, heading: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("k", [1, 3, 20])
-def test_all_files_are_there_whatever_the_number_of_clicks(tmp_path, pictures, k):
-    path = _write(tmp_path, k, examples=[example(k), example(k)])
+def test_all_files_are_there_whatever_the_number_of_clicks(tmp_path, k):
+    path = _write(tmp_path, k, examples=[example(k), example(k)], draw=draw_pictures)
     assert path == tmp_path / "report" / "summary.json"
     pictures = {"curves.png", "strata.png", "noc.png", "montage.png"}
     names = {file.name for file in path.parent.iterdir()}
@@ -91,11 +86,9 @@ def test_all_files_are_there_whatever_the_number_of_clicks(tmp_path, pictures, k
 
 
 def test_summary_keeps_its_facts_and_form(tmp_path):
-    given = _summary(_rows(3), protocol="thesis")
+    given = _summary(protocol="thesis")
     summary = json.loads(_write(tmp_path, 3, protocol="thesis").read_text())
-    assert {key: summary[key] for key in given if key != "rows"} == {
-        key: value for key, value in given.items() if key != "rows"
-    }
+    assert {key: summary[key] for key in given} == given
     rows, iou = summary["rows"], _iou(3)
     assert list(rows) == list(iou)
     for name, values in iou.items():
@@ -110,9 +103,10 @@ def test_summary_keeps_its_facts_and_form(tmp_path):
     assert [group["lesion_area"] for group in summary["strata"]] == [[10, 11], [12, 13], [14, 15]]
 
 
-def test_facts_given_for_a_row_win_over_measured_ones(tmp_path):
+def test_facts_given_for_a_method_win_over_measured_ones(tmp_path):
     # A pooled report takes NoC run by run, which the averaged curves do not tell.
-    path = _write(tmp_path, 3, rows={"model": {"noc": {"80": 1.25, "85": 2, "90": 3}}})
+    known = {"model": MethodFacts(noc={"80": 1.25, "85": 2.0, "90": 3.0})}
+    path = _write(tmp_path, 3, scores=_rows(3, known=known))
     assert json.loads(path.read_text())["rows"]["model"]["noc"]["80"] == 1.25
     assert _table_with(_text(path), "|  | NoC@80 |")[0][1] == "1.25"
 
@@ -120,14 +114,14 @@ def test_facts_given_for_a_row_win_over_measured_ones(tmp_path):
 def test_summary_is_strict_json_even_with_arrays_and_nan(tmp_path):
     rows = _rows(3)
     rows["model"].scores["nsd"] = np.full((NUM_IMAGES, 3), np.nan)
-    path = _write(tmp_path, 3, scores=rows, steps=np.int64(5), training_seconds=math.nan)
+    path = _write(tmp_path, 3, scores=rows, steps=np.int64(5), threshold=math.nan)
 
     def refuse(text):
         raise AssertionError(f"{text} is not JSON")
 
     read = json.loads(path.read_text(), parse_constant=refuse)
     assert read["rows"]["model"]["nsd"] == [None] * 3
-    assert read["steps"] == 5 and read["training_seconds"] is None
+    assert read["steps"] == 5 and read["threshold"] is None
     assert "## NSD" in _text(path) and "the 0 of 6 slices" in _text(path)
 
 
@@ -234,7 +228,8 @@ def test_tables_show_iou_noc_nof_error_and_speed(tmp_path):
 
 def test_latency_and_failures_of_ritm(tmp_path):
     latency = {"p50_s": 0.031, "p95_s": 0.05, "num_clicks": 60}
-    path = _write(tmp_path, 3, nof_convention="ritm", rows={"model": {"latency": latency}})
+    scores = _rows(3, known={"model": MethodFacts(latency=latency)})
+    path = _write(tmp_path, 3, nof_convention="ritm", scores=scores)
     text = _text(path)
     assert _table_with(text, "|  | NoC@80 |")[0][-2:] == ["0.0310", "0.0500"]
     assert "over 60 clicks" in text and "as in RITM" in text
@@ -248,7 +243,7 @@ def test_other_measures_stand_with_unit_and_what_is_missing(tmp_path):
     rows = _rows(3)
     nsd = np.tile([[0.5, 0.6, 0.7]], (NUM_IMAGES, 1))
     nsd[:2] = np.nan
-    rows["model"] = Row({"iou": rows["model"].scores["iou"], "nsd": nsd, "hd95": 10 * nsd})
+    rows["model"] = MethodResult({"iou": rows["model"].scores["iou"], "nsd": nsd, "hd95": 10 * nsd})
     surface = {"unit": "mm", "tolerance": 2.0, "num_undefined": 2}
     text = _text(_write(tmp_path, 3, scores=rows, surface=surface))
     nsd_part = text.split("## NSD at 2 mm")[1].split("## ")[0]
@@ -294,33 +289,37 @@ def test_sections_stand_only_where_there_are_data(tmp_path):
 
 def test_an_external_predictor_can_be_what_the_report_is_about(tmp_path):
     curves = _iou(3)
-    rows = {"external": Row({"iou": curves["model"]}), PAINTER: Row({"iou": curves[PAINTER]})}
-    path = _write(tmp_path, 3, scores=rows, rows={"external": {"label": "MedSAM | 2"}})
+    own = MethodFacts(label="MedSAM | 2")
+    rows = {
+        "external": MethodResult({"iou": curves["model"]}, facts=own),
+        PAINTER: MethodResult({"iou": curves[PAINTER]}),
+    }
+    path = _write(tmp_path, 3, scores=rows)
     text = _text(path)
     assert _headline(path).startswith("MedSAM | 2: **Mean IoU 0.795")
     assert "| click | MedSAM \\| 2 | over painter, average radius |" in text
 
 
-def test_every_known_row_is_explained(tmp_path):
+def test_every_known_method_is_explained(tmp_path):
     one = {"disk_as_mask", "start_mask", "flooding", "best_reader"}
-    curve = _iou(3)["model"]
-    rows = {name: Row({"iou": curve[:, :1] if name in one else curve}) for name in LABELS}
+    curve, labels = _iou(3)["model"], {method.name: method.label for method in METHODS}
+    rows = {name: MethodResult({"iou": curve[:, :1] if name in one else curve}) for name in labels}
     text = _text(_write(tmp_path, 3, scores=rows)).split("## How to read the rows")[1]
     listed = [line.split("**")[1] for line in text.splitlines() if line.startswith("- **")]
-    assert listed[: len(LABELS)] == list(LABELS.values())
+    assert listed[: len(labels)] == list(labels.values())
 
 
 def test_report_says_what_it_is(tmp_path):
     facts = {"model": "ritm_tiny", "config_name": "a|b", "seeds": [1, 2], "protocol": "thesis"}
-    text = _text(_write(tmp_path, 20, training_seconds=12.4, **facts))
+    text = _text(_write(tmp_path, 20, **facts))
     assert "Research use only" in text
     assert "6 slices of 3 patients" in text
-    for line in ("Model | ritm_tiny", "Seeds | 1, 2", "Protocol | thesis", "Training time | 12 s"):
+    for line in ("Model | ritm_tiny", "Seeds | 1, 2", "Protocol | thesis"):
         assert f"| {line} |" in text
     assert "a\\|b" in text and "click 20 |" in text
     assert "static disks receives" in text
-    pooled = _text(_write(tmp_path, 3, training_seconds="various"))
-    assert "| Training time | various |" in pooled
+    pooled = _text(_write(tmp_path, 3, steps="various"))
+    assert "| Training steps | various |" in pooled
 
 
 def test_lesion_size_groups_have_gains_with_intervals(tmp_path):
@@ -337,36 +336,33 @@ def test_lesion_size_groups_have_gains_with_intervals(tmp_path):
     assert groups[0][1] == "2 (2)" and groups[0][4] == "+0.100 (+0.100 to +0.100)"
 
 
-def test_too_few_slices_and_missing_examples_leave_no_old_picture(tmp_path, pictures):
-    _write(tmp_path, 3, examples=[example(3)])
-    few = {name: Row({"iou": row.scores["iou"][:2]}) for name, row in _rows(3).items()}
-    path = _write(tmp_path, 3, scores=few, slices=_slices()[:2])
+def test_too_few_slices_and_missing_examples_leave_no_old_picture(tmp_path):
+    _write(tmp_path, 3, examples=[example(3)], draw=draw_pictures)
+    few = {name: MethodResult({"iou": row.scores["iou"][:2]}) for name, row in _rows(3).items()}
+    path = _write(tmp_path, 3, scores=few, slices=_slices()[:2], draw=draw_pictures)
     assert "Too few slices to group." in _text(path)
     for name in ("strata.png", "montage.png"):
         assert not path.with_name(name).exists() and name not in _text(path)
 
 
-def test_summary_vouches_for_the_rest(tmp_path, pictures, monkeypatch):
+def test_summary_vouches_for_the_rest(tmp_path):
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
     _write(tmp_path, 3)
-    monkeypatch.setattr("ecc_jax.report.write.draw_noc", fail)
     with pytest.raises(OSError, match="disk full"):
-        _write(tmp_path, 3)
+        _write(tmp_path, 3, draw=fail)
     assert not (tmp_path / "report" / "summary.json").exists()
 
 
 def test_bad_input_is_refused(tmp_path):
     rows = _rows(3)
-    summary = _summary(rows)
+    summary = _summary()
     with pytest.raises(ValueError, match="'seed'"):
         bad = {key: value for key, value in summary.items() if key != "seed"}
         write_report(tmp_path, bad, rows, _slices(), [])
     with pytest.raises(ValueError, match="'model', 'external'"):
-        write_report(tmp_path, {**summary, "rows": {}}, {PAINTER: rows[PAINTER]}, _slices(), [])
-    with pytest.raises(ValueError, match="'external'.*pass their scores"):
-        _write(tmp_path, 3, rows={"external": {"label": "x"}})
+        write_report(tmp_path, summary, {PAINTER: rows[PAINTER]}, _slices(), [])
     with pytest.raises(ValueError, match="padding rows"):
         write_report(tmp_path, summary, rows, _slices()[:-1], [])
     with pytest.raises(ValueError, match="lesion_area"):
