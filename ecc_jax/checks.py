@@ -21,6 +21,7 @@ from ecc_jax.phantom import volumes as phantom
 from ecc_jax.report.curves import FAILURE_CONVENTIONS
 from ecc_jax.report.methods import OPTIONAL
 
+
 def validate(tree: ml_collections.ConfigDict) -> None:
     """Checks the whole resolved configuration.
 

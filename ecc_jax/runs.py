@@ -237,9 +237,7 @@ def replay(
     )
 
 
-def load_network(
-    folder: Path, config: ml_collections.ConfigDict
-) -> tuple[Segmenter, Any, int]:
+def load_network(folder: Path, config: ml_collections.ConfigDict) -> tuple[Segmenter, Any, int]:
     """Returns the network of a run, its best variables (on the host) and their step.
 
     Raises:
