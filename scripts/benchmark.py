@@ -12,7 +12,6 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,7 +20,7 @@ import numpy as np
 from scipy import ndimage
 
 from ecc_jax import config as schema
-from ecc_jax import parallel
+from ecc_jax import console, parallel
 from ecc_jax.clicks.encoding import disk_maps, empty_clicks
 from ecc_jax.clicks.simulation import next_click
 from ecc_jax.data import pipeline
@@ -229,7 +228,8 @@ def main() -> None:
     )
     parser.add_argument("--clicks", type=int, nargs="+", default=(1, 3, 8), help="for train")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    path = console.path_argument
+    parser.add_argument("--json", type=path, help="also write the figures to this file")
     args = parser.parse_args()
     _check(parser, args)
     device = parallel.describe_devices(parallel.make_mesh())
@@ -246,4 +246,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(console.run(main))

@@ -16,11 +16,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ecc_jax import atomic, console, places
 from ecc_jax.evaluation import pooling
 from ecc_jax.evaluation.figures import draw_difference
 from ecc_jax.evaluation.intervals import Band, Difference, mean_defined, paired_difference
@@ -56,12 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         print(_compare(arguments))
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.complain(error)
         return 1
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
+    path = console.path_argument
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -76,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--intersect", action="store_true", help="compare the shared slices where the sets differ"
     )
-    parser.add_argument("--json", default="", metavar="FILE", help="write all clicks as JSON")
-    parser.add_argument("--out", default="", metavar="DIR", help="write difference.png there")
+    parser.add_argument("--json", type=path, metavar="FILE", help="write all clicks as JSON")
+    parser.add_argument("--out", type=path, metavar="DIR", help="write difference.png there")
     return parser
 
 
@@ -98,14 +99,12 @@ def _compare(arguments: argparse.Namespace) -> str:
     facts = pooling.differing_facts(sides[0].run.summary, sides[1].run.summary)
     if arguments.json:
         record = _record(arguments, sides, gap, better, facts)
-        Path(arguments.json).parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(record, indent=1, allow_nan=False)
-        Path(arguments.json).write_text(text + "\n", encoding="utf-8")
+        atomic.write_text(arguments.json, text + "\n")
     if arguments.out:
-        folder = Path(arguments.out)
-        folder.mkdir(parents=True, exist_ok=True)
+        arguments.out.mkdir(parents=True, exist_ok=True)
         draw_difference(
-            folder / "difference.png",
+            arguments.out / "difference.png",
             gap,
             title=f"A: {_describe(sides[0])}\nB: {_describe(sides[1])}",
             label=f"{_NAMES[arguments.measure]}, A minus B",
@@ -126,7 +125,9 @@ def _click_numbers(text: str) -> list[int]:
 
 def _open_side(text: str) -> Run:
     """Returns the pooled runs of a side; a path that exists is one run, whatever its name."""
-    paths = [text] if Path(text).exists() else text.replace("+", ",").split(",")
+    is_one = places.expanded(text).exists()
+    texts = [text] if is_one else text.replace("+", ",").split(",")
+    paths = [places.expanded(part) for part in texts]
     if len(set(paths)) < len(paths):
         raise ValueError(f"{text} names a run twice; name each once")
     return pooling.pool([pooling.load_run(path) for path in paths])
@@ -318,4 +319,4 @@ def _plain_bounds(band: Band | None, index: int) -> list[float] | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console.run(main))

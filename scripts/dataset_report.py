@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ecc_jax import console
 from ecc_jax.data import pipeline, report, report_figures
 from ecc_jax.data.pipeline import SliceSet
+from ecc_jax.places import expanded
 from tfds_builders import preparation, prepared_index
 
 SHEET_SLICES = 24
@@ -32,14 +34,16 @@ def main() -> int:
     )
     parser.add_argument("name", help="a dataset, or a prepared directory")
     parser.add_argument("--root", default="", help="folder of prepared data ($TFDS_DATA_DIR)")
-    parser.add_argument("--out", default="", help="default runs/dataset_report/<name>-<config>")
+    parser.add_argument(
+        "--out", type=console.path_argument, help="default runs/dataset_report/<name>-<config>"
+    )
     arguments = parser.parse_args()
     try:
         directory = find(arguments.name, arguments.root)
         default = Path("runs/dataset_report") / "-".join(directory.parts[-3:-1])
-        print(write(directory, Path(arguments.out) if arguments.out else default))
+        console.say_path(write(directory, arguments.out or default))
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.complain(error)
         return 1
     return 0
 
@@ -50,9 +54,10 @@ def find(name: str, root: str) -> Path:
     Raises:
       ValueError: None, or more than one.
     """
-    if (Path(name) / preparation.INDEX_FILE).is_file():
-        return Path(name).resolve()
-    folder = (Path(root).expanduser() if root else preparation.default_root()) / name
+    given = expanded(name)
+    if (given / preparation.INDEX_FILE).is_file():
+        return given.resolve()
+    folder = (expanded(root) if root else preparation.default_root()) / name
     found = [p.parent for p in sorted(folder.glob(f"[!.]*/*/{preparation.INDEX_FILE}"))]
     found = [path for path in found if preparation.is_complete(path)]
     if not found:
@@ -151,4 +156,4 @@ def markdown(index: dict[str, Any], directory: Path, summary: dict[str, Any]) ->
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console.run(main))

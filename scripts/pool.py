@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ecc_jax import console
 from ecc_jax.evaluation import pooling
 from ecc_jax.evaluation.report import write_report
 from ecc_jax.evaluation.rows import method_of
@@ -25,12 +26,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="workdir, or a report's folder")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the pooled report")
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=console.path_argument,
+        metavar="DIR",
+        help="folder of the pooled report",
+    )
     arguments = parser.parse_args(argv)
     try:
-        print(write(arguments.runs, Path(arguments.out)))
+        console.say_path(write(arguments.runs, arguments.out))
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.complain(error)
         return 1
     return 0
 
@@ -72,4 +79,4 @@ def describe(pooled: pooling.Run) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console.run(main))

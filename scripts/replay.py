@@ -19,7 +19,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from ecc_jax import parallel, runs
+from ecc_jax import console, parallel, runs
 from ecc_jax.clicks.simulation import Style
 from ecc_jax.evaluation import audit, click_log, options, protocols
 from ecc_jax.evaluation.rollouts import Work
@@ -43,11 +43,12 @@ class Log(NamedTuple):
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the script; returns the exit code."""
+    path = console.path_argument
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("report", type=Path, help="folder with per_click.csv, or a run's workdir")
-    parser.add_argument("--workdir", type=Path, help="the run, where it is not above the report")
+    parser.add_argument("report", type=path, help="folder with per_click.csv, or a run's workdir")
+    parser.add_argument("--workdir", type=path, help="the run, where it is not above the report")
     parser.add_argument("--row", default="model", help="which row of the table (default: model)")
     parser.add_argument(
         "--tolerance", type=float, default=1e-6, help="largest difference of a score (1e-6)"
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         found = replay(args)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.complain(error)
         return 2
     return report(found, args.tolerance)
 
@@ -82,6 +83,8 @@ def replay(args: argparse.Namespace) -> audit.Audit:
     )
     model, variables = None, ()
     if args.row in NETWORK_ROWS:
+        if not (log.workdir / "checkpoints").is_dir():
+            raise ValueError(f"{log.folder} is in no run; pass the run as --workdir=RUN")
         model, variables, step = runs.load_network(log.workdir, config)
         if step != log.summary["steps"]:
             raise ValueError(
@@ -199,4 +202,4 @@ def report(found: audit.Audit, tolerance: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console.run(main))

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from ecc_jax.evaluation import measures
 from ecc_jax.evaluation.click_log import read_click_log
 from ecc_jax.evaluation.rows import ClickRecord, Row, clicked_rows, method_of
+from ecc_jax.places import expanded
 
 VARIOUS = "various"
 # Facts of one run that no pooled report has: results, and what is counted anew.
@@ -69,7 +69,8 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     Raises:
       ValueError: No complete report there, or one of an earlier version.
     """
-    for folder in (Path(path), Path(path) / "report"):
+    path = expanded(path)
+    for folder in (path, path / "report"):
         if (folder / "per_click.csv").is_file() and (folder / "summary.json").is_file():
             break
     else:
