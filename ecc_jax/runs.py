@@ -43,7 +43,7 @@ _ELSEWHERE = "pass --out=DIR, a folder of yours for the report"
 Prepare = Callable[[ml_collections.ConfigDict], Path]
 
 
-def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str = "") -> Path:
+def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str | Path = "") -> Path:
     """Trains, or resumes, and evaluates the best checkpoint on `data.split`.
 
     Args:
@@ -95,8 +95,8 @@ def evaluate(
     config: ml_collections.ConfigDict | None,
     overrides: Mapping[str, Any],
     prepare: Prepare,
-    workdir: str = "",
-    out: str = "",
+    workdir: str | Path = "",
+    out: str | Path = "",
 ) -> Path:
     """Evaluates a finished or running run's best checkpoint, perhaps on other data.
 
@@ -163,7 +163,7 @@ def _report_in(folder: Path, config: ml_collections.ConfigDict) -> Iterator[None
 
 
 def _evaluate_external(
-    config: ml_collections.ConfigDict, prepare: Prepare, workdir: str, out: str
+    config: ml_collections.ConfigDict, prepare: Prepare, workdir: str | Path, out: str | Path
 ) -> Path:
     """Evaluates `eval.external` without any network of this package."""
     checks.validate(config)

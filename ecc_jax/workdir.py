@@ -63,7 +63,7 @@ def write_config(config: ml_collections.ConfigDict, folder: Path) -> None:
         atomic.write_text(folder / CONFIG_FILE, json.dumps(schema.to_dict(config), indent=1))
 
 
-def is_run(workdir: str) -> bool:
+def is_run(workdir: str | os.PathLike[str]) -> bool:
     """Returns whether a folder is the workdir of a run."""
     return bool(workdir) and (places.expanded(workdir) / CONFIG_FILE).is_file()
 

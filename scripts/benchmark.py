@@ -12,16 +12,16 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ecc_jax.training.options import step_options
 from scipy import ndimage
 
 from ecc_jax import config as schema
-from ecc_jax import parallel
+from ecc_jax import console, parallel
 from ecc_jax.clicks.encoding import disk_maps, empty_clicks
 from ecc_jax.clicks.user import next_click
 from ecc_jax.data import pipeline
@@ -32,7 +32,6 @@ from ecc_jax.models.build import NAMES, build, init_variables
 from ecc_jax.ops.components import label_components
 from ecc_jax.ops.distance import distance_transform
 from ecc_jax.training import state as states
-from ecc_jax.training.options import step_options
 from ecc_jax.training.step import first_step_with, make_train_step
 from ecc_jax.types import Batch
 from tfds_builders.preparation import DataOptions, prepare
@@ -229,7 +228,8 @@ def main() -> None:
     )
     parser.add_argument("--clicks", type=int, nargs="+", default=(1, 3, 8), help="for train")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    path = console.path_argument
+    parser.add_argument("--json", type=path, help="also write the figures to this file")
     args = parser.parse_args()
     _check(parser, args)
     device = parallel.describe_devices(parallel.make_mesh())
@@ -246,4 +246,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(console.run(main))

@@ -13,7 +13,7 @@ is left out and named, unless --strict.
 import argparse
 import sys
 
-from ecc_jax import catalog
+from ecc_jax import catalog, console
 from tfds_builders import options, preparation, prepared_index
 
 
@@ -27,13 +27,13 @@ def main() -> int:
         chosen = options.DataOptions(**{**changes, **given})
         directory = preparation.prepare(chosen, progress=progress)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.complain(error)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130
     print(prepared_index.summary(prepared_index.read_index(directory)), file=sys.stderr)
-    print(directory)
+    console.say_path(directory)
     return 0
 
 
@@ -68,4 +68,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console.run(main))

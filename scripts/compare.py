@@ -16,8 +16,8 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from ecc_jax import atomic, console
 from ecc_jax.report import compare
 from ecc_jax.report.measures import MEASURES
 
@@ -35,17 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             intersect=arguments.intersect,
         )
         if arguments.json:
-            path = Path(arguments.json)
-            path.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(compare.to_json(comparison), indent=1, allow_nan=False)
-            path.write_text(text + "\n", encoding="utf-8")
+            atomic.write_text(arguments.json, text + "\n")
         if arguments.out:
-            folder = Path(arguments.out)
-            folder.mkdir(parents=True, exist_ok=True)
-            compare.draw(comparison, folder / "difference.png")
+            arguments.out.mkdir(parents=True, exist_ok=True)
+            compare.draw(comparison, arguments.out / "difference.png")
         print(compare.markdown(comparison, clicks))
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.complain(error)
         return 1
     return 0
 
@@ -65,8 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--intersect", action="store_true", help="compare the shared slices where the sets differ"
     )
-    parser.add_argument("--json", default="", metavar="FILE", help="write all clicks as JSON")
-    parser.add_argument("--out", default="", metavar="DIR", help="write difference.png there")
+    path = console.path_argument
+    parser.add_argument("--json", type=path, metavar="FILE", help="write all clicks as JSON")
+    parser.add_argument("--out", type=path, metavar="DIR", help="write difference.png there")
     return parser
 
 
@@ -81,4 +79,4 @@ def _click_numbers(text: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console.run(main))

@@ -19,12 +19,12 @@ from typing import Any
 
 from absl import logging
 
+from ecc_jax import atomic, console, runs
 from ecc_jax import config as schema
-from ecc_jax import runs
-from ecc_jax.weights import sources as pretrained_sources
 from ecc_jax.models.build import NAMES, build, init_variables
-from ecc_jax.weights.torch_file import read_checkpoint
 from ecc_jax.training import checkpoints
+from ecc_jax.weights import sources
+from ecc_jax.weights.torch_file import read_checkpoint
 
 _OWN_FILES = {"checkpoints", runs.CONFIG_FILE, runs.CONVERSION_FILE}
 _SHOWN_PARTS = 12
@@ -32,11 +32,12 @@ _SHOWN_PARTS = 12
 
 def main() -> int:
     """Returns the exit code: 0, or 1 with one line on stderr."""
+    path = console.path_argument
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", type=Path, help=".pth, .pt or .safetensors file")
-    parser.add_argument("dest", type=Path, help="folder to write")
+    parser.add_argument("source", type=path, help=".pth, .pt or .safetensors file")
+    parser.add_argument("dest", type=path, help="folder to write")
     parser.add_argument("--model", choices=NAMES, help="default: the one that the weights fit")
     parser.add_argument("--force", action="store_true", help="replace the run that DEST holds")
     arguments = parser.parse_args()
@@ -44,10 +45,10 @@ def main() -> int:
     try:
         summary = convert(**vars(arguments))
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        console.complain(error)
         return 1
     print(describe(summary))
-    print(arguments.dest)
+    console.say_path(arguments.dest)
     return 0
 
 
@@ -72,9 +73,9 @@ def convert(source: Path, dest: Path, model: str | None, force: bool) -> dict[st
     _check_dest(dest, force)
     checkpoint = read_checkpoint(source)
     try:
-        name = model or pretrained_sources.choose_model(checkpoint.state_dict, checkpoint.config)
-        pretrained_sources.check_options(name, checkpoint.config)
-        variables, report = pretrained_sources.merge_state_dict(
+        name = model or sources.choose_model(checkpoint.state_dict, checkpoint.config)
+        sources.check_options(name, checkpoint.config)
+        variables, report = sources.merge_state_dict(
             name, checkpoint.state_dict, init_variables(build(name), 0)
         )
     except ValueError as error:
@@ -141,17 +142,17 @@ def _write(dest: Path, name: str, variables: dict[str, Any], summary: dict[str, 
     config.name = "converted"
     config.model.name = name
     # The published networks were trained with disks of radius 5.
-    config.clicks.radius_train = "fixed"
-    config.clicks.radius_eval = "fixed"
+    config.train.radius = "fixed"
+    config.clicks.radius = "fixed"
     for file, content in (
         (runs.CONFIG_FILE, schema.to_dict(config)),
         (runs.CONVERSION_FILE, summary),
     ):
-        (partial / file).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        atomic.write_text(partial / file, json.dumps(content, indent=1))
     if dest.exists():
         shutil.rmtree(dest)
     partial.rename(dest)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console.run(main))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from ecc_jax import console
 from tfds_builders.lidc_2d import annotations
 from tfds_builders.lidc_2d.lidc_2d_dataset_builder import CORRECTION, read_list
 from tfds_builders.workers import results_in_order
@@ -42,11 +43,12 @@ def count(path: Path) -> _Counts:
 
 def main() -> int:
     """Returns the exit code: 0, or 1 with one line on stderr."""
+    path = console.path_argument
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="folder of the XML files")
-    parser.add_argument("--list", type=Path, help="LUNA16's seriesuids.csv: counted apart")
+    parser.add_argument("folder", type=path, help="folder of the XML files")
+    parser.add_argument("--list", type=path, help="LUNA16's seriesuids.csv: counted apart")
     parser.add_argument("--jobs", type=int, default=1, help="processes that read")
     arguments = parser.parse_args()
     files = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower() == ".xml")
@@ -57,7 +59,7 @@ def main() -> int:
     problems = [result.problem for result in counted if result.problem and result.is_ct]
     series = {result.series_uid: result.slices for result in reversed(counted) if result.slices}
     if not series:
-        print(f"error: {arguments.folder}: holds no reading of a CT", file=sys.stderr)
+        console.complain(f"{arguments.folder}: holds no reading of a CT")
         return 1
     for problem in problems:
         print(f"skipped: {problem}", file=sys.stderr)
@@ -75,4 +77,4 @@ def _print_row(name: str, series: dict[str, tuple[int, ...]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console.run(main))

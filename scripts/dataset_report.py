@@ -14,8 +14,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ecc_jax import console
 from ecc_jax.catalog import INDEX_FILE, SPLITS
 from ecc_jax.data import pipeline
+from ecc_jax.places import expanded
 from ecc_jax.report.dataset_write import Prepared, write_dataset_report
 from tfds_builders import options, prepared_index
 
@@ -27,7 +29,9 @@ def main() -> int:
     )
     parser.add_argument("name", help="a dataset, or a prepared directory")
     parser.add_argument("--root", default="", help="folder of prepared data ($TFDS_DATA_DIR)")
-    parser.add_argument("--out", default="", help="default runs/dataset_report/<name>-<config>")
+    parser.add_argument(
+        "--out", type=console.path_argument, help="default runs/dataset_report/<name>-<config>"
+    )
     arguments = parser.parse_args()
     try:
         directory = find(arguments.name, arguments.root)
@@ -38,10 +42,10 @@ def main() -> int:
         def progress(records: Any) -> Any:
             return tqdm(records, desc="read slices", total=total, file=sys.stderr)
 
-        out = Path(arguments.out) if arguments.out else default
-        print(write_dataset_report(prepared, out, progress=progress))
+        out = arguments.out or default
+        console.say_path(write_dataset_report(prepared, out, progress=progress))
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.complain(error)
         return 1
     return 0
 
@@ -52,9 +56,10 @@ def find(name: str, root: str) -> Path:
     Raises:
       ValueError: None, or more than one.
     """
-    if (Path(name) / INDEX_FILE).is_file():
-        return Path(name).resolve()
-    folder = (Path(root).expanduser() if root else options.default_root()) / name
+    given = expanded(name)
+    if (given / INDEX_FILE).is_file():
+        return given.resolve()
+    folder = (expanded(root) if root else options.default_root()) / name
     found = [p.parent for p in sorted(folder.glob(f"[!.]*/*/{INDEX_FILE}"))]
     found = [path for path in found if prepared_index.is_complete(path)]
     if not found:
@@ -81,4 +86,4 @@ def open_prepared(directory: Path) -> Prepared:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console.run(main))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from ecc_jax import console
 from ecc_jax.classical import flooding
 from ecc_jax.phantom import volumes as phantom
 
@@ -165,4 +166,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console.run(main))

@@ -12,8 +12,8 @@ figures, without the montage. Results of other users (robustness, cvpr25) are no
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from ecc_jax import console
 from ecc_jax.report.pooling import write_pooled
 from ecc_jax.report.write import Draw, draw_pictures
 
@@ -24,18 +24,24 @@ def main(argv: Sequence[str] | None = None, *, draw: Draw | None = draw_pictures
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="workdir, or a report's folder")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the pooled report")
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=console.path_argument,
+        metavar="DIR",
+        help="folder of the pooled report",
+    )
     arguments = parser.parse_args(argv)
     try:
-        path, left_out = write_pooled(arguments.runs, Path(arguments.out), draw=draw)
+        path, left_out = write_pooled(arguments.runs, arguments.out, draw=draw)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.complain(error)
         return 1
     if left_out:
         print(f"not in every run, left out: {', '.join(left_out)}", file=sys.stderr)
-    print(path)
+    console.say_path(path)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console.run(main))

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ecc_jax.inference.crops import Zoom
 from ecc_jax.inference.pipelines import FULL_FRAME, InferenceOptions, make_predict
@@ -216,3 +218,133 @@ def test_nothing_works_without_an_image():
     with pytest.raises(ValueError, match="call set_image first"):
         empty.mask
     assert empty.num_clicks == 0
+
+
+PAIRS = st.tuples(st.floats(-3000, 2990, allow_nan=False), st.floats(1, 5000, allow_nan=False)).map(
+    lambda pair: (pair[0], pair[0] + pair[1])
+)
+
+
+@given(PAIRS)
+def test_a_window_means_the_same_however_it_is_handed_over(pair):
+    pair = tuple(np.asarray(pair, np.float32).tolist())  # what every form below can hold
+    picture = np.linspace(-4000, 4000, 12).reshape(3, 4)
+    predictor = InteractivePredictor(Blurry(), VARIABLES)
+    seen = set()
+    for window in (
+        pair,
+        list(pair),
+        np.asarray(pair, np.float32),
+        np.asarray(pair, np.float64),
+        jnp.asarray(pair),
+        tuple(np.float32(end) for end in pair),
+        [jnp.asarray(end) for end in pair],
+    ):
+        predictor.set_image(picture, window_hu=window)
+        seen.add(np.asarray(predictor._image).tobytes())
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        (-150,),
+        (-150, 0, 250),
+        (),
+        np.zeros((1, 2)),
+        np.float32(250),
+        ("-150", "250"),
+        "ab",
+        (None, 250),
+        (-150, float("inf")),
+        (False, True),
+        (-150, 250 + 0j),
+        (-150, 10**400),
+        {-150, 250},
+        {"low": -150, "high": 250},
+        250,
+    ],
+    ids=repr,
+)
+def test_what_is_no_window_is_refused_in_one_line(predictor, window):
+    with pytest.raises(ValueError, match=r"^expected window_hu=\(low, high\).*got [^\n]*$"):
+        predictor.set_image(np.zeros((4, 5)), window_hu=window)
+    assert predictor.mask.shape == SHAPE
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (np.zeros((4, 5), bool), "of integers or floats, got bool"),
+        (np.zeros((4, 5), complex), "of integers or floats, got complex128"),
+        (np.zeros((4, 5), object), "of integers or floats, got object"),
+        (np.full((4, 5), "0"), "of integers or floats, got <U1"),
+        (None, "of integers or floats, got object"),
+        ([[1, 2], [3]], r"expected an image \[h w\], got \[\[1, 2\], \[3\]\]"),
+        (np.zeros((1, 4, 5, 1)), r"got shape \[1, 4, 5, 1\]"),
+        (np.full((4, 5), 1e300), "not finite"),
+        (np.ma.masked_equal(np.eye(4), 1), "masked values; fill them first"),
+    ],
+)
+def test_what_is_no_image_is_refused_in_one_line(predictor, picture, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        predictor.set_image(picture, window_hu=(0, 1))
+    assert "\n" not in str(caught.value)
+    assert predictor.mask.shape == SHAPE
+
+
+def test_images_of_every_number_type_and_lists_are_the_same():
+    values = [[-200, 0, 40], [300, 7, 250]]
+    predictor = InteractivePredictor(Blurry(), VARIABLES)
+    seen = set()
+    for picture in (
+        values,
+        np.asarray(values, np.int16),
+        np.asarray(values, np.float64),
+        np.asarray(values, ">i2"),
+        jnp.asarray(values),
+        np.ma.masked_array(values, mask=False),
+    ):
+        predictor.set_image(picture, window_hu=(-150, 250))
+        seen.add(np.asarray(predictor._image).tobytes())
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("sign", [-1, 0, 1, 1.0, "negative", "", None, [True], np.int64(0)])
+def test_a_sign_is_true_or_false_and_nothing_else(predictor, sign):
+    with pytest.raises(ValueError, match=r"^expected is_positive=True \(lesion\) or False"):
+        predictor.add_click(10, 12, 4.0, is_positive=sign)
+    assert predictor.num_clicks == 0
+
+
+def test_true_and_false_of_numpy_and_jax_are_signs(predictor):
+    for sign in (False, True):
+        predictor.add_click(10, 12, 4.0, is_positive=sign)
+        expected = predictor.prob.tobytes()
+        predictor.undo()
+        for form in (np.bool_(sign), np.asarray(sign), jnp.asarray(sign)):
+            predictor.add_click(10, 12, 4.0, is_positive=form)
+            assert predictor.prob.tobytes() == expected
+            predictor.undo()
+
+
+@pytest.mark.parametrize("name", ["y", "x", "radius"])
+@pytest.mark.parametrize(
+    "value",
+    ["12", None, [12], np.array([12]), jnp.array([12.0]), True, np.bool_(True), 12j],
+    ids=repr,
+)
+def test_what_is_no_number_is_refused_by_name(predictor, name, value):
+    click = {"y": 10, "x": 12, "radius": 4.0, name: value}
+    with pytest.raises(ValueError, match=f"^expected {name} to be a number, got [^\n]*$"):
+        predictor.add_click(**click)
+    assert predictor.num_clicks == 0
+
+
+def test_numbers_of_numpy_and_jax_click_alike(predictor):
+    predictor.add_click(10, 12, 4)
+    expected = predictor.prob.tobytes()
+    for form in (float, np.int64, np.uint8, np.float16, np.float32, jnp.asarray, np.asarray):
+        predictor.undo()
+        predictor.add_click(form(10), form(12), form(4))
+        assert predictor.prob.tobytes() == expected

@@ -21,8 +21,6 @@ def _name(default: str) -> Any:
     return dataclasses.field(default=default, metadata={"static": True})
 
 
-
-
 # How a user sizes the disks of the first click and of the later ones, as weights between the tight
 # (0) and the enclosing radius (1).
 HABITS = {
@@ -67,9 +65,7 @@ class RobotUser:
     def with_habit(self, name: str) -> "RobotUser":
         """Returns the same user with the radii of one of `HABITS`."""
         first, later = HABITS[name]
-        return dataclasses.replace(
-            self, radius="weighted", first_weight=first, later_weight=later
-        )
+        return dataclasses.replace(self, radius="weighted", first_weight=first, later_weight=later)
 
 
 DEFAULT_USER = RobotUser()

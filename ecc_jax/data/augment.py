@@ -13,7 +13,6 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from ecc_jax.data.intensity import vary_intensity
 from ecc_jax.ops.affine import resample_affine
 
-
 NAMES = ("ritm", "none")
 
 

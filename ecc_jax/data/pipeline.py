@@ -19,7 +19,6 @@ from ecc_jax.data.slices import fold_split, stored_pixel_mm
 from ecc_jax.types import Batch
 
 
-
 class SliceSet(NamedTuple):
     """The slices of one split, random access.
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ecc_jax.places import expanded
 from ecc_jax.report import facts, pooling
 from ecc_jax.report.figures import draw_difference
 from ecc_jax.report.intervals import Band, Difference, mean_defined, paired_difference
@@ -74,7 +75,8 @@ def open_side(text: str) -> Run:
     Raises:
       ValueError: A run is named twice, is no report, or does not fit the others.
     """
-    paths = [text] if Path(text).exists() else text.replace("+", ",").split(",")
+    is_one = expanded(text).exists()
+    paths = [expanded(part) for part in ([text] if is_one else text.replace("+", ",").split(","))]
     if len(set(paths)) < len(paths):
         raise ValueError(f"{text} names a run twice; name each once")
     return pooling.pool([pooling.load_run(path) for path in paths])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ecc_jax.places import expanded
 from ecc_jax.report import facts as facts_of
 from ecc_jax.report import summary
 from ecc_jax.report.click_log import read_click_log
@@ -59,7 +60,8 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     Raises:
       ValueError: No complete report there, or one of an earlier version.
     """
-    for folder in (Path(path), Path(path) / "report"):
+    path = expanded(path)
+    for folder in (path, path / "report"):
         if (folder / "per_click.csv").is_file() and (folder / "summary.json").is_file():
             break
     else:

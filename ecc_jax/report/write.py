@@ -4,11 +4,11 @@ Everything here runs on the host, on numbers that are already there.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ecc_jax import atomic
 from ecc_jax.report import text
 from ecc_jax.report.click_log import SLICE_FIELDS, write_click_log
 from ecc_jax.report.facts import FACTS, missing_facts, nof_convention, title
@@ -100,8 +100,8 @@ def write_report(
         (folder / name).unlink(missing_ok=True)
     write_click_log(folder / "per_click.csv", results, slices)
     pictures = draw(folder, summary, results, examples) if draw else []
-    _write_atomic(folder / "report.md", text.markdown(summary, pictures))
-    _write_atomic(path, json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n")
+    atomic.write_text(folder / "report.md", text.markdown(summary, pictures))
+    atomic.write_text(path, json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n")
     return path
 
 
@@ -128,10 +128,3 @@ def _check(
                     f"{width} columns as its IoU, got shape {scores.shape}; pass scores without "
                     "the padding rows"
                 )
-
-
-def _write_atomic(path: Path, content: str) -> None:
-    """Writes a file that is either there in full or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(content, encoding="utf-8")
-    os.replace(part, path)

@@ -1,7 +1,8 @@
 """Reads weight files, PyTorch's zip format and safetensors, without torch and without running code.
 
 A file is untrusted: sizes are compared with what the tensors need and with a limit before anything
-is allocated, the pickle inside is read as data (`torch_pickle.py`), and nothing is written.
+is allocated, the pickle inside is read as data (`torch_pickle.py`), and nothing is written. For
+safetensors the package of that name does so; for PyTorch's format no package does.
 """
 
 import hashlib
@@ -17,7 +18,6 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ecc_jax.weights import safetensors_file
 from ecc_jax.weights.torch_pickle import Tensor, read_pickle
 
 # The largest network here has 200 MB; optimiser states beside the weights are never read.
@@ -61,6 +61,9 @@ _OTHER_FORMATS = (
     ),
 )
 _TAR = (slice(257, 262), b"ustar")
+# The element types of safetensors that weights come in; NumPy has none for most others.
+_SAFETENSORS_DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
+_LENGTH_BYTES = 8
 
 
 class Checkpoint(NamedTuple):
@@ -88,15 +91,16 @@ def read_checkpoint(path: str | Path, *, max_tensor_bytes: int = MAX_TENSOR_BYTE
       max_tensor_bytes: Larger weights are refused before anything is allocated.
 
     Raises:
-      ValueError: No such file, another format, damaged, asks to run code, or too large. One line
-        with the file, the record and the remedy.
+      ValueError: No such file, another format, damaged, asks to run code, or too large, or a
+        `.safetensors` file where the package safetensors is not installed. One line with the file,
+        the record and the remedy.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} is not a file; expected a .pth, .pt or .safetensors file")
     with _BoundedFile(path) as file:
         try:
-            return _read(file, max_tensor_bytes)
+            return _read(path, file, max_tensor_bytes)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -112,19 +116,50 @@ class _BoundedFile(FileIO):
         return super().read(size)
 
 
-def _read(file: _BoundedFile, max_tensor_bytes: int) -> Checkpoint:
+def _read(path: Path, file: _BoundedFile, max_tensor_bytes: int) -> Checkpoint:
     start = file.read(512)
     sha256 = _rewound_sha256(file)
     if start.startswith(b"PK"):
         records = _Records(file)
         tensors, config = _find_state_dict(records.pickle())
         arrays = _load(tensors, records, max_tensor_bytes)
-    elif start[8:9] == b"{":
-        arrays = safetensors_file.read(file, max_tensor_bytes=max_tensor_bytes)
-        config = None
+    elif start[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{":
+        _check_size(file, int.from_bytes(start[:_LENGTH_BYTES], "little"), max_tensor_bytes)
+        arrays, config = _safetensors(path), None
     else:
         raise ValueError(_other_format(start))
     return Checkpoint(_cleaned(arrays), config, sha256)
+
+
+def _check_size(file: _BoundedFile, header_bytes: int, max_tensor_bytes: int) -> None:
+    """Refuses a safetensors file of more tensors than allowed."""
+    size = file.seek(0, 2) - _LENGTH_BYTES - header_bytes
+    if size > max_tensor_bytes:
+        raise ValueError(f"its tensors need {size} bytes, more than the limit of {max_tensor_bytes}")
+
+
+def _safetensors(path: Path) -> dict[Any, np.ndarray]:
+    """Returns the tensors of a safetensors file."""
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise ValueError(
+            "reading .safetensors needs the package safetensors: pip install 'ecc_jax[convert]'"
+        ) from error
+    arrays = {}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no mapping)
+                kind = file.get_slice(name).get_dtype()
+                if kind not in _SAFETENSORS_DTYPES:
+                    raise ValueError(
+                        f"tensor {name!r:.80}: dtype {kind} is none of "
+                        f"{', '.join(_SAFETENSORS_DTYPES)}"
+                    )
+                arrays[name] = file.get_tensor(name)
+    except SafetensorError as error:
+        raise ValueError(f"{str(error):.200}; {_AGAIN}") from error
+    return arrays
 
 
 def _rewound_sha256(file: _BoundedFile) -> str:
