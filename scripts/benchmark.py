@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ecc_jax.training.options import step_options
 from scipy import ndimage
 
 from ecc_jax import config as schema
@@ -26,13 +25,15 @@ from ecc_jax.clicks.encoding import disk_maps, empty_clicks
 from ecc_jax.clicks.user import next_click
 from ecc_jax.data import pipeline
 from ecc_jax.data.augment import augment
-from ecc_jax.evaluation.rollouts import STEADY
 from ecc_jax.evaluation.step import RolloutOptions, Situation, make_rollout_step
+from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.models.build import NAMES, build, init_variables
 from ecc_jax.ops.components import label_components
 from ecc_jax.ops.distance import distance_transform
+from ecc_jax.settings import segmenter_of
 from ecc_jax.training import state as states
-from ecc_jax.training.step import first_step_with, make_train_step
+from ecc_jax.training.loop import step_options, train_step_of
+from ecc_jax.training.step import first_step_with
 from ecc_jax.types import Batch
 from tfds_builders.preparation import DataOptions, prepare
 
@@ -117,13 +118,13 @@ def bench_train(args: argparse.Namespace) -> dict[str, Any]:
     config = schema.default()
     config.model.name, config.model.dtype = args.model, args.dtype
     config.train.batch_size, config.augment.crop = args.batch, tuple(args.size)
-    model = build(args.model, dtype=args.dtype)
+    segmenter = segmenter_of(config)
     optimizer = states.make_optimizer(b1=0.9, b2=0.999)
-    state = states.create(init_variables(model, 0), optimizer)
+    state = states.create(init_variables(segmenter.model, 0), optimizer)
     batch = synthetic_batch(args.batch, *args.size)
     multipliers = states.rate_multipliers(state.params, trunk=1.0)
     options = step_options(config)
-    step = jax.jit(make_train_step(model, optimizer, multipliers, options))
+    step = jax.jit(train_step_of(config, segmenter, optimizer, multipliers))
     rate = np.float32(1e-4)
     start = time.perf_counter()
     compiled = step.lower(state, batch, rate).compile()
@@ -148,12 +149,14 @@ def bench_evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """Times a 20-click rollout of the network and of the image-blind painter."""
     options = RolloutOptions(capacity=20)
     batch = synthetic_batch(args.batch, *args.size)
-    model = build(args.model, dtype=args.dtype)
-    variables = jax.device_put(init_variables(model, 0))
+    segmenter = Segmenter(build(args.model, dtype=args.dtype))
+    variables = jax.device_put(init_variables(segmenter.model, 0))
     results = {}
-    for name, network, weights in (("network", model, variables), ("painter", None, ())):
+    for name, network, weights in (("network", segmenter, variables), ("painter", None, ())):
         step = make_rollout_step(network, options)
-        timing = measure(step, (weights, batch, np.int32(20), Situation(STEADY)), args.repeats)
+        timing = measure(
+            step, (weights, batch, np.int32(20), Situation(options.user)), args.repeats
+        )
         timing["seconds_per_click"] = timing["median_s"] / (20 * args.batch)
         results[f"20 clicks, {name}"] = timing
     share = results["20 clicks, painter"]["median_s"] / results["20 clicks, network"]["median_s"]

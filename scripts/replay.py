@@ -2,9 +2,9 @@
 
 REPORT is the folder with per_click.csv (or a run's workdir). The logged clicks are given to the
 run's best weights once more, in batches of the same shape. Checked are the scores after every
-click, and that the simulated user would have placed each click there: same pixel and sign, same radius. On the
-same machine and versions the scores are the same bit for bit; elsewhere pixels at the threshold may
-turn over, which --tolerance allows for.
+click, and that the simulated user would have placed each click there: same pixel and sign, same
+radius. On the same machine and versions the scores are the same bit for bit; elsewhere pixels at
+the threshold may turn over, which --tolerance allows for.
 
 Exit code: 0 the report holds, 1 it does not, 2 it cannot be replayed.
 """

@@ -210,17 +210,19 @@ def tune_painter(
       mesh: The devices.
       on_batch: Called with the number of slices after each batch.
     """
-    user = painter.options.user
 
-    def best(weights: str, clicks: int, base: RobotUser) -> RobotUser:
-        users = [dataclasses.replace(base, **{weights: weight}) for weight in WEIGHTS]
+    def best(users: list[RobotUser], clicks: int) -> RobotUser:
         part = data._replace(num_clicks=clicks)
         results = [
             run_rollouts(painter, (), part, mesh=mesh, user=u, on_batch=on_batch) for u in users
         ]
         return users[int(np.argmax([r.method.scores["iou"].mean() for r in results]))]
 
-    return best("later_weight", data.num_clicks, best("first_weight", 1, user))
+    user = painter.options.user
+    first = best([dataclasses.replace(user, first_weight=weight) for weight in WEIGHTS], 1)
+    return best(
+        [dataclasses.replace(first, later_weight=weight) for weight in WEIGHTS], data.num_clicks
+    )
 
 
 def _disk_as_mask(bench: Bench, first: First) -> MethodResult | None:

@@ -44,8 +44,8 @@ class EvalSet(NamedTuple):
         """What the index says of each slice, in order."""
         return [self.slices.index[int(position)] for position in self.positions]
 
-    def read(self, place: int) -> Batch:
-        """Returns one slice as a `Batch` row without batch axis."""
+    def read(self, place: int) -> Any:
+        """Returns one slice as a `Batch` row of NumPy arrays without batch axis."""
         position = int(self.positions[place])
         return pipeline.read_row(self.slices, position, window_hu=self.window_hu)
 

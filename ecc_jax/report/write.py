@@ -65,7 +65,7 @@ def draw_pictures(
 
 
 def write_report(
-    directory: str | os.PathLike[str],
+    directory: str | Path,
     facts: Mapping[str, Any],
     results: Mapping[str, MethodResult],
     slices: Sequence[Mapping[str, Any]],

@@ -63,7 +63,6 @@ _OTHER_FORMATS = (
 _TAR = (slice(257, 262), b"ustar")
 # The element types of safetensors that weights come in; NumPy has none for most others.
 _SAFETENSORS_DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
-_LENGTH_BYTES = 8
 
 
 class Checkpoint(NamedTuple):
@@ -123,29 +122,24 @@ def _read(path: Path, file: _BoundedFile, max_tensor_bytes: int) -> Checkpoint:
         records = _Records(file)
         tensors, config = _find_state_dict(records.pickle())
         arrays = _load(tensors, records, max_tensor_bytes)
-    elif start[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{":
-        _check_size(file, int.from_bytes(start[:_LENGTH_BYTES], "little"), max_tensor_bytes)
-        arrays, config = _safetensors(path), None
+    elif start[8:9] == b"{":
+        arrays, config = _safetensors(path, max_tensor_bytes), None
     else:
         raise ValueError(_other_format(start))
     return Checkpoint(_cleaned(arrays), config, sha256)
 
 
-def _check_size(file: _BoundedFile, header_bytes: int, max_tensor_bytes: int) -> None:
-    """Refuses a safetensors file of more tensors than allowed."""
-    size = file.seek(0, 2) - _LENGTH_BYTES - header_bytes
-    if size > max_tensor_bytes:
-        raise ValueError(f"its tensors need {size} bytes, more than the limit of {max_tensor_bytes}")
-
-
-def _safetensors(path: Path) -> dict[Any, np.ndarray]:
-    """Returns the tensors of a safetensors file."""
+def _safetensors(path: Path, max_bytes: int) -> dict[Any, np.ndarray]:
+    """Returns the tensors of a safetensors file of at most `max_bytes`."""
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
         raise ValueError(
             "reading .safetensors needs the package safetensors: pip install 'ecc_jax[convert]'"
         ) from error
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise ValueError(f"it has {size} bytes, more than the limit of {max_bytes}")
     arrays = {}
     try:
         with safe_open(path, framework="numpy") as file:
@@ -158,7 +152,7 @@ def _safetensors(path: Path) -> dict[Any, np.ndarray]:
                     )
                 arrays[name] = file.get_tensor(name)
     except SafetensorError as error:
-        raise ValueError(f"{str(error):.200}; {_AGAIN}") from error
+        raise ValueError(f"it is no sound safetensors file ({str(error)[:200]!r}); {_AGAIN}") from error
     return arrays
 
 
