@@ -308,7 +308,7 @@ def _known(patients: Mapping[str, Scans], *, slices_only: bool) -> dict[str, str
 
 def _names(seen: Seen, split: str) -> dict[str, str]:
     """Returns a name for each identity that makes up a split."""
-    names = {}
+    names: dict[str, str] = {}
     for patient, scans in seen.patients[split].items():
         if seen.source.by_slice:
             names |= dict.fromkeys(scans.slices, patient)
