@@ -42,7 +42,7 @@ class Lenient:
       lost: Why something was dropped; None where nothing was.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: Any) -> None:
         """Wraps a stream; None, as of a process without output, drops everything."""
         self._stream = stream or open(os.devnull, "w", encoding="utf-8")
         self.lost: OSError | None = None
@@ -98,7 +98,7 @@ def check_output() -> int:
     """Returns 1, and says so, where text for stdout is lost though somebody waits for it."""
     sys.stdout.flush()
     lost = getattr(sys.stdout, "lost", None)
-    if lost is None or lost.errno == errno.EPIPE:
+    if lost is None or lost.errno in (errno.EPIPE, errno.EIO):  # nobody reads any more
         return 0
     complain(f"cannot write to standard output: {lost.strerror}")
     return 1

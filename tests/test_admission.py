@@ -167,7 +167,9 @@ def test_resume_refuses_other_patients(run, tmp_path):
     tree, workdir = run
     write(tmp_path / "ct", {f"new_{i}": 50 + i for i in range(4)})
     start(tree, workdir)  # nothing was saved yet, so this is a new beginning
-    checkpoints.save_weights(workdir, {"params": {"kernel": np.zeros(2, np.float32)}, "batch_stats": {}})
+    checkpoints.save_weights(
+        workdir, {"params": {"kernel": np.zeros(2, np.float32)}, "batch_stats": {}}
+    )
     start(tree, workdir)
     write(tmp_path / "ct", {f"late_{i}": 70 + i for i in range(6)})
     with pytest.raises(ValueError, match=r"data changed since .* gained .*another --workdir"):
