@@ -18,29 +18,6 @@ _DICE_SMOOTH = 1.0
 # The original keeps probabilities inside [1e-7, 1 - 1e-7]; this is the logit of the upper end.
 _CLAMP_LOGIT = math.log((1 - 1e-7) / 1e-7)
 _EPS = 1e-12
-MAIN_LOSSES = ("bce_dice", "nfl", "bce")
-DICE_SCOPES = ("sample", "batch")
-
-
-def main_loss(name: str, *, dice: str = "sample") -> Callable[[Array, Array], Array]:
-    """Returns (logits, target) -> loss, one value per row or one for the batch.
-
-    Args:
-      name: "bce_dice", half cross-entropy and half Dice; "nfl", the normalised focal loss; "bce".
-      dice: For a loss with a Dice part: one per "sample", or one over the whole "batch".
-
-    Raises:
-      ValueError: Unknown name or scope; the message lists the valid ones.
-    """
-    if name not in MAIN_LOSSES:
-        raise ValueError(f"main loss must be one of {', '.join(MAIN_LOSSES)}, got {name!r}")
-    if dice not in DICE_SCOPES:
-        raise ValueError(f"dice must be one of {', '.join(DICE_SCOPES)}, got {dice!r}")
-    if name == "nfl":
-        return normalised_focal_loss
-    if name == "bce":
-        return bce_loss
-    return bce_dice if dice == "sample" else bce_dice_batch
 
 
 def bce_loss(
@@ -190,3 +167,27 @@ def _focal_terms(
     factor = jax.lax.stop_gradient(beta[0].size / (total + _EPS))
     weight = jnp.where(is_lesion, alpha, 1.0 - alpha)
     return -weight * factor * beta * jax.nn.log_sigmoid(true_score)
+
+
+_MAIN = {"bce_dice": bce_dice, "nfl": normalised_focal_loss, "bce": bce_loss}
+# Losses that may take one Dice over the whole batch.
+_OVER_BATCH = {"bce_dice": bce_dice_batch}
+MAIN_LOSSES = tuple(_MAIN)
+DICE_SCOPES = ("sample", "batch")
+
+
+def main_loss(name: str, *, dice: str = "sample") -> Callable[[Array, Array], Array]:
+    """Returns (logits, target) -> loss, one value per row or one for the batch.
+
+    Args:
+      name: "bce_dice", half cross-entropy and half Dice; "nfl", the normalised focal loss; "bce".
+      dice: For a loss with a Dice part: one per "sample", or one over the whole "batch".
+
+    Raises:
+      ValueError: Unknown name or scope; the message lists the valid ones.
+    """
+    if name not in MAIN_LOSSES:
+        raise ValueError(f"main loss must be one of {', '.join(MAIN_LOSSES)}, got {name!r}")
+    if dice not in DICE_SCOPES:
+        raise ValueError(f"dice must be one of {', '.join(DICE_SCOPES)}, got {dice!r}")
+    return {**_MAIN, **(_OVER_BATCH if dice == "batch" else {})}[name]

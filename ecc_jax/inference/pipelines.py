@@ -1,5 +1,6 @@
 """From clicks to a probability map: what surrounds the network at one click."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +11,6 @@ from jaxtyping import Array, Float, Int
 from ecc_jax.inference.crops import Zoom, crop, find_region, grid_shape, move_clicks, paste
 from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.types import Clicks, Predict
-
-NAMES = ("full_frame", "zoom_in")
 
 
 class InferenceOptions(NamedTuple):
@@ -37,11 +36,9 @@ def make_predict(segmenter: Segmenter, variables: Any, options: InferenceOptions
     Raises:
       ValueError: Unknown name.
     """
-    if options.pipeline == "full_frame":
-        return full_frame(segmenter, variables, flip=options.flip)
-    if options.pipeline == "zoom_in":
-        return zoom_in(segmenter, variables, zoom=options.zoom, flip=options.flip)
-    raise ValueError(f"pipeline must be one of {', '.join(NAMES)}; got {options.pipeline!r}")
+    if options.pipeline not in NAMES:
+        raise ValueError(f"pipeline must be one of {', '.join(NAMES)}; got {options.pipeline!r}")
+    return _PIPELINES[options.pipeline](segmenter, variables, options)
 
 
 def full_frame(segmenter: Segmenter, variables: Any, *, flip: bool = False) -> Predict:
@@ -192,3 +189,14 @@ def _probability_on_crop(
         flip=flip,
     )
     return paste(patch, box, (image.shape[1], image.shape[2]))
+
+
+_PIPELINES: dict[str, Callable[[Segmenter, Any, InferenceOptions], Predict]] = {
+    "full_frame": lambda network, variables, options: full_frame(
+        network, variables, flip=options.flip
+    ),
+    "zoom_in": lambda network, variables, options: zoom_in(
+        network, variables, zoom=options.zoom, flip=options.flip
+    ),
+}
+NAMES = tuple(_PIPELINES)

@@ -5,7 +5,6 @@ network; HRNet weights of ImageNet or of a segmentation benchmark hold a trunk; 
 ResNet holds the encoder of U-Net++. What a source lacks keeps its fresh values.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecc_jax.models.build import NAMES
+from ecc_jax.weights.originals import ORIGINALS, original
 from ecc_jax.weights.state_dict import export_state_dict, import_state_dict, slots
 
 NETWORK = "whole network"
@@ -25,22 +25,8 @@ _THESIS_UNETPP = "feature_extractor.model."
 _ENCODER = "encoder."
 _FIRST_CONV = "encoder.conv1.weight"
 _COLOURS = 3
-# What a source must fill entirely: a trunk with gaps would be worse than none.
-_BACKBONE = re.compile(r"feature_extractor\.(conv\d|bn\d|layer\d|transition\d|stage\d)\.|encoder\.")
 # The thesis's U-Net++ inherits layers for the clicks that it never calls.
 _UNUSED = "maps_transform."
-
-# Options that change what a network computes from the same weights, with the values of the
-# networks here. Source: isegm/model/is_model.py (RITM), isegm/model/is_hrnet_model.py (FocalClick).
-_OPTIONS = {
-    "use_leaky_relu": True,
-    "use_rgb_conv": False,
-    "use_disks": True,
-    "with_prev_mask": True,
-    "binary_prev_mask": False,
-    "conv_extend": False,
-    "pipeline_version": "s2",
-}
 
 _Shapes = Mapping[str, tuple[int, ...]]
 
@@ -150,9 +136,7 @@ def check_options(name: str, config: dict[Any, Any] | None) -> None:
     Raises:
       ValueError: Names the option.
     """
-    if name.startswith("unetpp"):
-        return
-    for option, expected in _OPTIONS.items():
+    for option, expected in original(name).options.items():
         value = _get(_get(_get(config, "params"), option), "value")
         if value is not None and value != expected:
             raise ValueError(
@@ -223,13 +207,13 @@ def _any_starts(names: list[str], *prefixes: str) -> bool:
 
 def _is_ruled_out(name: str, kind: str, given: _Shapes) -> bool:
     """Whether names alone exclude a network, for speed: tracing its shapes takes a second."""
-    if name.startswith("unetpp"):
-        needed = _ENCODER
-    elif name.startswith("focalclick") and kind == NETWORK:
-        needed = "refiner."
-    else:
-        needed = _FEATURES if name.startswith(("ritm", "focalclick")) else ""
-    return not any(key.startswith(needed) for key in given)
+    family = name.partition("_")[0]
+    if family not in ORIGINALS:
+        return True
+    if kind != NETWORK:
+        return not any(map(ORIGINALS[family].backbone.match, given))
+    needed = ORIGINALS[family].prefixes.values()
+    return not all(any(key.startswith(prefix) for key in given) for prefix in needed)
 
 
 def _fits(kind: str, given: _Shapes, shapes: _Shapes) -> bool:
@@ -242,7 +226,8 @@ def _fits(kind: str, given: _Shapes, shapes: _Shapes) -> bool:
 
 
 def _backbone(shapes: _Shapes) -> _Shapes:
-    return {key: shape for key, shape in shapes.items() if _BACKBONE.match(key)}
+    patterns = {entry.backbone for entry in ORIGINALS.values()}
+    return {k: v for k, v in shapes.items() if any(pattern.match(k) for pattern in patterns)}
 
 
 def _as_widened(given: _Shapes, shapes: _Shapes) -> _Shapes:

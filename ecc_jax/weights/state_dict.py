@@ -1,6 +1,6 @@
 """Moves weights between the PyTorch originals and this package.
 
-There is no table of names. Submodules are named after the originals (see `layers.py`), so the
+There is no table of names, only one of prefixes (`originals.py`). Submodules are named after the originals (see `layers.py`), so the
 PyTorch name follows from the path: positions such as `_0` become `.0`, kernels become `weight`,
 and kernels [kh kw in out] are stored as [out in kh kw].
 """
@@ -14,18 +14,8 @@ import numpy as np
 from flax import traverse_util
 
 from ecc_jax.models.build import build, variable_shapes
+from ecc_jax.weights.originals import original
 
-# Where the parts of a network live in the original: RITM's trunk and head share one module;
-# U-Net++ has the names of segmentation_models_pytorch.
-_PREFIXES = {
-    "trunk": "feature_extractor.",
-    "head": "feature_extractor.",
-    "fusion": "",
-    "refiner": "refiner.",
-    "encoder": "encoder.",
-    "decoder": "decoder.blocks.",
-    "segmentation_head_0": "segmentation_head.0.",
-}
 # The one kind of name whose numbers are no positions in a list: nodes of U-Net++'s decoder.
 _NODE = re.compile(r"x_\d_\d")
 _LEAVES = {
@@ -126,24 +116,25 @@ def slots(name: str) -> dict[str, Slot]:
       name: One of `build.NAMES`.
 
     Raises:
-      ValueError: Unknown name.
+      ValueError: Unknown name, or a network that has no PyTorch original.
     """
-    flat = traverse_util.flatten_dict(variable_shapes(build(name)))
+    model, prefixes = build(name), original(name).prefixes
+    flat = traverse_util.flatten_dict(variable_shapes(model))
     table = {}
     for path, leaf in flat.items():
         shape = tuple(leaf.shape)
         if len(shape) == 4:
             shape = (shape[3], shape[2], shape[0], shape[1])
-        table[_torch_name(path)] = Slot(path, shape)
+        table[_torch_name(path, prefixes)] = Slot(path, shape)
     return table
 
 
-def _torch_name(path: tuple[str, ...]) -> str:
+def _torch_name(path: tuple[str, ...], prefixes: Mapping[str, str]) -> str:
     _, part, *modules, leaf = path
     dotted = (
         module if _NODE.fullmatch(module) else re.sub(r"_(?=\d)", ".", module) for module in modules
     )
-    return _PREFIXES[part] + ".".join((*dotted, _LEAVES[leaf]))
+    return prefixes[part] + ".".join((*dotted, _LEAVES[leaf]))
 
 
 def _counters(table: Mapping[str, Slot]) -> set[str]:
