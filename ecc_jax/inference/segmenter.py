@@ -32,7 +32,13 @@ class Segmenter(NamedTuple):
           image: A grey image, which becomes three equal channels, or one of three channels.
           clicks: The clicks so far.
           prev_mask: Lesion probability before the newest click.
+
+        Raises:
+          ValueError: Unknown encoding; the message lists the valid ones.
         """
+        if self.encoding not in ENCODINGS:
+            names = ", ".join(ENCODINGS)
+            raise ValueError(f"encoding must be one of {names}, got {self.encoding!r}")
         height, width = image.shape[1:3]
         channels = jnp.broadcast_to(image, (*image.shape[:3], 3))
         return channels, ENCODINGS[self.encoding](clicks, (height, width)), prev_mask

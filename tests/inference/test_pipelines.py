@@ -12,7 +12,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ecc_jax.clicks.encoding import disk_maps
 from ecc_jax.inference import pipelines
 from ecc_jax.inference.crops import Zoom, find_region, grid_shape
-from ecc_jax.interaction import rollout
+from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.interaction import Scene, rollout
 from ecc_jax.ops.resample import resize_align_corners
 from ecc_jax.types import Clicks, Prediction
 
@@ -78,7 +79,7 @@ def test_answer_on_the_crop_is_put_together_as_by_hand(is_tight, scales_radius):
     zoom = ZOOM._replace(scales_radius=scales_radius)
     image, clicks, prev = scene()
     make = pipelines.zoom_in_tight if is_tight else pipelines.zoom_in
-    got = make(Pointwise(), VARIABLES, zoom=zoom)(image, clicks, prev)
+    got = make(Segmenter(Pointwise()), VARIABLES, zoom=zoom)(image, clicks, prev)
     region = find_region(prev, clicks, zoom, keeps_aspect=not is_tight)
     assert region.is_zoomed.all()
     for i, (y0, x0, y1, x1) in enumerate(np.asarray(region.box).tolist()):
@@ -93,21 +94,23 @@ def test_answer_on_the_crop_is_put_together_as_by_hand(is_tight, scales_radius):
 def test_zoom_on_the_whole_image_at_its_own_size_changes_nothing(flip):
     image, clicks, prev = scene()
     zoom = Zoom(target=32, min_crop=32)
-    whole = pipelines.full_frame(Pointwise(tilts=True), VARIABLES, flip=flip)
+    whole = pipelines.full_frame(Segmenter(Pointwise(tilts=True)), VARIABLES, flip=flip)
     for make in (pipelines.zoom_in, pipelines.zoom_in_tight):
-        predict = make(Pointwise(tilts=True), VARIABLES, zoom=zoom, flip=flip)
+        predict = make(Segmenter(Pointwise(tilts=True)), VARIABLES, zoom=zoom, flip=flip)
         close(predict(image, clicks, prev), whole(image, clicks, prev))
 
 
 def test_flip_averages_scores_and_leaves_a_symmetric_network_alone():
     image, clicks, prev = scene()
-    straight = pipelines.full_frame(Pointwise(), VARIABLES)(image, clicks, prev)
-    flipped = pipelines.full_frame(Pointwise(), VARIABLES, flip=True)(image, clicks, prev)
+    straight = pipelines.full_frame(Segmenter(Pointwise()), VARIABLES)(image, clicks, prev)
+    flipped = pipelines.full_frame(Segmenter(Pointwise()), VARIABLES, flip=True)(
+        image, clicks, prev
+    )
     np.testing.assert_array_equal(straight, flipped)
     # A ramp in the score is as much too high on the left as too low on the right.
-    tilted = pipelines.full_frame(Pointwise(tilts=True), VARIABLES)(image, clicks, prev)
+    tilted = pipelines.full_frame(Segmenter(Pointwise(tilts=True)), VARIABLES)(image, clicks, prev)
     assert float(jnp.abs(tilted - straight).max()) > 0.05
-    averaged = pipelines.full_frame(Pointwise(tilts=True), VARIABLES, flip=True)
+    averaged = pipelines.full_frame(Segmenter(Pointwise(tilts=True)), VARIABLES, flip=True)
     close(averaged(image, clicks, prev), straight)
 
 
@@ -115,12 +118,14 @@ def test_first_clicks_and_lost_masks_see_the_whole_image_as_it_is():
     image, clicks, prev = scene()
     clicks = clicks._replace(count=jnp.array([1, 3, 2, 3], jnp.int32))
     prev = prev.at[1].set(0.2)
-    got = jax.jit(pipelines.zoom_in(Pointwise(), VARIABLES, zoom=ZOOM))(image, clicks, prev)
-    whole = pipelines.full_frame(Pointwise(), VARIABLES)(image, clicks, prev)
+    got = jax.jit(pipelines.zoom_in(Segmenter(Pointwise()), VARIABLES, zoom=ZOOM))(
+        image, clicks, prev
+    )
+    whole = pipelines.full_frame(Segmenter(Pointwise()), VARIABLES)(image, clicks, prev)
     close(got[:2], whole[:2])
     assert float((got[2:] == 0).mean()) > 0.3  # outside the crop
     later = ZOOM._replace(skip_clicks=2)
-    got = pipelines.zoom_in(Pointwise(), VARIABLES, zoom=later)(image, clicks, prev)
+    got = pipelines.zoom_in(Segmenter(Pointwise()), VARIABLES, zoom=later)(image, clicks, prev)
     close(got[:3], whole[:3])
     assert (got[3] == 0).any()
 
@@ -130,7 +135,7 @@ def test_rows_do_not_see_each_other_and_jit_changes_nothing(pipeline):
     image, clicks, prev = scene()
     clicks = clicks._replace(count=jnp.array([1, 3, 2, 3], jnp.int32))
     options = pipelines.InferenceOptions(pipeline, flip=True, zoom=ZOOM)
-    predict = pipelines.make_predict(Pointwise(tilts=True), VARIABLES, options)
+    predict = pipelines.make_predict(Segmenter(Pointwise(tilts=True)), VARIABLES, options)
     compiled = jax.jit(predict)
     together = compiled(image, clicks, prev)
     close(predict(image, clicks, prev), together)
@@ -143,15 +148,16 @@ def test_color_images_pass_and_grey_ones_become_three_equal_channels():
     _, clicks, _ = scene()
     grey = jnp.full((BATCH, *SHAPE, 1), 0.3)
     color = jax.random.uniform(jax.random.key(0), (BATCH, *SHAPE, 3))
-    np.testing.assert_array_equal(pipelines.network_inputs(color, clicks)[0], color)
-    channels = pipelines.network_inputs(grey, clicks)[0]
+    segmenter, prev = Segmenter(Pointwise()), jnp.zeros_like(grey)
+    np.testing.assert_array_equal(segmenter.inputs(color, clicks, prev)[0], color)
+    channels = segmenter.inputs(grey, clicks, prev)[0]
     assert channels.shape == (BATCH, *SHAPE, 3) and (channels == 0.3).all()
 
 
 def test_unknown_pipeline_lists_the_valid_ones():
     options = pipelines.FULL_FRAME._replace(pipeline="zoom")
     with pytest.raises(ValueError, match="full_frame, zoom_in; got 'zoom'"):
-        pipelines.make_predict(Pointwise(), VARIABLES, options)
+        pipelines.make_predict(Segmenter(Pointwise()), VARIABLES, options)
 
 
 def lesions(batch):
@@ -169,8 +175,8 @@ def test_click_loop_with_zoom_and_flip_compiles_once_for_all_click_counts():
 
     @jax.jit
     def run(num_clicks):
-        predict = pipelines.make_predict(Pointwise(calls=(calls,)), VARIABLES, options)
-        return rollout(predict, keys, image, target, num_clicks=num_clicks, capacity=5)
+        predict = pipelines.make_predict(Segmenter(Pointwise(calls=(calls,))), VARIABLES, options)
+        return rollout(Scene(keys, image, target), predict, num_clicks=num_clicks, capacity=5)
 
     whole = run(jnp.int32(5))
     traced = len(calls)
@@ -184,8 +190,8 @@ def test_click_loop_with_zoom_and_flip_compiles_once_for_all_click_counts():
 
 def test_click_loop_spread_over_devices_equals_one_device():
     options = pipelines.InferenceOptions("zoom_in", flip=True, zoom=ZOOM)
-    predict = pipelines.make_predict(Pointwise(tilts=True), VARIABLES, options)
-    run = jax.jit(functools.partial(rollout, predict, num_clicks=3))
+    predict = pipelines.make_predict(Segmenter(Pointwise(tilts=True)), VARIABLES, options)
+    run = jax.jit(lambda *arrays: rollout(Scene(*arrays), predict, num_clicks=3))
     args = jax.random.split(jax.random.key(1), 8), scene(batch=8)[0], lesions(8)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     spread = run(*jax.device_put(args, NamedSharding(mesh, PartitionSpec("data"))))

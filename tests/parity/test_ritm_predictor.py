@@ -6,9 +6,10 @@ import numpy as np
 from ecc_jax.clicks.encoding import append_click, empty_clicks
 from ecc_jax.inference.crops import Zoom, find_region
 from ecc_jax.inference.pipelines import zoom_in_tight
+from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.models.build import build
-from ecc_jax.weights.state_dict import import_state_dict
 from ecc_jax.types import Click
+from ecc_jax.weights.state_dict import import_state_dict
 
 NAME = "hrnet18s_ocr48"
 ZOOM = Zoom(target=200, min_crop=50, scales_radius=False)
@@ -16,7 +17,7 @@ ZOOM = Zoom(target=200, min_crop=50, scales_radius=False)
 
 def test_crops_and_probabilities_of_every_click(golden, golden_dir):
     variables = import_state_dict("ritm_hrnet18s", golden.load_state_dict(f"ritm_{NAME}"))
-    predict = zoom_in_tight(build("ritm_hrnet18s"), variables, zoom=ZOOM, flip=True)
+    predict = zoom_in_tight(Segmenter(build("ritm_hrnet18s")), variables, zoom=ZOOM, flip=True)
     with np.load(golden_dir / f"ritm_predictor_{NAME}.npz") as arrays:
         image = jnp.asarray(arrays["image_uint8"][None] / np.float32(255))
         shape = image.shape[1:3]

@@ -41,7 +41,7 @@ def test_train_step(name, untouched):
     optimizer = states.make_optimizer(b1=0.9, b2=0.999)
     start = states.create(init_variables(model, 0), optimizer)
     multipliers = states.rate_multipliers(start.params, trunk=1.0)
-    step = jax.jit(steps.make_train_step(model, optimizer, multipliers, OPTIONS))
+    step = jax.jit(test_step.step_of(model, multipliers, OPTIONS))
     # Two clicks: the network runs in evaluation mode for the first, in training mode after it.
     first = steps.first_step_with(OPTIONS, 2)
     state, metrics = step(start._replace(step=np.int32(first)), make_batch(), np.float32(1e-3))

@@ -4,18 +4,25 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from ecc_jax import parallel
+from ecc_jax.clicks.encoding import empty_clicks
+from ecc_jax.clicks.user import DEFAULT_USER
 from ecc_jax.data.augment import Augmentation
-from ecc_jax.evaluation.rollouts import STEADY, abstract_batch
+from ecc_jax.data.pipeline import abstract_batch
 from ecc_jax.evaluation.step import RolloutOptions, Situation, make_rollout_step
 from ecc_jax.inference.crops import Zoom
 from ecc_jax.inference.pipelines import FULL_FRAME, InferenceOptions
+from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.interaction import TRAINING_USER
 from ecc_jax.models.build import build, init_variables
+from ecc_jax.models.layers import BATCH_NORM_MOMENTUM
 from ecc_jax.training import state as states
 from ecc_jax.training import step as steps
+from ecc_jax.training.inputs import iterative_clicks
+from ecc_jax.training.objective import LossOptions, make_objective
 from ecc_jax.types import Batch
 
 BATCH, SIZE = 8, 40
@@ -24,17 +31,26 @@ OPTIONS = steps.StepOptions(
     augmentation=Augmentation(
         crop=(32, 32), vertical_flip_prob=0.5, transpose_prob=0.5, contrast=0.5, noise=0.05
     ),
-    user=TRAINING_USER,
     max_clicks=24,
-    gamma=0.7,
+    click_gamma=0.7,
     threshold=0.5,
-    main_weight=1.0,
-    aux_weight=0.4,
     microbatches=1,
     stats_momentum=0.9,
     average_decay=0.9,
     is_pretrained=False,
 )
+
+
+def step_of(model, multipliers, options):
+    """The train step of a network under the losses and the user of the thesis."""
+    segmenter = Segmenter(model)
+    return steps.make_train_step(
+        make_objective(segmenter, LossOptions(main_weight=1.0, aux_weight=0.4)),
+        iterative_clicks(segmenter, TRAINING_USER, max_clicks=options.max_clicks),
+        states.make_optimizer(b1=0.9, b2=0.999),
+        multipliers,
+        options,
+    )
 
 
 def _batch():
@@ -67,8 +83,7 @@ def start(model):
 @pytest.fixture(scope="module")
 def train_step(model, start):
     multipliers = states.rate_multipliers(start.params, trunk=1.0)
-    optimizer = states.make_optimizer(b1=0.9, b2=0.999)
-    return jax.jit(steps.make_train_step(model, optimizer, multipliers, OPTIONS))
+    return jax.jit(step_of(model, multipliers, OPTIONS))
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +144,9 @@ def test_same_step_twice_is_the_same(train_step, one_device, start):
 def test_eight_devices_equal_one(model, start, one_device):
     mesh = parallel.make_mesh(8)
     multipliers = states.rate_multipliers(start.params, trunk=1.0)
-    optimizer = states.make_optimizer(b1=0.9, b2=0.999)
     everywhere, rows = parallel.replicated(mesh), parallel.batch_sharding(mesh)
     sharded = jax.jit(
-        steps.make_train_step(model, optimizer, multipliers, OPTIONS),
+        step_of(model, multipliers, OPTIONS),
         in_shardings=(everywhere, rows, everywhere),
         out_shardings=everywhere,
     )
@@ -154,30 +168,78 @@ def test_train_and_evaluation_steps_lower_for_cpu_cuda_and_tpu(model, start, tra
     assert set(exported.platforms) == set(platforms)
     options = RolloutOptions(capacity=5, keep=(1, 2))
     zoom = InferenceOptions("zoom_in", flip=True, zoom=Zoom(target=32, min_crop=8))
-    for network, inference in ((model, FULL_FRAME), (model, zoom), (None, FULL_FRAME)):
-        rollout = jax.jit(make_rollout_step(network, options._replace(inference=inference)))
+    network = Segmenter(model)
+    for segmenter, inference in ((network, FULL_FRAME), (network, zoom), (None, FULL_FRAME)):
+        rollout = jax.jit(make_rollout_step(segmenter, options._replace(inference=inference)))
         exported = jax.export.export(rollout, platforms=platforms)(
-            start.variables, batch, jax.ShapeDtypeStruct((), np.int32), Situation(STEADY)
+            start.variables, batch, jax.ShapeDtypeStruct((), np.int32), Situation(DEFAULT_USER)
         )
         assert set(exported.platforms) == set(platforms)
 
 
-def test_accumulation_averages_over_strided_rows(start):
-    """A fake gradient that reports which rows it saw."""
-    rows = jnp.arange(8.0)
+def no_clicks(variables, keys, image, target, num_clicks):
+    """A click source of one's own: nobody clicks."""
+    return empty_clicks(image.shape[0], 1), jnp.zeros_like(image)
 
-    def gradients(stats, part, dropout_key):
-        grads = jax.tree.map(lambda p: jnp.zeros_like(p) + jnp.sum(part), start.params)
-        return jax.tree.map(lambda s: s + part[0], stats), grads, jnp.sum(part), jnp.max(part)
 
-    key = jax.random.key(0)
-    stats, grads, loss, iou = steps._accumulate(gradients, start, rows, key, 4)
-    # Microbatch i holds rows i and i + 4: sums 4, 6, 8, 10 and maxima 4..7.
-    assert float(loss) == 7.0
-    assert float(iou) == 5.5
-    assert float(jax.tree.leaves(grads)[0].ravel()[0]) == 7.0
-    before = jax.tree.leaves(start.batch_stats)[0].ravel()[0]
-    assert float(jax.tree.leaves(stats)[0].ravel()[0] - before) == pytest.approx(0 + 1 + 2 + 3)
+def plugged_step(objective, options, count=8):
+    """A step of plain descent on `objective`, from a weight and a statistic of 0.
+
+    Row i holds the value i / 100, and its prediction i + 1 of `count` lesion pixels.
+    """
+    size = count
+    image = np.tile(np.arange(count, dtype=np.int16)[:, None, None], (1, size, size))
+    window = np.tile(np.float32([0, 100]), (count, 1))
+    target = np.ones((count, size, size), np.uint8)
+    rows = np.arange(count, dtype=np.int32)
+    batch = Batch(image, window, target, np.ones(count, bool), rows, np.ones(count, np.float32))
+    variables = {"params": {"w": jnp.zeros(())}, "batch_stats": {"s": jnp.zeros(())}}
+    optimizer = optax.identity()
+    step = jax.jit(steps.make_train_step(objective, no_clicks, optimizer, {"w": 1.0}, options))
+
+    def run(number):
+        start = states.create(variables, optimizer)._replace(step=jnp.int32(number))
+        return step(start, batch, np.float32(1.0))
+
+    return run
+
+
+PLAIN = OPTIONS._replace(augmentation=None, stats_momentum=BATCH_NORM_MOMENTUM, is_pretrained=True)
+
+
+def test_accumulation_averages_over_strided_rows():
+    """An objective that reports which rows it saw."""
+
+    def objective(params, batch_stats, inputs, key):
+        rows = 100 * inputs.image[:, 0, 0, 0]
+        columns = jnp.arange(inputs.image.shape[2])[None, None, :, None]
+        logits = jnp.where(columns < rows[:, None, None, None] + 0.5, 1.0, -1.0)
+        logits = jnp.broadcast_to(logits, inputs.image.shape)
+        stats = jax.tree.map(lambda s: s + rows[0], batch_stats)
+        return (1 + params["w"]) * jnp.sum(rows), (stats, logits)
+
+    state, metrics = plugged_step(objective, PLAIN._replace(microbatches=4))(3)
+    # Microbatch i holds rows i and i + 4: sums 4, 6, 8, 10.
+    assert float(metrics["loss"]) == pytest.approx(7.0)
+    assert float(metrics["iou"]) == pytest.approx(np.mean(np.arange(1, 9) / 8))
+    assert float(state.params["w"]) == pytest.approx(-7.0)
+    assert float(state.batch_stats["s"]) == pytest.approx(0 + 1 + 2 + 3)
+    assert int(state.step) == 4
+
+
+def test_own_objective_and_click_source_are_what_the_step_runs():
+    """Nothing of the package changes for them; targets, clicks and mask reach the objective."""
+
+    def objective(params, batch_stats, inputs, key):
+        assert inputs.clicks.radius.shape == (8, 1) and inputs.target.dtype == bool
+        missing = jnp.sum(inputs.target) + jnp.sum(inputs.clicks.count) + jnp.sum(inputs.prev_mask)
+        return params["w"] ** 2 + 3 * params["w"] + missing, (batch_stats, inputs.image - 0.035)
+
+    state, metrics = plugged_step(objective, PLAIN)(0)
+    assert float(metrics["loss"]) == 8 * 8 * 8
+    assert float(state.params["w"]) == -3.0
+    # Rows 4 to 7 lie above 0.035, all of their pixels.
+    assert float(metrics["iou"]) == 0.5
 
 
 def test_trunk_multiplier_reaches_the_trunk_only(start):
@@ -197,7 +259,14 @@ def test_memory_that_does_not_fit_is_refused_with_the_remedy():
 
 
 def test_running_statistics_average_the_first_batches_unless_pretrained():
-    gains = [float(steps._stats_gain(jnp.int32(t), OPTIONS)) for t in (0, 1, 4, 9, 50)]
+    def objective(params, batch_stats, inputs, key):
+        # What the network's own running average does with a batch whose statistic is 1.
+        stats = jax.tree.map(lambda s: s + (1 - BATCH_NORM_MOMENTUM) * (1 - s), batch_stats)
+        return params["w"], (stats, inputs.image)
+
+    gain = 1 - BATCH_NORM_MOMENTUM
+    run = plugged_step(objective, PLAIN._replace(is_pretrained=False, stats_momentum=0.9))
+    gains = [float(run(number)[0].batch_stats["s"]) / gain for number in (0, 1, 4, 9, 50)]
     assert gains == pytest.approx([10, 5, 2, 1, 1])
-    pretrained = OPTIONS._replace(is_pretrained=True, stats_momentum=0.95)
-    assert float(steps._stats_gain(jnp.int32(0), pretrained)) == pytest.approx(0.5)
+    pretrained = plugged_step(objective, PLAIN._replace(stats_momentum=0.95))
+    assert float(pretrained(0)[0].batch_stats["s"]) / gain == pytest.approx(0.5)

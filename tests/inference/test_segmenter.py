@@ -1,0 +1,81 @@
+"""The network with the encoding of its clicks: one for training, inference and the predictor."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ecc_jax.clicks import encoding
+from ecc_jax.inference.pipelines import FULL_FRAME, make_predict
+from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.training.objective import Inputs, LossOptions, make_objective
+from ecc_jax.types import Clicks, Prediction
+
+BATCH, SIZE = 2, 16
+VARIABLES = {"params": {}, "batch_stats": {}}
+
+
+class Recorder:
+    """Notes what a network is shown, and in which mode."""
+
+    def __init__(self):
+        self.seen = []
+
+    def apply(self, variables, image, guidance, prev_mask, *, train=False, mutable=(), rngs=None):
+        self.seen.append((train, image, guidance, prev_mask))
+        prediction = Prediction(guidance[..., :1] - 0.5, None, image)
+        return (prediction, {"batch_stats": {}}) if mutable else prediction
+
+
+def _scene():
+    rng = np.random.default_rng(0)
+    yx = jnp.asarray(rng.integers(2, SIZE - 2, (BATCH, 3, 2)), jnp.float32)
+    radius = jnp.asarray([[3.0, 1.0, 2.0], [1.5, 0.0, 9.0]])
+    sign = jnp.array([[True, False, True], [False, True, True]])
+    clicks = Clicks(yx, radius, sign, jnp.array([3, 2], jnp.int32))
+    image, prev = (jnp.asarray(rng.random((BATCH, SIZE, SIZE, 1), np.float32)) for _ in range(2))
+    return image, clicks, prev
+
+
+def points(clicks, shape):
+    """An encoding of one's own: the nearest pixel of every click, whatever its radius."""
+    tiny = clicks._replace(radius=jnp.full_like(clicks.radius, 0.5))
+    return encoding.disk_maps(tiny, shape)
+
+
+def _shown(segmenter):
+    """What inference and what training show the network, of the same clicks."""
+    image, clicks, prev = _scene()
+    target = jnp.ones(image.shape[:3], bool)
+    make_predict(segmenter, VARIABLES, FULL_FRAME)(image, clicks, prev)
+    objective = make_objective(segmenter, LossOptions())
+    objective({}, {}, Inputs(image, target, clicks, prev), jax.random.key(0))
+    (mode, *inference), (trains, *training) = segmenter.model.seen
+    assert (mode, trains) == (False, True)
+    return inference, training
+
+
+@pytest.mark.parametrize("name", [*encoding.NAMES, "points"])
+def test_training_shows_the_network_what_inference_shows_it(name, monkeypatch):
+    monkeypatch.setitem(encoding.ENCODINGS, "points", points)
+    inference, training = _shown(Segmenter(Recorder(), name))
+    jax.tree.map(np.testing.assert_array_equal, inference, training)
+    image, clicks, prev = _scene()
+    np.testing.assert_array_equal(inference[0], np.repeat(image, 3, axis=-1))
+    np.testing.assert_array_equal(inference[1], encoding.ENCODINGS[name](clicks, (SIZE, SIZE)))
+    np.testing.assert_array_equal(inference[2], prev)
+
+
+def test_another_encoding_reaches_the_network_by_its_name_alone(monkeypatch):
+    monkeypatch.setitem(encoding.ENCODINGS, "points", points)
+    (_, disks, _), _ = _shown(Segmenter(Recorder(), "disk"))
+    (_, dots, _), _ = _shown(Segmenter(Recorder(), "points"))
+    # Three clicks in the first row, two in the second: one pixel each.
+    np.testing.assert_array_equal(np.asarray(dots).sum(axis=(1, 2, 3)), [3, 2])
+    assert np.asarray(disks).sum() > 20
+
+
+def test_unknown_encodings_are_refused():
+    image, clicks, prev = _scene()
+    with pytest.raises(ValueError, match="encoding must be one of disk.*, got 'dsik'"):
+        Segmenter(Recorder(), "dsik").inputs(image, clicks, prev)
