@@ -77,7 +77,7 @@ class Rollout(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """What recorded clicks give when they are answered again.
+    """The scores of recorded clicks, answered again.
 
     Attributes:
       scores: By measure, its value after each click; rows without a click keep their last value.

@@ -1,1 +1,1 @@
-"""Classical one-click baselines."""
+"""Methods without a network: disk painter, flooding, random walker."""

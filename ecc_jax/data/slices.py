@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num, Shaped
+from jaxtyping import Bool, Float, Num, Shaped
 from skimage import transform
 
 from ecc_jax.volumes import ARRAY_ORDER, Orientation
@@ -32,22 +32,6 @@ class Fit(NamedTuple):
     padding: tuple[tuple[int, int], tuple[int, int]]
     size: int
     orientation: Orientation = ARRAY_ORDER
-
-
-def lesion_slices(mask_volume: Shaped[np.ndarray, "d h w"], *, axis: int) -> Int[np.ndarray, " s"]:
-    """Returns the rising indices along `axis` of the slices with at least one lesion voxel."""
-    others = tuple(i for i in range(3) if i != axis)
-    return np.flatnonzero(np.any(mask_volume, axis=others))
-
-
-def largest_lesion_slice(mask_volume: Shaped[np.ndarray, "d h w"], *, axis: int) -> int | None:
-    """Returns the index of the slice with most lesion voxels; ties go to the smaller index.
-
-    None if the volume holds no lesion.
-    """
-    others = tuple(i for i in range(3) if i != axis)
-    areas = np.count_nonzero(mask_volume, axis=others)
-    return int(np.argmax(areas)) if areas.size and areas.max() > 0 else None
 
 
 def thesis_split(n: int) -> tuple[int, int, int]:

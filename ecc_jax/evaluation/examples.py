@@ -1,4 +1,4 @@
-"""Which slices the montage shows, and what is drawn of them."""
+"""The cases of the montage: which slices it shows, with their clicks and masks."""
 
 from collections.abc import Callable
 

@@ -25,7 +25,7 @@ REPLAYABLE = (SUBJECTS[0], *CONTROLS)
 
 
 class Replayed(NamedTuple):
-    """What became of a log.
+    """The scores of a log answered again, beside those that were logged.
 
     Attributes:
       scores: By measure, the scores now, in the log's units.

@@ -55,7 +55,7 @@ class EvalSet(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What a method did on every slice, NumPy, in the order asked for.
+    """Scores, clicks and masks of a method on every slice, NumPy, in the order asked for.
 
     Attributes:
       method: Scores after each click and the clicks.

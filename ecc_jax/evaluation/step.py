@@ -64,7 +64,7 @@ class Situation(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What happened to every row.
+    """Scores, clicks and masks of a batch of rollouts.
 
     Attributes:
       scores: After each click: iou, dice, nsd, and hd95 in pixels.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Plateau(NamedTuple):
-    """Where training stands; a value, stored with each checkpoint.
+    """State of the learning-rate schedule and of early stopping; stored with each checkpoint.
 
     Attributes:
       best: Lowest validation score so far.

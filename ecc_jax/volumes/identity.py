@@ -1,4 +1,4 @@
-"""Names for what an image holds, whatever its file is called, so that nobody is tested who trained.
+"""Identities of scans: the same for the same image, whatever its file is called.
 
 The same scan has the same identity under another path or name, in another file format, with its
 axes in another order or running the other way, as int16 or as float32. Any changed voxel that is

@@ -12,23 +12,6 @@ from ecc_jax.volumes import Orientation
 SPLITS = ("train", "validation", "test")
 
 
-def test_lesion_slices_and_largest_by_hand():
-    volume = np.zeros((4, 5, 6), np.uint8)
-    volume[1, 2, 3] = volume[3, 0, :2] = volume[2, 4, 4:] = 1
-    assert slices.lesion_slices(volume, axis=0).tolist() == [1, 2, 3]
-    assert slices.lesion_slices(volume, axis=1).tolist() == [0, 2, 4]
-    assert slices.lesion_slices(volume, axis=2).tolist() == [0, 1, 3, 4, 5]
-    assert slices.largest_lesion_slice(volume, axis=0) == 2  # two pixels, as slice 3
-    assert slices.largest_lesion_slice(volume, axis=1) == 0
-    assert slices.largest_lesion_slice(volume, axis=2) == 0
-
-
-def test_volume_without_lesion():
-    volume = np.zeros((4, 5, 6), bool)
-    assert slices.lesion_slices(volume, axis=2).tolist() == []
-    assert slices.largest_lesion_slice(volume, axis=2) is None
-
-
 ROWS = [
     (name, subset) for name in ("kits_2d", "lits_2d", "md_panc_2d") for subset in ("full", "small")
 ]

@@ -229,28 +229,6 @@ def annotation_masks(annotation: Annotation) -> dict[float, Mask]:
     return masks
 
 
-def count_slices(
-    xml_path: str | Path,
-    *,
-    pixel_spacing_mm: float = PIXEL_SPACING_MM,
-    slice_spacing_mm: float | None = None,
-    level: float = 0.5,
-    min_annotations: int = MIN_ANNOTATIONS,
-) -> int:
-    """Returns on how many slices of a scan the consensus of any nodule is not empty.
-
-    Raises:
-      ValueError: As `read_reading`.
-    """
-    groups = group_nodules(
-        read_annotations(xml_path),
-        pixel_spacing_mm=pixel_spacing_mm,
-        slice_spacing_mm=slice_spacing_mm,
-    )
-    agreed = [consensus(g, level=level, min_annotations=min_annotations) for g in groups]
-    return len(set().union(*agreed))
-
-
 def _root(path: Path) -> Element:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; check the path")
