@@ -35,7 +35,10 @@ EXTRAS = {
     "tpu": ["jax[tpu]>=0.10,<0.12"],
     # Decoders of compressed DICOM: JPEG (lossless too), JPEG-LS, JPEG 2000, HTJ2K.
     "dicom": ["python-gdcm>=3.0.24", "pylibjpeg[openjpeg]>=2.0"],
+    # Public weights in the safetensors format.
+    "convert": ["safetensors>=0.5.3,<1"],
     "test": [
+        "safetensors>=0.5.3,<1",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "hypothesis>=6.130",

@@ -16,9 +16,9 @@ Source: ZoomIn in RITM (isegm/inference/transforms/zoom_in.py); thesis 3.1.
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from ecc_jax.ops import separable
 from ecc_jax.ops.boxes import mask_box
 from ecc_jax.types import Clicks
 
@@ -146,7 +146,7 @@ def crop(
         _reading(box[:, axis], box[:, axis + 2], image.shape[axis + 1], shape[axis])
         for axis in (0, 1)
     )
-    return _separable(rows, image, columns)
+    return separable.apply(rows, image, columns, image_first=True)
 
 
 def paste(
@@ -167,7 +167,8 @@ def paste(
         for axis in (0, 1)
     )
     inside = jnp.any(rows > 0, axis=2)[:, :, None] & jnp.any(columns > 0, axis=2)[:, None, :]
-    values = jnp.clip(_separable(rows, patch, columns), _SMALLEST_PROB, 1.0)
+    values = separable.apply(rows, patch, columns, image_first=True)
+    values = jnp.clip(values, _SMALLEST_PROB, 1.0)
     return jnp.where(inside[..., None], values, 0.0)
 
 
@@ -280,11 +281,3 @@ def _linear(
     broken = rest.astype(jnp.float32) / per_point[:, None].astype(jnp.float32)
     apart = (whole[:, :, None] - point[:, None, :]).astype(jnp.float32)
     return jnp.maximum(0.0, 1.0 - jnp.abs(apart + broken[:, :, None]))
-
-
-def _separable(
-    rows: Float[Array, "b H h"], image: Float[Array, "b h w c"], columns: Float[Array, "b W w"]
-) -> Float[Array, "b H W c"]:
-    """Returns the image resampled along both axes, at full precision on every device."""
-    tall = jnp.einsum("bHh,bhwc->bHwc", rows, image, precision=lax.Precision.HIGHEST)
-    return jnp.einsum("bHwc,bWw->bHWc", tall, columns, precision=lax.Precision.HIGHEST)

@@ -4,8 +4,9 @@ import functools
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Num
+
+from ecc_jax.ops import separable
 
 
 @functools.cache
@@ -76,7 +77,7 @@ def resize_align_corners(
     """
     height, width = shape
     rows = align_corners_matrix(x.shape[1], height)
-    return _resize(x, rows, align_corners_matrix(x.shape[2], width))
+    return separable.apply_shared(rows, x, align_corners_matrix(x.shape[2], width))
 
 
 def resize_half_pixel(
@@ -99,7 +100,7 @@ def resize_half_pixel(
     """
     height, width = shape
     rows = half_pixel_matrix(x.shape[1], height)
-    return _resize(x, rows, half_pixel_matrix(x.shape[2], width))
+    return separable.apply_shared(rows, x, half_pixel_matrix(x.shape[2], width))
 
 
 def resize_nearest(
@@ -153,27 +154,3 @@ def _linear_matrix(
     matrix = matrix.astype(np.float32)
     matrix.flags.writeable = False
     return matrix
-
-
-def _resize(
-    x: Float[Array, "b h w c"],
-    rows: Float[np.ndarray, "height h"],
-    columns: Float[np.ndarray, "width w"],
-) -> Float[Array, "b height width c"]:
-    """Returns `rows @ x @ columns.T` for every channel; an axis of unchanged size is left alone."""
-    b, h, w, c = x.shape
-    height, width = len(rows), len(columns)
-    if (h, w) == (height, width):
-        return x
-    y = x.astype(jnp.float32)
-    if width != w:
-        y = _multiply(columns, y.reshape(b * h, w, c))
-    if height != h:
-        y = _multiply(rows, y.reshape(b, h, width * c))
-    return y.reshape(b, height, width, c).astype(x.dtype)
-
-
-def _multiply(matrix: Float[np.ndarray, "m k"], x: Float[Array, "n k c"]) -> Float[Array, "n m c"]:
-    """Returns `matrix @ x[i]` for every i; the matrix is repeated so that nothing is transposed."""
-    repeated = jnp.broadcast_to(jnp.asarray(matrix)[None], (x.shape[0], *matrix.shape))
-    return jnp.matmul(repeated, x, precision=lax.Precision.HIGHEST)

@@ -1,8 +1,9 @@
 """ROI-align: cuts one box out of every map of a batch and resizes it, with traced boxes."""
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
+
+from ecc_jax.ops import separable
 
 
 def roi_align(
@@ -42,9 +43,7 @@ def roi_align(
     y0, x0, y1, x1 = jnp.moveaxis(boxes.astype(jnp.float32), 1, 0)
     rows = _sampling_matrices(y0, y1, x.shape[1], shape[0])
     columns = _sampling_matrices(x0, x1, x.shape[2], shape[1])
-    y = jnp.einsum("bph,bhwc->bpwc", rows, x.astype(jnp.float32), precision=lax.Precision.HIGHEST)
-    y = jnp.einsum("bqw,bpwc->bpqc", columns, y, precision=lax.Precision.HIGHEST)
-    return y.astype(x.dtype)
+    return separable.apply(rows, x, columns).astype(x.dtype)
 
 
 def _sampling_matrices(

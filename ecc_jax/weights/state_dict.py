@@ -1,8 +1,8 @@
 """Moves weights between the PyTorch originals and this package.
 
-There is no table of names, only one of prefixes (`originals.py`). Submodules are named after the originals (see `layers.py`), so the
-PyTorch name follows from the path: positions such as `_0` become `.0`, kernels become `weight`,
-and kernels [kh kw in out] are stored as [out in kh kw].
+There is no table of names, only one of prefixes (`originals.py`). Submodules are named after the
+originals (see `layers.py`), so the PyTorch name follows from the path: positions such as `_0`
+become `.0`, kernels become `weight`, and kernels [kh kw in out] are stored as [out in kh kw].
 """
 
 import functools

@@ -152,7 +152,9 @@ def _safetensors(path: Path, max_bytes: int) -> dict[Any, np.ndarray]:
                     )
                 arrays[name] = file.get_tensor(name)
     except SafetensorError as error:
-        raise ValueError(f"it is no sound safetensors file ({str(error)[:200]!r}); {_AGAIN}") from error
+        raise ValueError(
+            f"it is no sound safetensors file ({str(error)[:200]!r}); {_AGAIN}"
+        ) from error
     return arrays
 
 

@@ -7,16 +7,15 @@ from skimage import measure
 
 from ecc_jax.ops.components import component_areas, label_components
 
-CONNECTIVITIES = (4, 8)
-label = jax.jit(label_components, static_argnames="connectivity")
+label = jax.jit(label_components)
 areas_of = jax.jit(component_areas)
 
 
-def oracle(mask, connectivity):
+def oracle(mask):
     """skimage's labels renamed to 1 + the first row-major index of each component."""
     result = np.zeros(mask.shape, np.int32)
     for row, out in zip(mask, result, strict=True):
-        labels = measure.label(row, connectivity=1 if connectivity == 4 else 2)
+        labels = measure.label(row, connectivity=2)
         values, first = np.unique(labels, return_index=True)
         for value, index in zip(values, first, strict=True):
             out[labels == value] = index + 1 if value else 0
@@ -52,14 +51,10 @@ def spiral(size):
     return mask
 
 
-@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
-def test_hand_computed(connectivity):
+def test_hand_computed():
     mask = jnp.array([[0, 1, 0, 0, 1], [1, 0, 0, 0, 1], [0, 0, 1, 0, 0]], bool)[None]
-    expected = {
-        4: [[0, 2, 0, 0, 5], [6, 0, 0, 0, 5], [0, 0, 13, 0, 0]],
-        8: [[0, 2, 0, 0, 5], [2, 0, 0, 0, 5], [0, 0, 13, 0, 0]],
-    }[connectivity]
-    labels = label(mask, connectivity=connectivity)
+    expected = [[0, 2, 0, 0, 5], [2, 0, 0, 0, 5], [0, 0, 13, 0, 0]]
+    labels = label(mask)
     assert labels.dtype == jnp.int32
     np.testing.assert_array_equal(labels[0], expected)
 
@@ -70,34 +65,26 @@ def test_label_is_the_first_pixel_where_the_first_block_holds_a_later_one():
     np.testing.assert_array_equal(label(mask)[0], [[0, 0, 0, 4], [4, 4, 4, 0]])
 
 
-@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 2)])
-def test_empty_and_full(connectivity, shape):
+def test_empty_and_full(shape):
     mask = np.stack([np.zeros(shape, bool), np.ones(shape, bool)])
-    labels = label(jnp.asarray(mask), connectivity=connectivity)
+    labels = label(jnp.asarray(mask))
     np.testing.assert_array_equal(labels, mask.astype(np.int32))
 
 
-@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
 @pytest.mark.parametrize("density", [0.3, 0.4, 0.6])
-def test_noise_equals_skimage(connectivity, density):
+def test_noise_equals_skimage(density):
     mask = np.random.default_rng(7).random((3, 61, 50)) < density
-    labels = label(jnp.asarray(mask), connectivity=connectivity)
-    np.testing.assert_array_equal(labels, oracle(mask, connectivity))
+    labels = label(jnp.asarray(mask))
+    np.testing.assert_array_equal(labels, oracle(mask))
 
 
-@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
-def test_winding_paths_are_one_component(connectivity):
+def test_winding_paths_are_one_component():
     curves = [serpentine(64), spiral(64)]
     mask = np.stack(curves + [curve[::-1, ::-1] for curve in curves] + [c.T for c in curves])
     assert all(measure.label(row, connectivity=2).max() == 1 for row in mask)
-    labels = label(jnp.asarray(mask), connectivity=connectivity)
-    np.testing.assert_array_equal(labels, oracle(mask, connectivity))
-
-
-def test_other_connectivities_are_refused():
-    with pytest.raises(ValueError, match="8 .* or 4 .*, got 6"):
-        label_components(jnp.ones((1, 2, 2), bool), connectivity=6)
+    labels = label(jnp.asarray(mask))
+    np.testing.assert_array_equal(labels, oracle(mask))
 
 
 def test_jit_equals_eager_and_row_alone_equals_row_in_batch():
@@ -129,8 +116,8 @@ def test_batch_sharded_over_devices_equals_one_device():
     labels = label(spread)
     areas = areas_of(labels)
     assert len(areas.sharding.device_set) == 8
-    np.testing.assert_array_equal(labels, oracle(mask, 8))
-    np.testing.assert_array_equal(areas, areas_of(jnp.asarray(oracle(mask, 8))))
+    np.testing.assert_array_equal(labels, oracle(mask))
+    np.testing.assert_array_equal(areas, areas_of(jnp.asarray(oracle(mask))))
 
 
 def test_lowers_for_every_platform():

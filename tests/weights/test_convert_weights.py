@@ -1,4 +1,4 @@
-"""scripts/convert_weights.py: from a weight file to a folder that training starts from."""
+"""conversion.py and its script: from a weight file to a folder that training starts from."""
 
 import hashlib
 import importlib.util
@@ -10,11 +10,11 @@ import jax
 import numpy as np
 import pytest
 
+from ecc_jax import checks, conversion, runs
 from ecc_jax import config as schema
-from ecc_jax import runs
 from ecc_jax.models.build import build, init_variables
-from ecc_jax.weights.state_dict import export_state_dict, import_state_dict
 from ecc_jax.training import checkpoints
+from ecc_jax.weights.state_dict import export_state_dict, import_state_dict
 from tests.torch_files import Parameter, write, write_safetensors
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_weights.py"
@@ -39,7 +39,7 @@ def state_dict():
 
 
 @pytest.fixture(scope="module")
-def converted(script, state_dict, tmp_path_factory):
+def converted(state_dict, tmp_path_factory):
     """(source, folder, summary) of a converted RITM checkpoint."""
     folder = tmp_path_factory.mktemp("weights")
     source = folder / "tiny_itermask.pth"
@@ -49,7 +49,7 @@ def converted(script, state_dict, tmp_path_factory):
     return (
         source,
         folder / "new" / "tiny",
-        script.convert(source, folder / "new" / "tiny", None, False),
+        conversion.convert(source, folder / "new" / "tiny"),
     )
 
 
@@ -88,8 +88,8 @@ def test_summary_tells_source_model_and_every_tensor(converted, state_dict):
     assert summary["counters"]
     assert json.loads((dest / "conversion.json").read_text()) == summary
     config = runs.load_config(dest)
-    assert (config.model.name, config.clicks.radius_eval) == (NAME, "fixed")
-    schema.validate(config)
+    assert (config.model.name, config.clicks.radius) == (NAME, "fixed")
+    checks.validate(config)
 
 
 def test_trunk_weights_are_completed_and_the_lists_printed(
@@ -150,27 +150,27 @@ def test_mistakes_are_one_line(script, converted, tmp_path, monkeypatch, capsys)
         assert not (tmp_path / "a").exists()
 
 
-def test_options_of_the_checkpoint_are_checked(script, state_dict, tmp_path):
+def test_options_of_the_checkpoint_are_checked(state_dict, tmp_path):
     config = {"params": {"use_leaky_relu": {"value": False}}}
     source = write(tmp_path / "relu.pth", {"state_dict": state_dict, "config": config})
     with pytest.raises(ValueError, match="relu.pth: the weights were trained with use_leaky_relu"):
-        script.convert(source, tmp_path / "out", None, False)
+        conversion.convert(source, tmp_path / "out")
 
 
-def test_an_earlier_conversion_is_replaced_but_not_a_run(script, converted, tmp_path):
+def test_an_earlier_conversion_is_replaced_but_not_a_run(converted, tmp_path):
     source, _, _ = converted
     dest = tmp_path / "dest"
     dest.mkdir()
     for _ in range(2):  # into an empty folder, and over the first
-        script.convert(source, dest, None, False)
+        conversion.convert(source, dest)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dest"]
     (dest / "report").mkdir()
     with pytest.raises(ValueError, match="holds a run or reports; .* --force"):
-        script.convert(source, dest, None, False)
+        conversion.convert(source, dest)
     (dest / "conversion.json").unlink()  # now it looks like a run
     with pytest.raises(ValueError, match="holds a run or reports; .* --force"):
-        script.convert(source, dest, None, False)
-    script.convert(source, dest, None, True)
+        conversion.convert(source, dest)
+    conversion.convert(source, dest, force=True)
     assert not (dest / "report").exists()
 
 

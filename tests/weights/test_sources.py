@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from ecc_jax.weights import sources
 from ecc_jax.models.build import build, init_variables
-from ecc_jax.weights.state_dict import export_state_dict, import_state_dict, slots
+from ecc_jax.weights import sources
 from ecc_jax.weights.sources import (
     HRNET,
     NETWORK,
@@ -21,6 +20,7 @@ from ecc_jax.weights.sources import (
     translate_names,
     widen_first_convolution,
 )
+from ecc_jax.weights.state_dict import export_state_dict, import_state_dict, slots
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NAME = "ritm_tiny"
@@ -209,6 +209,7 @@ def _unetpp(monkeypatch):
         "encoder.conv1.weight": (64, 5, 7, 7),
         "encoder.layer4.0.bn1.bias": (8,),
         "decoder.blocks.x_0_0.conv1.0.weight": (4, 8, 3, 3),
+        "segmentation_head.0.bias": (1,),
     }
     monkeypatch.setattr(sources, "_shapes", lambda name: shapes)
     monkeypatch.setattr(sources, "NAMES", ("unetpp_resnet50",))
@@ -228,7 +229,7 @@ def test_resnet_fills_the_encoder_with_a_widened_first_convolution(monkeypatch):
     assert choose_model(state_dict) == "unetpp_resnet50"
     merged, report = merge_state_dict("unetpp_resnet50", state_dict, fresh)
     assert report.ignored == ["fc.weight"]
-    assert report.missing == ["decoder.blocks.x_0_0.conv1.0.weight"]
+    assert report.missing == ["decoder.blocks.x_0_0.conv1.0.weight", "segmentation_head.0.bias"]
     weight = merged["encoder.conv1.weight"]
     np.testing.assert_allclose(weight[:, 4], state_dict["conv1.weight"][:, 1] * 0.6, rtol=1e-6)
     unused = {"maps_transform.0.bias": np.ones(16, np.float32)}

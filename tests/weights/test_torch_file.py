@@ -227,7 +227,7 @@ OTHER_FILES = {
     "web page": b"\n<!DOCTYPE html><html>",
     "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
     "neither a PyTorch nor": b"weights\n" * 90,
-    "header of .* is truncated": b"weights {",
+    "no sound safetensors file": b"weights {",
     "zip archive is truncated": b"PK\x03\x04" + bytes(40),
 }
 
