@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ecc_jax.evaluation.protocols import STYLES
+from ecc_jax.clicks.user import DEFAULT_USER
 from ecc_jax.evaluation.step import RolloutOptions, Situation, make_rollout_step
 from ecc_jax.inference.pipelines import full_frame
+from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.interaction import interact, start
 from ecc_jax.models.build import build, init_variables
 from ecc_jax.types import Batch, Click
@@ -15,13 +16,14 @@ from tests.evaluation.slice_sets import blobs
 
 SIZE, COUNT, CLICKS = 32, 4, 5
 TOLERANCE = 1e-4
-OPTIONS = RolloutOptions(capacity=CLICKS, keep=tuple(range(1, CLICKS + 1)))
-MODEL = build("ritm_tiny")
+USER = DEFAULT_USER.with_habit("average")
+OPTIONS = RolloutOptions(capacity=CLICKS, keep=tuple(range(1, CLICKS + 1)), user=USER)
+SEGMENTER = Segmenter(build("ritm_tiny"))
 
 
 @pytest.fixture(scope="module")
 def variables():
-    return init_variables(MODEL, 0, fusion_scale=1.0)
+    return init_variables(SEGMENTER.model, 0, fusion_scale=1.0)
 
 
 def _batch(rows):
@@ -40,10 +42,8 @@ def _batch(rows):
 
 @pytest.fixture(scope="module")
 def run(variables):
-    step = jax.jit(make_rollout_step(MODEL, OPTIONS))
-    return lambda rows: step(
-        variables, _batch(rows), np.int32(CLICKS), Situation(STYLES["average"])
-    )
+    step = jax.jit(make_rollout_step(SEGMENTER, OPTIONS))
+    return lambda rows: step(variables, _batch(rows), np.int32(CLICKS), Situation(USER))
 
 
 def test_the_same_batch_gives_the_same_bits(run):
@@ -55,7 +55,7 @@ def test_other_batch_shapes_differ_only_from_pixels_at_the_threshold_on(run, var
     """After the first click that two shapes answer differently they may part for good."""
     together = run(list(range(COUNT)))
     answer = jax.jit(interact, static_argnums=0)
-    predict = full_frame(MODEL, variables)
+    predict = full_frame(SEGMENTER, variables)
     compared = 0
     for row in range(COUNT):
         alone = run([row])

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from ecc_jax.evaluation import examples, latency
-from ecc_jax.evaluation.rollouts import Work
-from ecc_jax.report.methods import ClickRecord
+from ecc_jax.evaluation.rollouts import EvalSet
 from ecc_jax.inference.pipelines import FULL_FRAME
+from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.models.build import build, init_variables
+from ecc_jax.report.results import ClickRecord
 from tests.evaluation.slice_sets import blobs, slice_set
 
 
@@ -33,7 +34,7 @@ def test_few_slices_are_shown_once_each(count):
 @pytest.fixture(scope="module")
 def scene():
     size, count, clicks = 32, 2, 3
-    work = Work(slice_set(blobs(count + 1, size)), np.arange(count), clicks)
+    data = EvalSet(slice_set(blobs(count + 1, size)), np.arange(count), clicks)
     rng = np.random.default_rng(0)
     record = ClickRecord(
         yx=rng.integers(0, size, (count, clicks, 2)).astype(np.float32),
@@ -42,7 +43,7 @@ def scene():
         clicked=np.array([[True, True, True], [True, False, False]]),
     )
     model = build("ritm_tiny")
-    return model, init_variables(model, 0), work, record
+    return Segmenter(model), init_variables(model, 0), data, record
 
 
 @pytest.mark.parametrize("count", [2, 6])
@@ -54,11 +55,11 @@ def test_as_many_clicks_are_timed_as_asked_for(scene, count):
 
 
 def test_without_clicks_there_is_no_time(scene):
-    model, variables, work, record = scene
+    segmenter, variables, data, record = scene
     nothing = record._replace(clicked=np.zeros_like(record.clicked))
     assert (
         latency.measure_latency(
-            model, variables, work, nothing, options=FULL_FRAME, threshold=0.5, count=3
+            segmenter, variables, data, nothing, options=FULL_FRAME, threshold=0.5, count=3
         )
         is None
     )

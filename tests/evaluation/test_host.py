@@ -1,5 +1,6 @@
 """Predictors from outside: the same loop as inside, and every mistake by name."""
 
+import dataclasses
 import functools
 import sys
 
@@ -9,15 +10,16 @@ import numpy as np
 import pytest
 
 from ecc_jax import parallel
-from ecc_jax.clicks.user import RobotUser, Style
+from ecc_jax.clicks.user import RobotUser
 from ecc_jax.evaluation import examples, rollouts
-from ecc_jax.evaluation.host import External, check_answer, load_external, run_external
-from ecc_jax.evaluation.rollouts import Work
+from ecc_jax.evaluation.host import HostPredictor, check_answer, load_external, run_on_host
+from ecc_jax.evaluation.rollouts import EvalSet
 from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step
 from tests.evaluation.slice_sets import blobs, slice_set
 
 SIZE, COUNT, CLICKS = 24, 4, 4
-STYLE = Style(0.5, 0.0, 1.1, 1.0)
+STEADY = RobotUser(radius="weighted")
+USER = dataclasses.replace(STEADY, first_weight=0.5, later_weight=0.0, radius_scale=1.1, jitter=1.0)
 
 
 def paint(image, clicks, previous):
@@ -29,19 +31,17 @@ def paint(image, clicks, previous):
     return np.where(inside, float(newest.is_positive), previous)
 
 
-def _work(count=COUNT, clicks=CLICKS):
-    return Work(slice_set(blobs(COUNT, SIZE)), np.arange(count), clicks)
+def _data(count=COUNT, clicks=CLICKS):
+    return EvalSet(slice_set(blobs(COUNT, SIZE)), np.arange(count), clicks)
 
 
 def _options(**changes):
-    return RolloutOptions(capacity=CLICKS, keep=(1, 2), user=RobotUser(radius="weighted"))._replace(
-        **changes
-    )
+    return RolloutOptions(capacity=CLICKS, keep=(1, 2), user=STEADY)._replace(**changes)
 
 
-@pytest.mark.parametrize("start", ["empty", "dilated"])
-def test_a_painter_from_outside_equals_the_compiled_one(start):
-    options = _options(start=start)
+@pytest.mark.parametrize("initial_mask", ["empty", "dilated"])
+def test_a_painter_from_outside_equals_the_compiled_one(initial_mask):
+    options = _options(initial_mask=initial_mask)
     compiled = rollouts.compile_rollout(
         make_rollout_step(None, options),
         (),
@@ -50,23 +50,28 @@ def test_a_painter_from_outside_equals_the_compiled_one(start):
         batch_size=COUNT,
         mesh=parallel.make_mesh(1),
     )
-    inside = rollouts.run_rollouts(compiled, (), _work(), mesh=parallel.make_mesh(1), style=STYLE)
+    inside = rollouts.run_rollouts(compiled, (), _data(), mesh=parallel.make_mesh(1), user=USER)
     done = []
-    outside = run_external(
-        External("mine", paint), _work(), options, style=STYLE, keep=(1,), on_slice=done.append
+    outside = run_on_host(
+        HostPredictor("mine", paint),
+        _data(),
+        options,
+        user=USER,
+        keep=(CLICKS,),
+        on_slice=done.append,
     )
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
-        outside.row,
-        inside.row,
+        outside.method,
+        inside.method,
     )
     assert done == [1] * COUNT
     # The empty last slice is never asked about; times are those of the calls.
-    assert len(outside.seconds) == inside.row.clicks.clicked.sum() < COUNT * CLICKS
+    assert len(outside.call_seconds) == inside.method.clicks.clicked.sum() < COUNT * CLICKS
     target = blobs(COUNT, SIZE)[1]
-    mask = outside.masks[1][-1]
+    mask = outside.masks[CLICKS][1]
     iou = (mask & target).sum() / (mask | target).sum()
-    assert outside.row.scores["iou"][1, -1] == pytest.approx(iou, abs=1e-6)
+    assert outside.method.scores["iou"][1, -1] == pytest.approx(iou, abs=1e-6)
 
 
 def test_a_predictor_sees_all_clicks_the_window_and_its_own_answer():
@@ -77,7 +82,7 @@ def test_a_predictor_sees_all_clicks_the_window_and_its_own_answer():
         image[:] = previous[:] = np.nan  # harms nobody
         return np.full(image.shape, 0.25)
 
-    run_external(External("w", watch), _work(1, 3), _options(), style=Style())
+    run_on_host(HostPredictor("w", watch), _data(1, 3), _options(), user=STEADY)
     assert [len(clicks) for _, clicks, _ in seen] == [1, 2, 3]
     assert seen[2][1][:2] == seen[1][1]
     for image, clicks, _ in seen:
@@ -90,13 +95,21 @@ def test_a_predictor_sees_all_clicks_the_window_and_its_own_answer():
 
 
 def test_examples_come_from_best_to_worst():
-    external, options = External("mine", paint), _options()
-    row = run_external(external, _work(), options, style=Style()).row
-    found = examples.external_examples(external, _work(), options, row.scores["iou"], style=Style())
+    predictor, options = HostPredictor("mine", paint), _options()
+
+    def run(part):
+        return run_on_host(predictor, part, options, user=STEADY, keep=options.keep)
+
+    found = examples.make_examples(run, _data(), run(_data()).method.scores["iou"])
     assert len(found) == COUNT and found[0].title.startswith("best, rank 1 of 4: v")
     assert set(found[0].masks) == {1, 2}
     means = [np.mean([e.ious[1], e.ious[2]]) for e in found]
     assert means[0] >= means[-1]
+    for example in found:
+        for click, mask in example.masks.items():
+            iou = (mask & example.target).sum() / max((mask | example.target).sum(), 1)
+            assert not example.target.any() or example.ious[click] == pytest.approx(iou, abs=1e-6)
+        np.testing.assert_allclose(example.image, 150 / 400)  # 0 HU in -150..250
 
 
 class TensorWithGradient:
@@ -147,7 +160,7 @@ def test_a_predictor_that_fails_is_named_with_slice_and_click():
         return previous
 
     with pytest.raises(ValueError, match=r"mine: volume 'v0', slice 0, click 2") as error:
-        run_external(External("mine", fail), _work(), _options(), style=Style())
+        run_on_host(HostPredictor("mine", fail), _data(), _options(), user=STEADY)
     assert "RuntimeError: CUDA out of memory" in str(error.value)
     assert isinstance(error.value.__cause__, RuntimeError)
 

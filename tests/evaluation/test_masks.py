@@ -1,92 +1,17 @@
-"""Masks to begin with: damage by hand and against SciPy, files and their mistakes."""
+"""Masks to begin with: files and their mistakes."""
 
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import ndimage
 
-from ecc_jax.evaluation import start
-
-SIZE = 33
-damaged = jax.jit(start.damaged, static_argnames=("kind", "amount"))
-
-
-def _targets():
-    yy, xx = np.mgrid[:SIZE, :SIZE]
-    disk = np.hypot(yy - 16, xx - 16) < 10.5
-    corner = np.hypot(yy, xx) < 8.5  # cut off by the image
-    pixel = np.zeros((SIZE, SIZE), bool)
-    pixel[5, 7] = True
-    nothing = np.zeros((SIZE, SIZE), bool)
-    full = np.ones((SIZE, SIZE), bool)
-    return np.stack([disk, corner, pixel, nothing, full])
-
-
-def _keys(count=5):
-    return jax.random.split(jax.random.key(3), count)
-
-
-def _depth(mask):
-    return ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-
-
-@pytest.mark.parametrize("amount", [0.2, 0.6])
-def test_erosion_and_dilation_equal_scipy(amount):
-    targets = _targets()
-    eroded = np.asarray(damaged(_keys(), targets, kind="eroded", amount=amount))
-    dilated = np.asarray(damaged(_keys(), targets, kind="dilated", amount=amount))
-    for row, target in enumerate(targets):
-        depth = _depth(target)
-        reach = max(amount * depth.max(), 1.0)
-        left = target & ((depth > reach + 1e-6) | (depth == depth.max()))
-        np.testing.assert_array_equal(eroded[row], left)
-        if target.any():
-            outside = ndimage.distance_transform_edt(~target)
-            np.testing.assert_array_equal(dilated[row], outside <= reach + 1e-6)
-    assert not dilated[3].any() and not eroded[3].any()
-    # Of one pixel erosion leaves the deepest, which is all; dilation adds its four neighbours.
-    assert eroded[2].sum() == 1 and dilated[2].sum() == 5
-
-
-@pytest.mark.parametrize("kind", start.KINDS)
-def test_small_lesions_are_spoilt_too(kind):
-    yy, xx = np.mgrid[:SIZE, :SIZE]
-    small = np.stack([np.hypot(yy - 16, xx - 16) <= radius for radius in (1, 2, 3, 4)])
-    spoilt = np.asarray(damaged(_keys(4), small, kind=kind, amount=0.2))
-    assert spoilt.any(axis=(1, 2)).all()
-    assert (spoilt != small).any(axis=(1, 2)).all()
-
-
-def test_shift_moves_by_the_reach_and_loses_what_leaves():
-    targets = _targets()
-    moved = np.asarray(damaged(_keys(), targets, kind="shifted", amount=0.5))
-    centre = np.array(ndimage.center_of_mass(moved[0])) - 16
-    assert np.hypot(*centre) == pytest.approx(0.5 * _depth(targets[0]).max(), abs=0.75)
-    assert moved[0].sum() == targets[0].sum()
-    assert moved[3].sum() == 0
-    # A full image loses a strip on the sides it leaves.
-    assert 0 < moved[4].sum() < targets[4].sum()
-
-
-def test_shift_depends_on_the_key_of_the_row_alone():
-    targets = np.repeat(_targets()[:1], 3, axis=0)
-    together = damaged(_keys(3), targets, kind="shifted", amount=0.5)
-    alone = damaged(_keys(3)[1:2], targets[1:2], kind="shifted", amount=0.5)
-    np.testing.assert_array_equal(together[1], alone[0])
-    assert len({row.tobytes() for row in np.asarray(together)}) == 3
-
-
-def test_unknown_damage_is_refused():
-    with pytest.raises(ValueError, match="eroded, dilated, shifted, got 'twisted'"):
-        start.damaged(_keys(), jnp.asarray(_targets()), kind="twisted", amount=0.2)
+from ecc_jax.evaluation import masks as files
 
 
 def test_blank_image_has_the_mean_and_nothing_else():
     image = jax.random.uniform(jax.random.key(0), (3, 8, 9, 1))
-    blank = start.mean_image(image)
+    blank = files.mean_image(image)
     assert blank.shape == image.shape
     np.testing.assert_allclose(blank[:, 4, 5, 0], image.mean(axis=(1, 2, 3)), rtol=1e-6)
     assert np.ptp(np.asarray(blank), axis=(1, 2, 3)).max() == 0
@@ -98,8 +23,8 @@ def _rows(count):
 
 def test_masks_come_back_from_their_file(tmp_path):
     masks = np.random.default_rng(0).random((5, 8, 8)) < 0.3
-    start.write_masks(tmp_path / "masks.npz", _rows(5), masks)
-    found = start.read_masks(tmp_path / "masks.npz", size=8)
+    files.write_masks(tmp_path / "masks.npz", _rows(5), masks)
+    found = files.read_masks(tmp_path / "masks.npz", size=8)
     for row, mask in zip(_rows(5), masks):
         np.testing.assert_array_equal(found.of(row), mask)
     with pytest.raises(ValueError, match=r"masks.npz holds no mask for volume 'v9', slice 0"):
@@ -107,7 +32,7 @@ def test_masks_come_back_from_their_file(tmp_path):
 
 
 def test_bad_mask_files_are_named_with_what_was_expected(tmp_path):
-    read = functools.partial(start.read_masks, size=8)
+    read = functools.partial(files.read_masks, size=8)
     with pytest.raises(ValueError, match=r"cannot read .*none.npz.*expected an .npz file"):
         read(tmp_path / "none.npz")
     text = tmp_path / "text.npz"
@@ -117,7 +42,7 @@ def test_bad_mask_files_are_named_with_what_was_expected(tmp_path):
     (tmp_path / "empty.npz").write_bytes(b"")
     np.save(tmp_path / "array.npy", np.zeros(3))
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
-    start.write_masks(tmp_path / "whole.npz", _rows(1), np.zeros((1, 8, 8), bool))
+    files.write_masks(tmp_path / "whole.npz", _rows(1), np.zeros((1, 8, 8), bool))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-30])
     for name in ("empty", "array", "cut"):
         with pytest.raises(ValueError, match=f"cannot read .*{name}.npz"):
@@ -125,13 +50,13 @@ def test_bad_mask_files_are_named_with_what_was_expected(tmp_path):
     np.savez(tmp_path / "part.npz", masks=np.zeros((1, 8, 8)))
     with pytest.raises(ValueError, match=r"part.npz.*volume"):
         read(tmp_path / "part.npz")
-    start.write_masks(tmp_path / "small.npz", _rows(2), np.zeros((2, 4, 4), bool))
+    files.write_masks(tmp_path / "small.npz", _rows(2), np.zeros((2, 4, 4), bool))
     with pytest.raises(ValueError, match=r"shape \(2, 4, 4\); expected .*\[n 8 8\]"):
         read(tmp_path / "small.npz")
-    start.write_masks(tmp_path / "short.npz", _rows(1), np.zeros((2, 8, 8), bool))
+    files.write_masks(tmp_path / "short.npz", _rows(1), np.zeros((2, 8, 8), bool))
     with pytest.raises(ValueError, match="2 masks, 1 volumes"):
         read(tmp_path / "short.npz")
     twice = [{"volume": "a", "slice_index": 1}] * 2
-    start.write_masks(tmp_path / "twice.npz", twice, np.zeros((2, 8, 8), bool))
+    files.write_masks(tmp_path / "twice.npz", twice, np.zeros((2, 8, 8), bool))
     with pytest.raises(ValueError, match="volume 'a', slice 1 is twice"):
         read(tmp_path / "twice.npz")

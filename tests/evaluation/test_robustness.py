@@ -1,94 +1,56 @@
-"""Protocols: which users there are, and the figures of the CVPR 2025 challenge by hand."""
+"""Other users than the configured one: which there are, and what they are run on."""
 
-import numpy as np
 import pytest
 
-from ecc_jax import config, config_checks
-from ecc_jax.clicks.user import Style
-from ecc_jax.evaluation import options, protocols, start
-from ecc_jax.report.methods import Row
-
-
-def test_lists_agree_with_the_checks_of_the_configuration():
-    assert tuple(protocols.PROTOCOLS) == config_checks.PROTOCOLS
-    assert start.KINDS == config_checks.START_MASKS
-    assert set(protocols.STYLES) | {"fixed"} == set(config_checks.EVAL_RADII)
-
-
-@pytest.mark.parametrize(
-    ("protocol", "rule", "clicks"),
-    [
-        ("thesis", "largest_component", 20),
-        ("ritm", "deepest", 20),
-        ("cvpr25", "largest_component", 6),
-        ("robustness", "largest_component", 20),
-    ],
-)
-def test_a_protocol_decides_over_user_and_clicks(protocol, rule, clicks):
-    tree = config.default()
-    tree.eval.protocol = protocol
-    chosen = options.rollout_options(tree)
-    assert (chosen.user.rule, options.num_clicks(tree)) == (rule, clicks)
-    assert chosen.capacity == clicks
-    assert chosen.threshold == (0.49 if protocol == "ritm" else 0.5)
-    assert clicks in chosen.keep
-
-
-def test_what_a_protocol_does_not_name_stays_as_configured():
-    tree = config.default()
-    tree.clicks.next_click, tree.clicks.radius_eval = "deepest", "average_then_tight"
-    tree.clicks.enclosing, tree.eval.num_clicks = "min_circle", 7
-    for protocol in ("thesis", "robustness"):
-        tree.eval.protocol = protocol
-        chosen = options.rollout_options(tree)
-        assert chosen.user.rule == "deepest" and chosen.user.enclosing == "min_circle"
-        assert chosen.user.radius == "weighted" and chosen.capacity == 7
-        assert options.style_of(tree) == Style(0.5, 0.0)
-    tree.clicks.radius_eval = "fixed"
-    assert options.rollout_options(tree).user.radius == "fixed"
-    assert options.rollout_options(tree, radius="weighted").user.radius == "weighted"
+from ecc_jax.clicks.user import EVALUATION_RADII, HABITS, RobotUser
+from ecc_jax.evaluation.robustness import num_passes, run_variants, variants_of
+from tests.evaluation.benches import CLICKS, COUNT, NETWORK_USER, bench_of, network_of
 
 
 def test_robust_users_start_with_the_configured_one_and_differ():
-    found = protocols.robustness_variants("average", jitters=(2.0, 5.0), scales=(0.5, 2.0))
-    assert found[0].name == "nominal" and found[0].style == Style()
-    assert [variant.style.jitter for variant in found[1:3]] == [2.0, 5.0]
-    assert [variant.style.radius_scale for variant in found[3:5]] == [0.5, 2.0]
+    user = RobotUser().with_habit("average")
+    found = variants_of(user, habit="average", jitters=(2.0, 5.0), scales=(0.5, 2.0))
+    assert found[0].name == "nominal" and found[0].user == RobotUser(radius="weighted")
+    assert [variant.user.jitter for variant in found[1:3]] == [2.0, 5.0]
+    assert [variant.user.radius_scale for variant in found[3:5]] == [0.5, 2.0]
     assert {variant.name for variant in found[5:]} == {"tight", "enclosing", "average_then_tight"}
-    assert len({variant.style for variant in found}) == len(found)
+    assert len({variant.user for variant in found}) == len(found)
     # A static radius has no size to err in.
-    fixed = protocols.robustness_variants("fixed", jitters=(2.0,), scales=(0.5,))
+    fixed = variants_of(RobotUser(radius="fixed"), habit="fixed", jitters=(2.0,), scales=(0.5,))
     assert [variant.name for variant in fixed] == ["nominal", "jitter_2"]
 
 
-def test_cvpr25_figures_by_hand():
-    # The first click stands for the box and does not count; Dice 0.2 or less misses the surface.
-    dice = np.array([[0.9, 0.1, 0.5, 0.5, 0.5, 0.7]])
-    nsd = np.array([[0.9, 0.8, 0.6, 0.6, 0.6, 0.8]])
-    found = protocols.cvpr25_scores(Row({"iou": dice, "dice": dice, "nsd": nsd}))
-    assert found["dsc_auc"] == pytest.approx(0.3 + 0.5 + 0.5 + 0.6)
-    assert found["nsd_auc"] == pytest.approx(0.3 + 0.6 + 0.6 + 0.7)
-    assert found["dsc_final"] == pytest.approx(0.7)
-    assert found["nsd_final"] == pytest.approx(0.8)
-    perfect = np.ones((2, 6))
-    best = protocols.cvpr25_scores(Row({"iou": perfect, "dice": perfect, "nsd": perfect}))
-    assert best == {"dsc_auc": 4.0, "nsd_auc": 4.0, "dsc_final": 1.0, "nsd_final": 1.0}
+def test_what_a_variant_does_not_name_stays_as_configured():
+    user = RobotUser("deepest", enclosing="min_circle", threshold=0.49).with_habit("tight")
+    for variant in variants_of(user, habit="tight", jitters=(1.0,), scales=(2.0,)):
+        kept = (variant.user.rule, variant.user.enclosing, variant.user.threshold)
+        assert kept == ("deepest", "min_circle", 0.49) and variant.user.radius == "weighted"
 
 
-def test_cvpr25_leaves_out_slices_without_a_pixel_size():
-    dice = np.full((2, 6), 0.5)
-    nsd = np.stack([np.full(6, 0.25), np.full(6, np.nan)])
-    found = protocols.cvpr25_scores(Row({"iou": dice, "dice": dice, "nsd": nsd}))
-    assert found["nsd_auc"] == pytest.approx(1.0)
-    assert found["dsc_final"] == pytest.approx(0.5)
+def test_every_habit_of_a_configuration_has_a_label():
+    assert set(EVALUATION_RADII) == {*HABITS, "fixed"}
+    for habit in HABITS:
+        user = RobotUser().with_habit(habit)
+        found = variants_of(user, habit=habit, jitters=(), scales=())
+        assert len({variant.label for variant in found}) == len(HABITS)
+        assert found[0].label.startswith("as configured: ")
 
 
-def test_what_needs_a_network_is_refused_without_one():
-    tree = config.default()
-    options.check_without_network(tree)
-    tree.eval.save_masks = True
-    with pytest.raises(ValueError, match="eval.save_masks=True is for networks"):
-        options.check_without_network(tree)
-    tree.eval.save_masks, tree.eval.protocol = False, "robustness"
-    with pytest.raises(ValueError, match="eval.protocol=robustness is for networks.*--workdir"):
-        options.check_without_network(tree)
+@pytest.mark.parametrize("radius", ["weighted", "fixed"])
+def test_network_and_painter_are_run_under_every_user(radius):
+    done = []
+    user = NETWORK_USER if radius == "weighted" else RobotUser(radius="fixed", fixed_radius=3.0)
+    bench = bench_of(user=user, advance=done.append)
+    bench = bench._replace(network=network_of(bench.options))
+    habit = "average" if radius == "weighted" else "fixed"
+    variants = variants_of(user, habit=habit, jitters=(1.0,), scales=(2.0,))
+    found = run_variants(bench, variants)
+    assert sum(done) == num_passes(bench, variants)
+    assert [entry["variant"] for entry in found] == [variant.name for variant in variants]
+    # The painter needs a radius.
+    rows = {"model", "disk_painter"} if radius == "weighted" else {"model"}
+    assert all(set(entry["rows"]) == rows for entry in found)
+    assert all(len(curve) == CLICKS for entry in found for curve in entry["rows"].values())
+    curves = {tuple(entry["rows"]["model"]) for entry in found}
+    assert len(curves) == len(found), "users that do not differ"
+    assert COUNT > 1
