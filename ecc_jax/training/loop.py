@@ -117,14 +117,7 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
     store = checkpoints.Checkpoints(
         workdir / "checkpoints", keep_latest=config.checkpoint.keep_latest, warn=say
     )
-    state = parallel.replicate(state, mesh)
-    restored = store.restore_latest(state)
-    progress = checkpoints.progress_values(Plateau(), 0)
-    if restored is not None:
-        state, progress = restored
-        say(f"resuming from step {int(state.step)}")
-        warn_of_change(progress)
-    schedule = checkpoints.plateau_of(progress)
+    state, schedule = _restored(store, parallel.replicate(state, mesh))
     steps_per_epoch, total_steps = _lengths(config, len(positions))
     if int(state.step) >= total_steps or plateau.should_stop(
         schedule, stop_after=config.schedule.stop_after
@@ -153,6 +146,17 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
         running.writer.close()
         store.close()
     return Trained(segmenter, running.rollout)
+
+
+def _restored(store: checkpoints.Checkpoints, state: TrainState) -> tuple[TrainState, Plateau]:
+    """Returns state and schedule of the newest checkpoint, else of a beginning."""
+    restored = store.restore_latest(state)
+    if restored is None:
+        return state, Plateau()
+    state, progress = restored
+    say(f"resuming from step {int(state.step)}")
+    warn_of_change(progress)
+    return state, checkpoints.plateau_of(progress)
 
 
 def _batches(
