@@ -17,9 +17,7 @@ BATCH, HEIGHT, WIDTH = 4, 20, 24
 jitted = jax.jit(rollout, static_argnames=("predict", "num_clicks", "measure"))
 
 
-def run(
-    predict, *arrays, rule="largest_component", radius="average", threshold=0.5, **options
-):
+def run(predict, *arrays, rule="largest_component", radius="average", threshold=0.5, **options):
     user = RobotUser(rule, radius, threshold=threshold)
     return jitted(Scene(*arrays), predict, user, **options)
 

@@ -14,7 +14,7 @@ from ecc_jax.data.window import apply_window
 from ecc_jax.evaluation.masks import mean_image
 from ecc_jax.inference.pipelines import FULL_FRAME, InferenceOptions, make_predict
 from ecc_jax.inference.segmenter import Segmenter
-from ecc_jax.interaction import Measure, Replay, Scene, mask_of, replay, rollout
+from ecc_jax.interaction import Measure, Replay, Scene, replay, rollout
 from ecc_jax.ops.damage import damaged
 from ecc_jax.types import Batch, Clicks, Predict
 
@@ -73,7 +73,6 @@ class Outcome(NamedTuple):
       clicks: The clicks placed.
       clicked: False once nothing was left to click.
       masks: The mask after each click of `keep`.
-      final_mask: The mask after the last click.
     """
 
     scores: dict[str, Float[Array, "b k"]]
@@ -82,7 +81,6 @@ class Outcome(NamedTuple):
     clicks: Clicks
     clicked: Bool[Array, "b k"]
     masks: Bool[Array, "b m h w"]
-    final_mask: Bool[Array, "b h w"]
 
 
 RolloutStep = Callable[[Any, Batch, Any, Situation], Outcome]
@@ -122,7 +120,6 @@ def make_rollout_step(segmenter: Segmenter | None, options: RolloutOptions) -> R
             clicks=result.clicks,
             clicked=result.clicked,
             masks=result.masks,
-            final_mask=mask_of(result.session, situation.user.threshold),
         )
 
     return step

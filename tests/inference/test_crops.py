@@ -300,13 +300,28 @@ def test_rows_do_not_see_each_other():
 
 
 def test_half_overlap_counts_both_axes():
-    boxes = list(itertools.product([0, 2, 5], [0, 3], [7, 9, 12], [6, 8]))
-    pairs = np.array(list(itertools.product(boxes, boxes)), np.int32)
-    got = crops._half_overlap(jnp.asarray(pairs[:, 0]), jnp.asarray(pairs[:, 1]))
-    for (one, two), keeps in zip(pairs, got, strict=True):
+    """A former box stays if it overlaps the one of the lesion alone by half, as a product."""
+    lesion = np.zeros((24, 24), bool)
+    lesion[9:14, 10:13] = True
+    ends = [range(0, 9, 2), range(1, 11, 3), range(15, 25, 3), range(13, 25, 3)]
+    former = np.array(list(itertools.product(*ends)))
+    rows, columns = (np.arange(24)[None, :] >= former[:, [axis]] for axis in (0, 1))
+    rows &= np.arange(24)[None, :] < former[:, [2]]
+    columns &= np.arange(24)[None, :] < former[:, [3]]
+    soft = np.where(rows[:, :, None] & columns[:, None, :], 0.2, 0.0)
+    prev = np.where(lesion, 0.9, soft).astype(np.float32)[..., None]
+    clicks = clicks_at([[(11, 11, True)] * 3] * len(former))
+    zoom = Zoom(min_crop=10)
+    nothing_soft = np.broadcast_to(lesion[None, ..., None], prev.shape).astype(np.float32)
+    fresh = np.asarray(find(nothing_soft, clicks, zoom=zoom, keeps_aspect=False).box)
+    got = np.asarray(find(prev, clicks, zoom=zoom, keeps_aspect=False).box)
+    kept = []
+    for one, two, box in zip(former, fresh, got, strict=True):
         iou = 1.0
         for axis in (0, 1):
             a = set(range(one[axis], one[axis + 2]))
             b = set(range(two[axis], two[axis + 2]))
             iou *= len(a & b) / (max(a | b) - min(a | b) + 1)
-        assert bool(keeps) == (iou >= 0.5 - 1e-9)
+        kept.append(iou >= 0.5 - 1e-9)
+        np.testing.assert_array_equal(box, one if kept[-1] else two)
+    assert 20 < sum(kept) < len(kept) - 20
