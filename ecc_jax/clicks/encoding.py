@@ -15,6 +15,10 @@ def empty_clicks(batch: int, capacity: int) -> Clicks:
     Args:
       batch: Rows.
       capacity: Slots for clicks in every row.
+
+    >>> clicks = empty_clicks(batch=2, capacity=24)
+    >>> clicks.yx.shape, clicks.count.tolist()
+    ((2, 24, 2), [0, 0])
     """
     return Clicks(
         yx=jnp.zeros((batch, capacity, 2), jnp.float32),
@@ -34,6 +38,12 @@ def append_click(clicks: Clicks, click: Click) -> Clicks:
     Returns:
       The longer buffer. Rows where `click.exists` is False do not change, nor do rows whose
       buffer is full: callers choose a capacity that holds all clicks they mean to place.
+
+    >>> yes = jnp.array([True])
+    >>> click = Click(jnp.array([[1.0, 2.0]]), jnp.array([3.0]), is_positive=yes, exists=yes)
+    >>> clicks = append_click(empty_clicks(1, 2), click)
+    >>> clicks.yx.tolist(), clicks.count.tolist()
+    ([[[1.0, 2.0], [0.0, 0.0]]], [1])
     """
     capacity = clicks.radius.shape[1]
     slot = jnp.arange(capacity, dtype=jnp.int32)[None, :]
@@ -60,6 +70,12 @@ def disk_maps(clicks: Clicks, shape: tuple[int, int]) -> Float[Array, "b h w 2"]
       channels may overlap. Centres may lie between pixels or outside the image.
 
     Source: thesis 3.3.2; the same maps as `DistMaps` in mode "disk" of the thesis code.
+
+    >>> yes = jnp.array([True])
+    >>> click = Click(jnp.array([[0.0, 1.0]]), jnp.array([1.0]), is_positive=yes, exists=yes)
+    >>> maps = disk_maps(append_click(empty_clicks(1, 2), click), (2, 4))
+    >>> maps[0, :, :, 0].tolist()
+    [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
     """
     used = jnp.arange(clicks.radius.shape[1])[None, :] < clicks.count[:, None]
     inside = disk(clicks.yx, clicks.radius, shape)

@@ -35,6 +35,10 @@ def tight_radius(region: Bool[Array, "b h w"], yx: Float[Array, "b 2"]) -> Float
       at least 1; at a pixel centre outside the region it is 0.
 
     Source: thesis 3.3.2, "tight radius".
+
+    >>> bar = jnp.zeros((1, 3, 7), bool).at[:, 1, 1:6].set(True)
+    >>> tight_radius(bar, jnp.array([[1.0, 3.0]])).tolist()
+    [1.0]
     """
     height, width = region.shape[1:]
     framed = jnp.pad(region, ((0, 0), (1, 1), (1, 1)))
@@ -55,6 +59,10 @@ def enclosing_radius(region: Bool[Array, "b h w"], yx: Float[Array, "b 2"]) -> F
 
     Source: thesis 3.3.2, "enclosing radius". The thesis code takes the minimum enclosing circle
     instead, whose centre is not the click: "min_circle" of `disk_radius`.
+
+    >>> bar = jnp.zeros((1, 3, 7), bool).at[:, 1, 1:6].set(True)
+    >>> enclosing_radius(bar, jnp.array([[1.0, 3.0]])).tolist()
+    [2.0]
     """
     squared = squared_distance_to(yx, (region.shape[1], region.shape[2]))
     return jnp.sqrt(jnp.max(jnp.where(region, squared, 0.0), axis=(1, 2)))
@@ -98,6 +106,10 @@ def disk_radius(
 
     Source: thesis 3.3.2. The thesis gives no moments for "normal", and its code draws "uniform" and
     takes "min_circle" (`cv2.minEnclosingCircle`), not bounded by tight: 0.0001 for one pixel.
+
+    >>> keys, bar = jax.random.split(jax.random.key(0), 1), jnp.ones((1, 1, 5), bool)
+    >>> disk_radius(keys, bar, jnp.array([[0.0, 2.0]]), rule="average").tolist()
+    [1.5]
     """
     _check_name("radius rule", rule, RADIUS_RULES)
     _check_name("enclosing", enclosing, ENCLOSING_RULES)

@@ -25,6 +25,11 @@ def sample_num_clicks(
 
     Source: thesis 3.3.2 says 0 to 24 clicks and gives no probabilities; its code draws from
     1 to 24 with these.
+
+    >>> keys = jax.random.split(jax.random.key(0), 1000)
+    >>> counts = jax.vmap(lambda key: sample_num_clicks(key, max_clicks=2))(keys)
+    >>> sorted(set(counts.tolist()))
+    [1, 2]
     """
     if max_clicks < 1:
         raise ValueError(f"max_clicks must be 1 or more, got {max_clicks}")

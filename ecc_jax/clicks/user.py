@@ -63,7 +63,12 @@ class RobotUser:
     threshold: Any = 0.5
 
     def with_habit(self, name: str) -> "RobotUser":
-        """Returns the same user with the radii of one of `HABITS`."""
+        """Returns the same user with the radii of one of `HABITS`.
+
+        >>> user = RobotUser(jitter=1.0).with_habit("average_then_tight")
+        >>> user.radius, user.first_weight, user.later_weight, user.jitter
+        ('weighted', 0.5, 0.0, 1.0)
+        """
         first, later = HABITS[name]
         return dataclasses.replace(self, radius="weighted", first_weight=first, later_weight=later)
 
@@ -123,6 +128,12 @@ def next_click(
 
     Source: thesis 3.2 ("largest_component"); RITM, `Clicker._get_next_click` ("deepest", which
     the thesis code uses too). Degenerate rows are marked instead of clicked at (0, 0) or (-1, -1).
+
+    >>> from ecc_jax.clicks.encoding import empty_clicks
+    >>> keys, target = jax.random.split(jax.random.key(0), 1), jnp.ones((1, 3, 3), bool)
+    >>> click = next_click(keys, ~target, target, empty_clicks(1, 20))
+    >>> click.yx.tolist(), click.radius.tolist(), click.is_positive.tolist()
+    ([[1.0, 1.0]], [2.0], [True])
     """
     if user.rule not in CLICK_RULES:
         raise ValueError(f"click rule must be one of {', '.join(CLICK_RULES)}, got {user.rule!r}")
@@ -130,19 +141,24 @@ def next_click(
     free = ~_clicked_pixels(clicks, (target.shape[1], target.shape[2]))
     choose = _largest_component if user.rule == "largest_component" else _deepest
     choice = choose(errors, free)
-    batch, height, width = target.shape
-    depth = choice.depth.reshape(batch, height * width)
-    pixel = jnp.argmax(depth, axis=1).astype(jnp.int32)
-    exists = jnp.max(depth, axis=1) > 0
-    yx = jnp.stack([pixel // width, pixel % width], axis=1).astype(jnp.float32)
+    yx, exists = _deepest_pixel(choice.depth)
     radius = _radius(keys, choice.region, yx, clicks, user)
-    yx = _unsteady(keys, yx, user.jitter, (height, width))
+    yx = _unsteady(keys, yx, user.jitter, (target.shape[1], target.shape[2]))
     return Click(
         yx=jnp.where(exists[:, None], yx, 0.0),
         radius=jnp.where(exists, radius, 0.0),
         is_positive=choice.is_positive & exists,
         exists=exists,
     )
+
+
+def _deepest_pixel(depth: Int[Array, "b h w"]) -> tuple[Float[Array, "b 2"], Bool[Array, " b"]]:
+    """Returns the first of the deepest pixels, and whether it may be clicked."""
+    batch, height, width = depth.shape
+    flat = depth.reshape(batch, height * width)
+    pixel = jnp.argmax(flat, axis=1).astype(jnp.int32)
+    yx = jnp.stack([pixel // width, pixel % width], axis=1).astype(jnp.float32)
+    return yx, jnp.max(flat, axis=1) > 0
 
 
 def _radius(

@@ -36,6 +36,11 @@ def resample_affine(
       of the missing neighbours go to the present ones.
 
     Source: same convention and kernel as `jax.image.scale_and_translate(method="linear")`.
+
+    >>> image, scale = jnp.array([[[0.0, 2.0, 4.0, 6.0]]]), jnp.ones(1)
+    >>> shift = jnp.array([[0.0, -1.0]])
+    >>> resample_affine(image, shape=(1, 4), scale=scale, translation=shift).tolist()
+    [[[2.0, 4.0, 6.0, 0.0]]]
     """
     rows, columns = (
         _weights(image.shape[axis + 1], shape[axis], scale, translation[:, axis]) for axis in (0, 1)

@@ -13,6 +13,9 @@ def mask_box(mask: Bool[Array, "b h w"]) -> Int[Array, "b 4"]:
     Returns:
       int32 (y0, x0, y1, x1), half-open, so `mask[y0:y1, x0:x1]` is the smallest such crop.
       Four zeros where the mask is empty.
+
+    >>> mask_box(jnp.array([[[0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0]]], bool)).tolist()
+    [[1, 1, 3, 3]]
     """
     in_row = jnp.any(mask, axis=2)
     in_column = jnp.any(mask, axis=1)

@@ -32,6 +32,10 @@ def min_enclosing_circle(
     for the pivot: the farthest point outside joins the at most 3 points that hold the circle, and
     the circle of these few is found by trying all pairs and triples. The radius grows with every
     step, so no set of points returns.
+
+    >>> centre, radius = min_enclosing_circle(jnp.array([[[1, 1, 1, 1, 1], [0, 0, 0, 0, 0]]], bool))
+    >>> centre.tolist(), radius.tolist()
+    ([[0.0, 2.0]], [2.0])
     """
     points, exists = _row_ends(region)
     low = jnp.min(jnp.where(exists[..., None], points, jnp.inf), axis=1)

@@ -31,6 +31,10 @@ def damaged(
 
     Source: the idea of DAVIS-585 (Chen et al. 2022, FocalClick), whose initial masks are ground
     truth spoilt until an IoU of 0.75 to 0.85; here without the random search.
+
+    >>> keys, target = jax.random.split(jax.random.key(0), 1), jnp.ones((1, 3, 3), bool)
+    >>> damaged(keys, target, kind="eroded", amount=0.5)[0].astype(int).tolist()
+    [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")

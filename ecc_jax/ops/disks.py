@@ -27,6 +27,9 @@ def disk(
     Returns:
       True where the pixel centre's distance to `yx` is at most (closed) or below `radius`. A
       closed disk of radius 0 is one pixel if centred on it, else nothing; an open one is nothing.
+
+    >>> disk(jnp.array([1.0, 1.0]), jnp.array(1.0), (3, 4)).astype(int).tolist()
+    [[0, 1, 0, 0], [1, 1, 1, 0], [0, 1, 0, 0]]
     """
     squared = squared_distance_to(yx, shape)
     limit = jnp.square(radius)[..., None, None]
@@ -39,6 +42,9 @@ def squared_distance_to(yx: Float[Array, "*b 2"], shape: tuple[int, int]) -> Flo
     Args:
       yx: Points, pixels; they may lie outside the image.
       shape: Height and width of the image.
+
+    >>> squared_distance_to(jnp.array([0.0, 1.0]), (2, 3)).tolist()
+    [[1.0, 0.0, 1.0], [2.0, 1.0, 2.0]]
     """
     height, width = shape
     y, x = yx[..., 0, None], yx[..., 1, None]

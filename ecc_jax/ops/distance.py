@@ -23,6 +23,9 @@ def distance_transform(mask: Bool[Array, "b h w"]) -> Float[Array, "b h w"]:
     Source: the two passes (columns, then lower envelope along rows) of Saito and Toriwaki,
     "New algorithms for Euclidean distance transformation" (1994); the row pass is a direct
     minimum over offsets, which has no data-dependent indexing and so suits accelerators.
+
+    >>> distance_transform(jnp.array([[[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 0, 1]]], bool)).tolist()
+    [[[1.0, 1.0, 1.0], [1.0, 2.0, 1.0], [1.0, 1.0, 1.0], [1.0, 0.0, 1.0]]]
     """
     return jnp.sqrt(squared_distance_transform(mask).astype(jnp.float32))
 
@@ -50,6 +53,10 @@ def squared_distance_transform(
       the largest distance is that of two corners; (h + w) ** 2, more than any distance, stands
       in rows without background, and h + w must stay below 32000. Where not `needed` the
       value is an upper bound.
+
+    >>> points = jnp.array([[[1, 0, 0, 0]]], bool)
+    >>> squared_distance_transform(~points, border_is_background=False).tolist()
+    [[[0, 1, 4, 9]]]
     """
     height, width = mask.shape[1:]
     # Squared, this exceeds every distance in the image, and int32 holds it plus a squared offset.

@@ -25,6 +25,9 @@ def align_corners_matrix(size_in: int, size_out: int) -> Float[np.ndarray, "size
       ValueError: A size is below 1.
 
     Source: PyTorch `interpolate(mode="bilinear", align_corners=True)`.
+
+    >>> align_corners_matrix(2, 3).tolist()
+    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     """
     _check_sizes(size_in, size_out)
     return _linear_matrix(np.arange(size_out) * ((size_in - 1) / max(size_out - 1, 1)), size_in)
@@ -47,6 +50,9 @@ def half_pixel_matrix(size_in: int, size_out: int) -> Float[np.ndarray, "size_ou
       ValueError: A size is below 1.
 
     Source: PyTorch `interpolate(mode="bilinear", align_corners=False)`, OpenCV `INTER_LINEAR`.
+
+    >>> half_pixel_matrix(2, 4).tolist()
+    [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
     """
     _check_sizes(size_in, size_out)
     position = (np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5
@@ -74,6 +80,10 @@ def resize_align_corners(
 
     Source: every resize in HRNet and OCR is align_corners=True
     (isegm/model/modeling/hrnet_ocr.py). `jax.image.resize` aligns pixel edges instead.
+
+    >>> row = jnp.array([0.0, 4.0]).reshape(1, 1, 2, 1)
+    >>> resize_align_corners(row, (1, 5))[0, 0, :, 0].tolist()
+    [0.0, 1.0, 2.0, 3.0, 4.0]
     """
     height, width = shape
     rows = align_corners_matrix(x.shape[1], height)
@@ -97,6 +107,10 @@ def resize_half_pixel(
       ValueError: A size is below 1.
 
     Source: PyTorch `interpolate(mode="bilinear", align_corners=False)`, OpenCV `INTER_LINEAR`.
+
+    >>> row = jnp.array([0.0, 4.0]).reshape(1, 1, 2, 1)
+    >>> resize_half_pixel(row, (1, 4))[0, 0, :, 0].tolist()
+    [0.0, 1.0, 3.0, 4.0]
     """
     height, width = shape
     rows = half_pixel_matrix(x.shape[1], height)
@@ -122,6 +136,10 @@ def resize_nearest(
       ValueError: A size is below 1.
 
     Source: PyTorch `interpolate(mode="nearest")`, OpenCV `INTER_NEAREST`.
+
+    >>> row = jnp.array([0.0, 4.0]).reshape(1, 1, 2, 1)
+    >>> resize_nearest(row, (1, 4))[0, 0, :, 0].tolist()
+    [0.0, 0.0, 4.0, 4.0]
     """
     for axis, size_out in zip((1, 2), shape, strict=True):
         size_in = x.shape[axis]

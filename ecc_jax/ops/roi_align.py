@@ -35,6 +35,10 @@ def roi_align(
       ValueError: A size is below 1.
 
     Source: torchvision `roi_align(aligned=True, sampling_ratio=-1)`, one box per image.
+
+    >>> x = jnp.arange(8.0).reshape(1, 2, 4, 1)
+    >>> roi_align(x, jnp.array([[0.0, 0.0, 2.0, 4.0]]), (1, 2))[0, :, :, 0].tolist()
+    [[2.5, 4.5]]
     """
     if min(*x.shape[1:3], *shape) < 1:
         raise ValueError(
