@@ -99,6 +99,8 @@ def name_dataset(spec: str, name: str) -> str:
       spec: What --config holds.
       name: A dataset.
     """
-    file, _, arg = spec.partition(".py:") if ".py:" in spec else (spec.removesuffix(".py"), "", "")
+    file, colon, arg = spec.rpartition(".py:")
+    if not colon:
+        file, arg = spec.removesuffix(".py"), ""
     others = [word for word in arg.split(",") if word and word.strip() not in catalog.DATASETS]
     return f"{file}.py:{','.join([name, *others])}"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ecc_jax import catalog, config, config_checks
-from ecc_jax.inference import crops, pipelines
-from ecc_jax.models import build
+from ecc_jax import catalog, checks, config
+from ecc_jax.config_moves import MOVED
+from ecc_jax.config_words import name_dataset
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 
@@ -24,14 +24,14 @@ def test_default_is_locked_and_valid():
     tree = config.default()
     with pytest.raises(AttributeError, match="raduis"):
         tree.clicks.raduis = "tight"
-    config.validate(tree)
+    checks.validate(tree)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 @pytest.mark.parametrize("name", ["", *catalog.DATASETS, "quick", "small", "kits_2d,small"])
 def test_every_leaf_resolves_for_every_word(path, name):
     tree = _load(path).get_config(name)
-    config.validate(tree)
+    checks.validate(tree)
     assert tree.name == path.stem
     assert len(path.read_text().splitlines()) <= 25
 
@@ -83,7 +83,7 @@ def test_from_dict_refuses_keys_of_another_version():
         ("data.name", "lidc", "data.name must be one of"),
         ("data.split", "val", "train, validation, test, all"),
         ("model.name", "hrnet", "ritm_hrnet18s"),
-        ("clicks.radius_eval", "normal", "clicks.radius_eval"),
+        ("clicks.radius", "normal", "clicks.radius"),
         ("train.batch_size", 0, "positive"),
         ("train.batch_size", 1, "degenerate"),
         ("train.microbatch", 1, "degenerate"),
@@ -101,7 +101,7 @@ def test_from_dict_refuses_keys_of_another_version():
         ("data.window_hu", (250.0, -150.0), "low < high"),
         ("eval.flooding_tolerances", 5, "at least 20"),
         ("data.phantom_patients", 2, "at least 3"),
-        ("clicks.gamma", 0.0, "gamma"),
+        ("train.click_gamma", 0.0, "gamma"),
         ("schedule.warmup_steps", -5, "0 or a positive"),
         ("data.max_slices_per_patient", -1, "0 or a positive"),
         ("eval.max_slices", -5, "0 or a positive"),
@@ -117,9 +117,14 @@ def test_from_dict_refuses_keys_of_another_version():
         ("data.folds", 1, "at least 2"),
         ("clicks.enclosing", "circle", "click, min_circle"),
         ("eval.protocol", "davis", "thesis, ritm, cvpr25, robustness"),
-        ("eval.start_from", "file", "empty, mask"),
-        ("eval.start_mask", "masks.nii", "eroded, dilated, shifted, or the path"),
-        ("eval.start_amount", 1.0, "below 1"),
+        ("eval.initial_mask", "masks.nii", "eroded, dilated, shifted, or the path"),
+        ("eval.damage", 1.0, "below 1"),
+        ("eval.nof_convention", "davis", "success, ritm"),
+        ("train.radius", "average_then_tight", "normal, uniform"),
+        ("train.threshold", 0.0, "between 0 and 1"),
+        ("model.encoding", "gaussian", "disk"),
+        ("loss.main", "focal", "bce_dice, nfl, bce"),
+        ("loss.dice", "pixel", "sample, batch"),
         ("eval.baselines", ("snakes",), "blank_image, flooding, random_walker"),
         ("eval.external", "package.module", "module:factory"),
         ("eval.nsd_tolerance_mm", -1.0, "0 or a positive"),
@@ -140,7 +145,7 @@ def test_bad_values_name_key_and_expectation(key, value, message):
     tree = config.default()
     config.set_key(tree, key, value)
     with pytest.raises(ValueError, match=message) as error:
-        config.validate(tree)
+        checks.validate(tree)
     assert key.split(".")[-1] in str(error.value)
 
 
@@ -149,28 +154,67 @@ def test_set_key_refuses_unknown_keys():
         config.set_key(config.default(), "train.batchsize", 3)
 
 
-def test_lists_agree_with_the_code_they_name():
-    assert set(config_checks.MODELS) == set(build.NAMES)
-    assert config_checks.PIPELINES == pipelines.NAMES
-    assert config_checks.ZOOM_RULES == crops.RULES
-
-
-def test_a_mask_file_that_would_not_be_used_is_refused():
+def test_moved_keys_are_gone_and_where_they_went_is_there():
     tree = config.default()
-    tree.eval.start_mask = "masks.npz"
-    with pytest.raises(ValueError, match="set --config.eval.start_from=mask"):
-        config.validate(tree)
-    tree.eval.start_from = "mask"
-    config.validate(tree)
+    for old, new in MOVED.items():
+        with pytest.raises(ValueError, match=f"unknown config key '{old}'; it is {new[0]} now"):
+            config.set_key(tree, old, 1)
+        for key in new:
+            group, name = key.split(".")
+            assert name in tree[group]
+
+
+def test_a_mask_that_was_named_but_not_used_stays_unused():
+    values = config.to_dict(config.default())
+    del values["eval"]["initial_mask"]
+    values["eval"] |= {"start_from": "empty", "start_mask": "masks.npz"}
+    assert config.from_dict(values).eval.initial_mask == ""
+    values["eval"]["start_from"] = "mask"
+    assert config.from_dict(values).eval.initial_mask == "masks.npz"
+
+
+@pytest.mark.parametrize("name", config.PROTOCOLS)
+def test_a_protocol_sets_its_keys_and_no_other(name):
+    tree = config.get_config("quick")
+    tree.eval.protocol = name
+    resolved = config.with_protocol(tree)
+    assert {key for key in config.differences(tree, resolved)} <= set(config.PROTOCOLS[name].values)
+    for key, value in config.PROTOCOLS[name].values.items():
+        group, _, last = key.partition(".")
+        assert resolved[group][last] == value and group in config.EVALUATION_GROUPS
+    assert config.differences(resolved, config.with_protocol(resolved)) == {}
+    checks.validate(resolved)
+
+
+def test_what_shapes_training_is_in_no_group_of_evaluation():
+    tree = config.default()
+    assert set(config.EVALUATION_GROUPS) == {"data", "clicks", "inference", "eval"}
+    for key in ("radius", "max_clicks", "click_gamma", "threshold"):
+        assert key in tree.train
+    assert set(tree.validation) == {"slices", "clicks", "every", "select_after"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("a.py", "a.py:kits_2d"),
+        ("a.py:quick", "a.py:kits_2d,quick"),
+        ("a.py:lidc_2d,quick", "a.py:kits_2d,quick"),
+        ("a.py:kits_2d", "a.py:kits_2d"),
+        ("/some.py:dir/a.py:small", "/some.py:dir/a.py:kits_2d,small"),
+    ],
+)
+def test_a_dataset_takes_the_place_of_another_among_the_words(spec, expected):
+    assert name_dataset(spec, "kits_2d") == expected
 
 
 def test_folds_hold_for_splits_by_patient_only():
     tree = config.default()
     tree.data.folds, tree.data.fold = 3, 3
     with pytest.raises(ValueError, match=r"data.fold must be 0 to data.folds - 1 = 2; got 3"):
-        config.validate(tree)
+        checks.validate(tree)
     tree.data.fold = 2
-    config.validate(tree)
+    checks.validate(tree)
     tree.data.split_rule = "thesis"
     with pytest.raises(ValueError, match="choose one"):
-        config.validate(tree)
+        checks.validate(tree)

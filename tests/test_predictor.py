@@ -1,7 +1,5 @@
 """Single clicks from Python: the same masks as the click loop, undo to the bit, clear refusals."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,8 @@ from hypothesis import strategies as st
 
 from ecc_jax.inference.crops import Zoom
 from ecc_jax.inference.pipelines import FULL_FRAME, InferenceOptions, make_predict
-from ecc_jax.interaction import rollout
+from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.interaction import Scene, rollout
 from ecc_jax.models.build import build, init_variables
 from ecc_jax.predictor import InteractivePredictor
 from ecc_jax.types import Prediction
@@ -50,14 +49,12 @@ def predictor(image):
 
 def replay(model, variables, options, image, target, num_clicks):
     """Records a rollout, then clicks the same by hand; yields both masks after each click."""
-    predict = make_predict(model, variables, options)
-    run = jax.jit(
-        functools.partial(
-            rollout, predict, num_clicks=num_clicks, keep=tuple(range(1, num_clicks + 1))
-        )
-    )
+    predict = make_predict(Segmenter(model), variables, options)
+    keep = tuple(range(1, num_clicks + 1))
+    run = jax.jit(lambda scene: rollout(scene, predict, num_clicks=num_clicks, keep=keep))
     keys = jax.random.split(jax.random.key(2), 1)
-    record = run(keys, jnp.asarray(image)[None, ..., None], jnp.asarray(target)[None])
+    scene = Scene(keys, jnp.asarray(image)[None, ..., None], jnp.asarray(target)[None])
+    record = run(scene)
     assert record.clicked.all()
     predictor = InteractivePredictor(model, variables, options=options, capacity=num_clicks)
     predictor.set_image(image)

@@ -92,13 +92,13 @@ def test_reports_of_different_evaluations_have_folders_of_their_own():
     assert runs._report_name(saved, config) == "ct_phantom_2d-test"
     config.eval.save_masks = True
     assert runs._report_name(saved, config) == "ct_phantom_2d-test"
-    config.eval.protocol, config.eval.start_from = "ritm", "mask"
+    config.eval.protocol, config.eval.initial_mask = "ritm", "eroded"
     assert runs._report_name(saved, config) == "ct_phantom_2d-test-ritm-from_eroded"
     names = set()
     for change in (
-        {"eval.start_mask": "/one/masks.npz"},
-        {"eval.start_mask": "/two/masks.npz"},
-        {"eval.start_amount": 0.4},
+        {"eval.initial_mask": "/one/masks.npz"},
+        {"eval.initial_mask": "/two/masks.npz"},
+        {"eval.damage": 0.4},
         {"clicks.enclosing": "min_circle"},
         {"eval.external": "mine:factory"},
     ):
