@@ -29,6 +29,7 @@ from ecc_jax.workdir import (
     check_complete,
     check_pretrained,
     check_report_folder,
+    check_same_report,
     check_same_run,
     check_writable,
     default_workdir,
@@ -137,7 +138,7 @@ def evaluate(
     resolved = schema.with_protocol(with_absolute_paths(merged))
     checks.validate(resolved)
     parallel.start_multi_host()
-    check_writable(places.expanded(out or folder / "report"), elsewhere=_ELSEWHERE)
+    _check_out(places.expanded(out) if out else folder / "report", is_given=bool(out))
     directory = prepare(resolved)
     resolved, admitted = admission.for_evaluation(
         resolved, directory, folder, saved=saved, overrides=overrides
@@ -153,10 +154,17 @@ def evaluate(
         )
 
 
+def _check_out(folder: Path, *, is_given: bool) -> None:
+    """Refuses a folder that can take no report before anything is computed for it."""
+    if is_given:
+        check_report_folder(folder)
+    check_writable(folder, elsewhere=_ELSEWHERE)
+
+
 @contextlib.contextmanager
 def _report_in(folder: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
     """Opens the folder of a report; what it refuses later is one line too."""
-    check_report_folder(folder, config)
+    check_same_report(config, folder)
     with places.writing(folder, elsewhere=_ELSEWHERE, again="free space and evaluate again"):
         write_config(config, folder)
         yield
@@ -169,7 +177,7 @@ def _evaluate_external(
     checks.validate(config)
     folder = Path(workdir or f"runs/external-{schema.resolved_hash(config)}") / "report"
     folder = places.expanded(out or folder)
-    check_writable(folder, elsewhere=_ELSEWHERE)
+    _check_out(folder, is_given=bool(out))
     directory = prepare(config)
     where = f"{workdir} holds no run: " if workdir else ""
     training.say(f"{where}evaluating {config.eval.external} alone on {config.data.name}")

@@ -103,22 +103,33 @@ def check_writable(folder: Path, *, elsewhere: str) -> None:
     if not parallel.is_first_host():
         return
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    with places.writing(folder, elsewhere=elsewhere), tempfile.TemporaryFile(dir=there):
-        pass
+    with places.writing(folder, elsewhere=elsewhere):
+        try:
+            tempfile.TemporaryFile(dir=there).close()
+        except OSError as error:  # which names the file that was tried
+            raise OSError(error.errno, error.strerror, str(there)) from error
 
 
-def check_report_folder(folder: Path, config: ml_collections.ConfigDict) -> None:
-    """Refuses to replace a run, or the report of something else.
+def check_report_folder(folder: Path) -> None:
+    """Refuses to write the report of an evaluation over a run.
 
     Raises:
       ValueError: Names the folder and what it holds.
     """
     if (folder / "checkpoints").exists():
         raise ValueError(f"{folder} is the workdir of a run; choose another --out")
+    if (folder / "summary.json").is_file() and not (folder / CONFIG_FILE).is_file():
+        raise ValueError(f"{folder} holds the report of a training; choose another --out")
+
+
+def check_same_report(config: ml_collections.ConfigDict, folder: Path) -> None:
+    """Refuses to replace the report of another evaluation.
+
+    Raises:
+      ValueError: Names the first key that differs.
+    """
     if not (folder / "summary.json").is_file():
         return
-    if not (folder / CONFIG_FILE).is_file():
-        raise ValueError(f"{folder} holds the report of a training; choose another --out")
     changed = schema.differences(load_config(folder), config)
     for key, (old, new) in changed.items():
         if key not in _NO_RESULT_KEYS:

@@ -135,8 +135,8 @@ class Checkpoints:
         if not self._is_checked and free < missing * size:
             self._warn(
                 f"WARNING: {free / parallel.MEBIBYTE:.0f} MiB are left in {self.directory.parent}, "
-                f"for {missing} more checkpoints of {size / parallel.MEBIBYTE:.0f} MiB at a time; "
-                "free space"
+                f"but {missing} more checkpoints of {size / parallel.MEBIBYTE:.0f} MiB each will "
+                "be there at a time; free space"
             )
         self._is_checked = True
 

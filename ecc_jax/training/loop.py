@@ -5,6 +5,7 @@ save. The checkpoint then holds everything that the next step depends on, and a 
 it repeats an undisturbed one bit for bit.
 """
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -140,11 +141,8 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
     )
-    try:
+    with contextlib.closing(store), contextlib.closing(running.writer):
         _run(running, state, schedule, _batches(config, slices, positions, int(state.step)))
-    finally:
-        running.writer.close()
-        store.close()
     return Trained(segmenter, running.rollout)
 
 

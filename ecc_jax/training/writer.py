@@ -6,14 +6,18 @@ writes the TensorBoard files anew from what is left.
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import scalar
 
 from ecc_jax import atomic
 
 METRICS_FILE = "metrics.jsonl"
+_FLUSH_SECONDS = 30
 
 
 class MetricsWriter:
@@ -33,7 +37,10 @@ class MetricsWriter:
         kept = [record for record in read_records(path) if record["step"] <= resume_step]
         atomic.write_text(path, "".join(json.dumps(r) + "\n" for r in kept))
         shutil.rmtree(workdir / "tensorboard", ignore_errors=True)
-        self._board = SummaryWriter(str(workdir / "tensorboard"), flush_secs=30)
+        (workdir / "tensorboard").mkdir()
+        # Not `SummaryWriter`, whose thread has nobody to tell that the disk is full.
+        self._board = EventsWriter(str(workdir / "tensorboard" / "events"))
+        self._flushed = time.monotonic()
         for record in kept:
             self._mirror(record)
         self._file = path.open("a", encoding="utf-8")
@@ -45,6 +52,9 @@ class MetricsWriter:
           step: Number of finished updates.
           kind: "train" or "validation".
           values: JSON values; numbers go to TensorBoard as `kind/name`.
+
+        Raises:
+          OSError: The disk is full.
         """
         if not self._is_active:
             return
@@ -52,6 +62,9 @@ class MetricsWriter:
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         self._mirror(record)
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self._board.flush()
+            self._flushed = time.monotonic()
 
     def close(self) -> None:
         """Flushes and closes both outputs."""
@@ -63,7 +76,9 @@ class MetricsWriter:
     def _mirror(self, record: dict[str, Any]) -> None:
         for name, value in record.items():
             if name != "step" and isinstance(value, (int, float)):
-                self._board.add_scalar(f"{record['kind']}/{name}", value, record["step"])
+                summary = scalar(f"{record['kind']}/{name}", value)
+                event = Event(summary=summary, step=record["step"], wall_time=time.time())
+                self._board.write_event(event)
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
