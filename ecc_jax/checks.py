@@ -183,10 +183,11 @@ def _validate_folds(config: ml_collections.ConfigDict) -> None:
 
 
 def _validate_augment(config: ml_collections.ConfigDict) -> None:
-    for name in ("flip_prob", "vertical_flip_prob", "transpose_prob", "invert_prob"):
-        _check(config, f"augment.{name}", lambda v: 0 <= v <= 1, "a probability")
-    for name in ("contrast", "brightness", "gamma", "noise"):
-        _check(config, f"augment.{name}", lambda v: 0 <= v < 2, "at least 0 and below 2")
+    for name, value in config.augment.items():
+        if name.endswith("_prob"):
+            _check(config, f"augment.{name}", lambda v: 0 <= v <= 1, "a probability")
+        elif isinstance(value, float):
+            _check(config, f"augment.{name}", lambda v: 0 <= v < 2, "at least 0 and below 2")
     _check(config, "augment.scale", _is_range, "two numbers, 0 < low <= high")
     _check(config, "augment.crop", _is_crop, "two whole numbers, height, width >= 32")
 

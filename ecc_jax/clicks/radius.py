@@ -69,7 +69,7 @@ def enclosing_radius(region: Bool[Array, "b h w"], yx: Float[Array, "b 2"]) -> F
 
 
 def disk_radius(
-    key: Key[Array, " b"],
+    keys: Key[Array, " b"],
     region: Bool[Array, "b h w"],
     yx: Float[Array, "b 2"],
     *,
@@ -81,7 +81,7 @@ def disk_radius(
     """Returns the radius that the simulated user gives each disk.
 
     Args:
-      key: One PRNG key per row, so that a row alone draws what it draws in a batch. Read by the
+      keys: One PRNG key per row, so that a row alone draws what it draws in a batch. Read by the
         rules "normal" and "uniform" only.
       region: The error component that was clicked.
       yx: Where it was clicked, pixels.
@@ -124,7 +124,7 @@ def disk_radius(
         outer = enclosing_radius(region, yx)
     outer = jnp.maximum(outer, tight)
     if rule in ("normal", "uniform"):
-        return _random_radius(key, _TIGHT_FACTOR * tight, _ENCLOSING_FACTOR * outer, rule=rule)
+        return _random_radius(keys, _TIGHT_FACTOR * tight, _ENCLOSING_FACTOR * outer, rule=rule)
     weight = _WEIGHTS.get(rule, weight)
     return (1.0 - weight) * tight + weight * outer
 
@@ -136,11 +136,11 @@ def _check_name(topic: str, name: str, valid: tuple[str, ...]) -> None:
 
 
 def _random_radius(
-    key: Key[Array, " b"], low: Float[Array, " b"], high: Float[Array, " b"], *, rule: str
+    keys: Key[Array, " b"], low: Float[Array, " b"], high: Float[Array, " b"], *, rule: str
 ) -> Float[Array, " b"]:
     """Draws from the "uniform" or the truncated "normal" distribution on low..high."""
     if rule == "uniform":
-        return low + (high - low) * jax.vmap(jax.random.uniform)(key)
+        return low + (high - low) * jax.vmap(jax.random.uniform)(keys)
     # The range ends two standard deviations from the mean.
-    deviations = jax.vmap(lambda one: jax.random.truncated_normal(one, -2.0, 2.0))(key)
+    deviations = jax.vmap(lambda one: jax.random.truncated_normal(one, -2.0, 2.0))(keys)
     return jnp.clip((low + high) / 2 + deviations * (high - low) / 4, low, high)
