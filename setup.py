@@ -36,9 +36,9 @@ EXTRAS = {
     # Decoders of compressed DICOM: JPEG (lossless too), JPEG-LS, JPEG 2000, HTJ2K.
     "dicom": ["python-gdcm>=3.0.24", "pylibjpeg[openjpeg]>=2.0"],
     # Public weights in the safetensors format.
-    "convert": ["safetensors>=0.5.3,<1"],
+    "convert": ["safetensors>=0.7,<1"],
     "test": [
-        "safetensors>=0.5.3,<1",
+        "safetensors>=0.7,<1",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "hypothesis>=6.130",
