@@ -33,7 +33,7 @@ def _start(rank, port, tmp, folder):
         "--config.train.epochs=2",
         "--config.train.log_every=1",
         "--config.eval.num_clicks=2",
-        "--config.eval.validation_clicks=2",
+        "--config.validation.clicks=2",
         "--config.eval.batch_size=4",
         "--config.eval.max_slices=6",
         f"--workdir={tmp / 'run'}",

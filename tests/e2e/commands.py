@@ -16,7 +16,7 @@ TINY = [
     "--config.train.epochs=3",
     "--config.train.log_every=4",
     "--config.eval.num_clicks=3",
-    "--config.eval.validation_clicks=2",
+    "--config.validation.clicks=2",
     "--config.eval.batch_size=4",
     "--config.eval.max_slices=6",
 ]

@@ -35,8 +35,7 @@ def test_protocols_and_given_masks_write_reports_of_their_own(finished):
     result = run_main(
         tmp,
         *common,
-        "--config.eval.start_from=mask",
-        f"--config.eval.start_mask={folder / 'masks.npz'}",
+        f"--config.eval.initial_mask={folder / 'masks.npz'}",
     )
     assert result.returncode == 0, result.stderr
     refined = json.loads(Path(result.stdout.strip().splitlines()[-1]).read_text())

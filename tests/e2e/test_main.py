@@ -14,8 +14,8 @@ from flax import traverse_util
 
 from ecc_jax import runs
 from ecc_jax.models.build import build, init_variables
-from ecc_jax.weights.state_dict import export_state_dict
 from ecc_jax.training import checkpoints
+from ecc_jax.weights.state_dict import export_state_dict
 from tests.e2e.commands import TINY, command_of, run_main
 from tests.torch_files import write
 
