@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_collections
 
-from ecc_jax import atomic
+from ecc_jax import atomic, catalog
 from ecc_jax import config as schema
 from ecc_jax.data import pipeline, seen
 from ecc_jax.data.seen import Admission, Seen, Source
@@ -178,10 +178,5 @@ def _rows(config: ml_collections.ConfigDict, directory: Path, split: str) -> see
 def _source(config: ml_collections.ConfigDict) -> Source:
     """Returns where the patients of a configuration come from."""
     data = config.data
-    places = {
-        "ct_folder_2d": data.path,
-        "combined_2d": data.path,
-        "ct_phantom_2d": data.phantom_kind,
-    }
-    place = places[data.name] if data.name in places else ""
-    return Source(data.name, place, by_slice=data.split_rule == "thesis")
+    key = catalog.DATASETS[data.name].names_within
+    return Source(data.name, data[key] if key else "", by_slice=data.split_rule == "thesis")

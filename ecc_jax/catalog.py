@@ -11,12 +11,16 @@ class DatasetInfo(NamedTuple):
       lesion_labels: Values of the label file that mean lesion.
       organ: Tissue around the lesions.
       how_to_get: What a user downloads, and where it goes.
+      names_within: Key of `data` whose value tells where names of patients hold: the folder of
+        data that are anybody's own, the kind of synthetic ones. Empty for public data, whose
+        names are the same everywhere.
     """
 
     window_hu: tuple[float, float]
     lesion_labels: tuple[int, ...]
     organ: str
     how_to_get: str
+    names_within: str = ""
 
 
 INDEX_FILE = "index.json"  # of a prepared dataset
@@ -31,7 +35,11 @@ LIVER_HU = (-45.0, 105.0)
 
 DATASETS: dict[str, DatasetInfo] = {
     "ct_phantom_2d": DatasetInfo(
-        SOFT_TISSUE_HU, (1,), "synthetic", "nothing: the phantom is generated on first use"
+        SOFT_TISSUE_HU,
+        (1,),
+        "synthetic",
+        "nothing: the phantom is generated on first use",
+        names_within="phantom_kind",
     ),
     "ct_folder_2d": DatasetInfo(
         SOFT_TISSUE_HU,
@@ -39,6 +47,7 @@ DATASETS: dict[str, DatasetInfo] = {
         "any",
         "put NIfTI volumes in DIR/images and masks of the same names in DIR/labels, then pass "
         "--config.data.path=DIR",
+        names_within="path",
     ),
     "lidc_2d": DatasetInfo(
         LUNG_HU,
@@ -76,6 +85,7 @@ DATASETS: dict[str, DatasetInfo] = {
         "mixed",
         "prepare lidc_2d, kits_2d, lits_2d and md_panc_2d first, or pass --config.data.path=DIR "
         "with their raw data in DIR/lidc_2d, DIR/kits_2d, DIR/lits_2d and DIR/md_panc_2d",
+        names_within="path",
     ),
 }
 

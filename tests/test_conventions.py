@@ -100,9 +100,8 @@ MORE = {
     "kits_2d": (3, _COMBINED),
     "lits_2d": (3, _COMBINED),
     "md_panc_2d": (3, _COMBINED),
-    "combined_2d": (3, "its raw data are prepared sets, which admission names"),
-    "ct_folder_2d": (4, "its raw data are any folder, which admission names"),
-    "ct_phantom_2d": (4, "its raw data are a seed, which admission names; benchmark.py uses it"),
+    "ct_phantom_2d": (3, "benchmark.py uses it"),
+    "ct_folder_2d": (3, "its two modules ask the catalog for its window and instructions"),
     "crop": (3, "a pair, which settings.py turns into a tuple"),
     "scale": (5, "a pair, which settings.py turns into a tuple; also a parameter of networks"),
 }
