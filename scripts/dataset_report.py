@@ -57,7 +57,7 @@ def find(name: str, root: str) -> Path:
     given = expanded(name)
     if (given / preparation.INDEX_FILE).is_file():
         return given.resolve()
-    folder = (expanded(root) if root else preparation.default_root()) / name
+    folder = (expanded(root) if root else preparation.default_root()) / given
     found = [p.parent for p in sorted(folder.glob(f"[!.]*/*/{preparation.INDEX_FILE}"))]
     found = [path for path in found if preparation.is_complete(path)]
     if not found:

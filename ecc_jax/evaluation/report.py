@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ecc_jax import atomic
 from ecc_jax.evaluation import measures, report_text
 from ecc_jax.evaluation.bars import draw_noc, draw_strata
 from ecc_jax.evaluation.click_log import SLICE_FIELDS, write_click_log
@@ -64,8 +65,8 @@ def write_report(
     path.unlink(missing_ok=True)
     write_click_log(folder / "per_click.csv", rows, slices)
     pictures = _draw(folder, summary, rows, examples)
-    _write_atomic(folder / "report.md", report_text.markdown(summary, pictures))
-    _write_atomic(path, json.dumps(_without_nan(summary), indent=2, allow_nan=False) + "\n")
+    atomic.write_text(folder / "report.md", report_text.markdown(summary, pictures))
+    atomic.write_text(path, json.dumps(_without_nan(summary), indent=2, allow_nan=False) + "\n")
     return path
 
 
@@ -135,13 +136,6 @@ def _check(
                     f"{width} columns as its IoU, got shape {scores.shape}; pass scores without "
                     "the padding rows"
                 )
-
-
-def _write_atomic(path: Path, text: str) -> None:
-    """Writes a file that is either there in full or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def _plain(value: Any) -> Any:
