@@ -88,10 +88,15 @@ def run(main: Callable[[], int | None]) -> int:
     """Returns the exit code of a program whose `main` prints.
 
     Args:
-      main: The program; returns its own exit code.
+      main: The program; returns its own exit code. What it raises of files and values is one line
+        on stderr and code 1.
     """
     make_lenient()
-    return main() or check_output()
+    try:
+        return main() or check_output()
+    except (ValueError, OSError) as error:
+        complain(error)
+        return 1
 
 
 def check_output() -> int:

@@ -3,6 +3,7 @@
   python -m ecc_jax.main --config=configs/ritm_dynamic.py:quick
   python -m ecc_jax.main --config=configs/ritm_dynamic.py:ct_folder_2d --config.data.path=DIR
   python -m ecc_jax.main --mode=evaluate --workdir=runs/... --config.data.split=validation
+  python -m ecc_jax.main --mode=evaluate --workdir=RUN_OF_SOMEBODY_ELSE --out=DIR
   python -m ecc_jax.main --mode=evaluate --config.eval.external=package.module:factory
 
 Words after the colon, in any order: a dataset name, small, quick. Every key that

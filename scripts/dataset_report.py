@@ -59,7 +59,7 @@ def find(name: str, root: str) -> Path:
     given = expanded(name)
     if (given / INDEX_FILE).is_file():
         return given.resolve()
-    folder = (expanded(root) if root else options.default_root()) / name
+    folder = (expanded(root) if root else options.default_root()) / given
     found = [p.parent for p in sorted(folder.glob(f"[!.]*/*/{INDEX_FILE}"))]
     found = [path for path in found if prepared_index.is_complete(path)]
     if not found:

@@ -163,3 +163,32 @@ sys.exit(console.run(main))
     )
     assert done.returncode == 3
     assert done.stderr == "warning: first line\nerror: second line\n"
+
+
+@pytest.mark.parametrize(
+    ("raised", "line"),
+    [
+        ("ValueError('bad\\n value')", "error: bad value"),
+        (
+            "FileNotFoundError(2, 'No such file or directory', '/x')",
+            "error: [Errno 2] No such file ",
+        ),
+        (
+            "OSError(28, 'No space left on device', '/d/x')",
+            "error: no space left in /d: free space",
+        ),
+        (
+            "PermissionError(13, 'Permission denied', '/d/x')",
+            "error: /d/x: Permission denied; correct",
+        ),
+    ],
+)
+def test_what_a_program_raises_of_files_and_values_is_one_line(raised, line):
+    script = (
+        f"from ecc_jax import console\ndef main():\n    raise {raised}\nexit(console.run(main))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(line) and done.stderr.count("\n") == 1

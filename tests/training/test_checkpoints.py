@@ -1,11 +1,17 @@
 """Checkpoints: what is kept, what is checked, what a killed or damaged save leaves."""
 
+import errno
+import os
+import shutil
+import subprocess
+import sys
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ecc_jax import places
 from ecc_jax.training import checkpoints
 from ecc_jax.training.checkpoints import (
     CheckpointError,
@@ -14,6 +20,7 @@ from ecc_jax.training.checkpoints import (
     progress_values,
 )
 from ecc_jax.training.plateau import Plateau
+from tests.mounts import read_only, small_disk
 
 
 class State(NamedTuple):
@@ -187,3 +194,116 @@ def test_imported_weights_have_the_form_of_a_run(tmp_path):
     other = {**variables, "params": {"a": {"kernel": np.ones((2, 4))}}}
     with pytest.raises(MismatchError, match="holds another network"):
         checkpoints.best_variables(tmp_path, other)
+
+
+FULL = r"^no space left in \S+: free space; the same command resumes$"
+
+
+def test_a_checkpoint_larger_than_the_free_space_is_not_begun(store, monkeypatch):
+    _save(store, 1, 0.5)
+    usage = shutil.disk_usage(store.directory)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=8))
+    with pytest.raises(places.PlaceError, match=FULL) as caught:
+        _save(store, 2, 0.4)
+    assert str(store.directory.parent) in str(caught.value)
+    monkeypatch.undo()
+    assert store.steps() == [1] and len(list(store.directory.iterdir())) == 1
+    _save(store, 2, 0.4)
+    assert store.steps() == [1, 2]
+
+
+def test_a_disk_that_will_be_full_is_said_once(store, monkeypatch):
+    usage = shutil.disk_usage(store.directory)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=3 * 40))
+    _save(store, 1, 0.5)  # 6 + 3 + 1 values of 4 bytes
+    _save(store, 2, 0.5)
+    assert len(store.messages) == 1
+    assert "4 more checkpoints of 0 MiB each will be there at a time" in store.messages[0]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("where", ["orbax", "tensorstore", "manifest"])
+def test_a_failed_save_leaves_the_ones_before_and_can_be_repeated(
+    store, monkeypatch, number, where
+):
+    _save(store, 1, 0.5)
+    text = os.strerror(number)
+    error = OSError(number, text)
+    if where == "tensorstore":
+        error = ValueError(
+            f"RESOURCE_EXHAUSTED: Failed to write: {text} [os_error_code='{number}']"
+        )
+
+    def fail(*args, **kwargs):
+        (store.directory / "2.orbax-checkpoint-tmp" / "state").mkdir(parents=True, exist_ok=True)
+        raise error
+
+    if where == "manifest":
+        monkeypatch.setattr(checkpoints, "write_manifest", fail)
+    else:
+        monkeypatch.setattr(store._manager, "save", fail)
+    with pytest.raises(places.PlaceError, match=str(store.directory.parent)):
+        _save(store, 2, 0.4)
+    monkeypatch.undo()
+    assert [path.name for path in store.directory.iterdir()] == ["1"]
+    state, _ = store.restore_latest(_state(0))
+    assert int(state.step) == 1
+    again = Checkpoints(store.directory, warn=lambda text: None)
+    _save(again, 2, 0.4)
+    assert again.steps() == [1, 2]
+    again.close()
+
+
+def test_other_errors_of_a_save_stay_what_they_are(store, monkeypatch):
+    def fail(*args, **kwargs):
+        raise TypeError("no such leaf")
+
+    monkeypatch.setattr(store._manager, "save", fail)
+    with pytest.raises(TypeError, match="no such leaf"):
+        _save(store, 1, 0.5)
+
+
+SAVE_UNTIL_FULL = """
+import sys
+from pathlib import Path
+from absl import logging
+logging.set_verbosity(logging.ERROR)
+import numpy as np
+from ecc_jax.training.checkpoints import Checkpoints, Weights, progress_values
+from ecc_jax.training.plateau import Plateau
+rng = np.random.default_rng(0)
+weights = {str(i): rng.normal(size=50).astype(np.float32) for i in range(int(sys.argv[2]))}
+store = Checkpoints(Path(sys.argv[1]) / "checkpoints", warn=lambda text: None)
+for step in (1, 2):
+    try:
+        store.save(step, Weights(weights, {}), progress_values(Plateau(), 0), 0.5)
+        print(step)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        break
+store.close()
+"""
+
+
+@pytest.mark.parametrize(("size", "saved"), [("200k", []), ("500k", ["1"]), ("20m", ["1", "2"])])
+def test_a_disk_that_fills_while_a_checkpoint_is_written_is_one_line(tmp_path, size, saved):
+    # The weights take 80 kB, which are free; with what is around them they take four times that.
+    with small_disk(tmp_path / "disk", size) as disk:
+        command = [sys.executable, "-c", SAVE_UNTIL_FULL, disk / "run", "400"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        folder = disk / "run" / "checkpoints"
+        assert [str(step) for step in checkpoints.complete_steps(folder)] == saved
+        for step in saved:
+            checkpoints.verify_manifest(folder / step)
+    assert done.stdout.split() == saved
+    line = f"no space left in {tmp_path / 'disk' / 'run'}: free space; the same command resumes\n"
+    assert done.stderr == ("" if len(saved) == 2 else line)
+
+
+def test_checkpoints_are_read_from_a_folder_where_nothing_can_be_written(tmp_path):
+    variables = {"params": {"a": {"kernel": np.ones((2, 3))}}, "batch_stats": {"m": np.zeros(3)}}
+    checkpoints.save_weights(tmp_path / "run", variables)
+    with read_only(tmp_path / "run", tmp_path / "view") as view:
+        step, loaded = checkpoints.best_variables(view, variables)
+    assert step == checkpoints.IMPORTED_STEP
+    np.testing.assert_array_equal(loaded["params"]["a"]["kernel"], np.ones((2, 3)))
