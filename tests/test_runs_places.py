@@ -8,9 +8,9 @@ import tempfile
 
 import numpy as np
 import pytest
-from ecc_jax.evaluation.external import load_external
-from ecc_jax.evaluation.pooling import load_run
-from ecc_jax.evaluation.start import read_masks, write_masks
+from ecc_jax.evaluation.host import load_external
+from ecc_jax.report.pooling import load_run
+from ecc_jax.evaluation.masks import read_masks, write_masks
 
 from ecc_jax import config as schema
 from ecc_jax import places, runs, workdir
@@ -49,7 +49,7 @@ PATHS = {
     "data.path": "~/ct",
     "data.root": "~/prepared",
     "model.pretrained": "~/weights",
-    "eval.start_mask": "~/masks.npz",
+    "eval.initial_mask": "~/masks.npz",
     "eval.external": "~/mine.py:factory",
 }
 
@@ -71,7 +71,7 @@ def test_paths_of_a_configuration_are_the_same_from_everywhere(home, tmp_path, m
 def test_words_that_are_no_paths_stay_as_they_are(home):
     config = schema.default()
     config.eval.external = "package.module:factory"
-    config.eval.start_mask = "shifted"
+    config.eval.initial_mask = "shifted"
     for changed in (schema.default(), config):
         resolved = runs.with_absolute_paths(changed)
         assert schema.differences(changed, resolved) == {}

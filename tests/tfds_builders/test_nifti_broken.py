@@ -180,6 +180,7 @@ def test_what_is_in_the_cache_counts_as_written(volumes, options, monkeypatch):
 DRIVER = """
 import os, signal, sys
 from tfds_builders import nifti_volumes, preparation
+from tfds_builders.options import DataOptions
 
 target, count, root, path = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 real = getattr(nifti_volumes, target)
