@@ -62,6 +62,7 @@ def test_slope_and_intercept_are_applied(tmp_path):
     np.testing.assert_array_equal(image_hu, np.full((2, 3, 4), -824))
 
 
+@pytest.mark.filterwarnings("ignore:.*not Hounsfield units")
 def test_fractions_and_large_values_stay_float(tmp_path):
     for values in ([-1.5, 0.25, 7, 3], [-40000, 1, 2, 3], [-1, 40000, 2, 3]):
         array = np.array(values, np.float32).reshape(1, 2, 2)
@@ -304,6 +305,7 @@ def test_header_that_promises_too_much_allocates_nothing(tmp_path, hu, name):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*not Hounsfield units")
 def test_memory_of_a_large_scaled_volume(tmp_path):
     """512 x 512 x 300 as int16 with an intercept: twice its 157 MB, not floating point of it."""
     path = tmp_path / "a.nii"

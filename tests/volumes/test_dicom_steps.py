@@ -150,6 +150,7 @@ def test_uneven_slices_of_round_positions(z, says):
     assert says in refusal(z)
 
 
+@pytest.mark.filterwarnings("ignore:.*positions rounded")
 @pytest.mark.parametrize("angle", [0, 3, 17, 30, 45])
 @pytest.mark.parametrize("places", [1, 2])
 def test_oblique_slices_rounded_in_each_coordinate(tmp_path, angle, places):
