@@ -8,12 +8,12 @@ import tempfile
 
 import numpy as np
 import pytest
-from ecc_jax.evaluation.host import load_external
-from ecc_jax.report.pooling import load_run
-from ecc_jax.evaluation.masks import read_masks, write_masks
 
 from ecc_jax import config as schema
 from ecc_jax import places, runs, workdir
+from ecc_jax.evaluation.host import load_external
+from ecc_jax.evaluation.masks import read_masks, write_masks
+from ecc_jax.report.pooling import load_run
 from tests.mounts import read_only
 from tfds_builders import options, preparation
 
