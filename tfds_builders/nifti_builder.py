@@ -119,13 +119,17 @@ class NiftiBuilder(slice_builder.SliceBuilder, skip_registration=True):  # type:
         """Returns path and files (name, bytes, time of change); see the base class.
 
         Warns of what is not used, every time: it may have come since the data were prepared.
+
+        Raises:
+          ValueError: As `find`; a file whose name is no text.
         """
         found = cls.find(options)
+        paths = [path for files in found.files for path in (files.image, files.label)]
+        raw_files.check_names(paths)
         if found.ignored:
             warnings.warn(
                 raw_files.ignored_text(options.name, found.ignored, cls._hint()), stacklevel=5
             )
-        paths = [path for files in found.files for path in (files.image, files.label)]
         return {
             "path": str(found.folder),
             "files": [list(state) for state in raw_files.states(found.folder, paths)],

@@ -1,7 +1,7 @@
 """The files of a raw folder: which are volumes, and which only look like some."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ecc_jax.volumes import files_of, is_nifti_name, is_second_half
@@ -100,3 +100,18 @@ def _holds_volume(folder: Path) -> bool:
         return any(_is_volume(name) for name in os.listdir(folder))
     except OSError:
         return False
+
+
+def check_names(paths: Iterable[Path]) -> None:
+    """Refuses files whose names are no text: records and reports could not name them.
+
+    Raises:
+      ValueError: A name is not in UTF-8, as of archives packed on another system.
+    """
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{path.parent}: the name of {os.fsencode(path.name)!r} is not in UTF-8; rename it"
+            ) from error

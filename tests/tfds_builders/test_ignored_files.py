@@ -1,5 +1,6 @@
 """Nothing in a raw folder vanishes: what is not used is named, with its nearest match."""
 
+import os
 import shutil
 import unicodedata
 import warnings
@@ -294,3 +295,17 @@ def test_nothing_recognised_says_what_is_there(tmp_path):
     options = DataOptions("kits_2d", root=str(tmp_path / "root"), path=str(tmp_path / "raw"))
     with pytest.raises(ValueError, match="segmentation.nii.gz, but case_7/image.nii.gz; get KiTS"):
         prepare(options)
+
+
+@pytest.mark.parametrize("name", [b"case_\xfc.nii.gz", b"\xe9t\xe9.nii.gz", b"\xb1\xa1.nii"])
+def test_names_that_are_no_text_are_refused_by_their_bytes(folder, options, name):
+    for part in ("images", "labels"):
+        suffix = b".nii.gz" if name.endswith(b".gz") else b".nii"
+        source = folder / part / "new.nii"
+        save(source.with_name(f"new{suffix.decode()}"), scan(9)[part == "labels"])
+        os.rename(
+            os.fsencode(source.with_name(f"new{suffix.decode()}")),
+            os.path.join(os.fsencode(folder / part), name),
+        )
+    message = refusal(options)
+    assert repr(name) in message and "rename it" in message
