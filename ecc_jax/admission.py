@@ -44,6 +44,8 @@ def for_training(
     own = seen.seen_by(str(folder), source, rows)
     _check_unchanged(own, folder)
     history = (own, *_inherited(config))
+    if read_record(folder) is None and checkpoints.complete_steps(folder / "checkpoints"):
+        return history, Admission((), NOT_RECORDED)
     split = config.data.split
     tested = rows[split] if split in rows else [row for part in rows.values() for row in part]
     return history, seen.admit(history, tested, source, split=split)
@@ -108,6 +110,11 @@ def keep_patients_apart(
         elif not is_asked:
             if is_own or key != "patient_regex":  # names elsewhere may be of another form
                 merged.data[key] = saved.data[key]
+        elif is_own and key == "patient_regex" and merged.data[key] != saved.data[key]:
+            raise ValueError(
+                f"{name}={merged.data[key]!r}: the run was trained with {saved.data[key]!r}, and "
+                "nobody could tell its patients under other names; leave the key away"
+            )
         elif is_own and merged.data.split != "all" and merged.data[key] != saved.data[key]:
             raise ValueError(
                 f"{name}={merged.data[key]}: the run was trained with {saved.data[key]}, so its "
@@ -168,7 +175,9 @@ def _inherited(config: ml_collections.ConfigDict) -> tuple[Seen, ...]:
     """Returns who shaped the weights that a run starts from."""
     if not config.model.pretrained:
         return ()
-    return read_record(Path(config.model.pretrained)) or ()
+    origin = Path(config.model.pretrained)
+    record = read_record(origin)
+    return (seen.unknown(str(origin)),) if record is None else record
 
 
 def _rows(config: ml_collections.ConfigDict, directory: Path, split: str) -> seen.Rows:

@@ -216,7 +216,28 @@ def test_a_run_without_record_is_evaluated_and_says_so(run, tmp_path):
         evaluate(tree, workdir, {})
 
 
+def test_weights_without_record_are_said_to_be_of_unknown_origin(run, tmp_path):
+    tree, workdir = run
+    (workdir / admission.RECORD_FILE).unlink()
+    tree.model.pretrained = str(workdir)
+    later = tmp_path / "later"
+    assert f"({workdir}) have no record" in start(tree, later).note
+    assert f"({workdir}) have no record" in evaluate(tree, later, {})[1].note
+    (later / admission.RECORD_FILE).unlink()
+    checkpoints.save_weights(
+        later, {"params": {"kernel": np.zeros(2, np.float32)}, "batch_stats": {}}
+    )
+    assert start(tree, later).note == admission.NOT_RECORDED
+
+
+def test_another_way_to_name_patients_is_refused_on_the_own_data(run):
+    tree, workdir = run
+    with pytest.raises(ValueError, match=r"patient_regex='x': the run was trained with"):
+        evaluate(tree, workdir, {"data.patient_regex": "x", "data.split": "all"})
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*label value 2 is missing in:UserWarning")
 def test_no_leak_in_two_hundred_random_folders_and_changes(tmp_path):
     """Folders, splits and changes at random; who is tested was never trained on or selected by."""
     outcomes = collections.Counter()

@@ -55,6 +55,16 @@ class Seen(NamedTuple):
     source: Source
     patients: dict[str, dict[str, Scans]]
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody wrote down who shaped these weights."""
+        return not any(self.patients.values())
+
+
+def unknown(run: str) -> Seen:
+    """Returns the record of weights of which nobody knows whom they have seen."""
+    return Seen(run, Source("", "", by_slice=False), {split: {} for split in SHAPING})
+
 
 class Match(NamedTuple):
     """Why a patient counts as seen.
@@ -181,6 +191,18 @@ def admit(history: Sequence[Seen], rows: Rows, source: Source, *, split: str) ->
     Raises:
       ValueError: Patients would be tested that shaped the run; names them and the remedy.
     """
+    admitted = _admit_known(history, rows, source, split)
+    origins = [seen.run for seen in history if seen.is_unknown]
+    if not origins:
+        return admitted
+    note = (
+        f"{admitted.note}; but the weights that it started from ({listed(origins)}) have no record "
+        "of whom they have seen, so nobody can tell of them"
+    )
+    return admitted._replace(note=note)
+
+
+def _admit_known(history: Sequence[Seen], rows: Rows, source: Source, split: str) -> Admission:
     found = find_seen(history, rows, source)
     trained, selected = found["train"], found["validation"]
     both = {**trained, **selected}
@@ -240,10 +262,10 @@ def from_json(values: Any) -> tuple[Seen, ...]:
     """Returns the records that `to_json` wrote.
 
     Raises:
-      ValueError: The values are none.
+      ValueError: The values are none, or say that the run itself was trained on nobody.
     """
     try:
-        return tuple(
+        history = tuple(
             Seen(
                 entry["run"],
                 Source(**entry["source"]),
@@ -258,6 +280,9 @@ def from_json(values: Any) -> tuple[Seen, ...]:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"expected records of patients, got something else ({error!r})") from error
+    if not history or not history[0].patients["train"]:
+        raise ValueError("expected records of patients, got none that was trained on")
+    return history
 
 
 def listed(names: Sequence[str]) -> str:

@@ -1,8 +1,9 @@
 """Identities of scans: the same for the same image, whatever its file is called.
 
 The same scan has the same identity under another path or name, in another file format, with its
-axes in another order or running the other way, as int16 or as float32. Any changed voxel that is
-looked at gives another identity.
+axes in another order or running the other way, as int16 or as float32, and with the rounding errors
+and the padding that conversions leave. Any voxel that is looked at and changed by one HU gives
+another identity; so a copy that was windowed or resampled has another.
 """
 
 import hashlib
@@ -13,8 +14,11 @@ from jaxtyping import Num, Shaped
 # Positions looked at along each axis of a slice, and of a volume: few enough to cost nothing beside
 # reading, and so many that scans that differ somewhere differ there.
 SLICE_SAMPLES, VOLUME_SAMPLES = 512, 128
-# Values are compared in steps of 1 / this, so that images that were scaled to [0, 1] differ too.
-STEPS_PER_UNIT = 1024
+# Values are compared in whole HU: a file that stores a slope of its own is off by hundredths.
+# Images of a smaller range were scaled; of them only steps of 1 / this tell them apart.
+HU_RANGE, STEPS_PER_UNIT = 64, 1024
+# Padding and metal, which lie beyond, become other values in other formats.
+LOWEST_HU, HIGHEST_HU = -1000, 3000
 HEX_DIGITS = 16  # 64 bits: among a million scans two share one with a chance of 3e-8
 
 
@@ -31,10 +35,10 @@ def identity_of(image: Num[np.ndarray, "..."]) -> str:
     sample = image
     if max(image.shape) > most:
         sample = image[np.ix_(*(_places(length, most) for length in image.shape))]
-    if sample.dtype.kind == "f":
-        steps = np.rint(sample.astype(np.float64) * STEPS_PER_UNIT).astype(np.int64)
-    else:
-        steps = sample.astype(np.int64) * STEPS_PER_UNIT
+    # Clipped before anything is converted, so that no number is too large for it.
+    sample = np.clip(sample.astype(np.float64), LOWEST_HU, HIGHEST_HU)
+    is_hu = sample.size and np.ptp(sample) > HU_RANGE
+    steps = np.rint(sample if is_hu else sample * STEPS_PER_UNIT).astype(np.int64)
     profiles = []
     for axis in range(steps.ndim):
         others = tuple(other for other in range(steps.ndim) if other != axis)

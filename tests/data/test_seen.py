@@ -137,9 +137,19 @@ def test_what_changed_since_a_run_began():
 def test_records_survive_json_and_damage_is_an_error():
     history = (run(), run(train=("z",), source=KITS))
     assert seen.from_json(json.loads(json.dumps(seen.to_json(history)))) == history
-    for damaged in ([{}], [1], [{"run": "x", "source": {}, "patients": {}}], 3):
+    nobody = seen.to_json((seen.unknown("run"),))
+    for damaged in (nobody, [], {}, "", [{}], [1], [{"run": "x", "source": {}, "patients": {}}], 3):
         with pytest.raises(ValueError, match="expected records of patients"):
             seen.from_json(damaged)
+
+
+def test_weights_of_unknown_origin_are_said_to_be():
+    history = (run(train=("a",), validation=("b",)), seen.unknown("elsewhere"))
+    assert seen.from_json(json.loads(json.dumps(seen.to_json(history)))) == history
+    admitted = seen.admit(history, rows("a", "c"), FOLDER, split="all")
+    assert admitted.left_out == ("a",)
+    assert "(elsewhere) have no record" in admitted.note
+    assert "no record" not in seen.admit(history[:1], rows("c"), FOLDER, split="test").note
 
 
 @settings(max_examples=200, deadline=None)
