@@ -5,6 +5,7 @@ network on nonsense without a word.
 """
 
 import json
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,8 +50,13 @@ LESIONS = (
     "tumor tumour lesion cancer cyst nodule mass metasta carcinoma sarcoma neoplasm malign "
     "abscess hematoma haematoma hemorrhage haemorrhage bleed infarct stroke infect covid stone "
     "node gtv ctv ptv edema oedema necro core enhanc thromb aneurysm polyp effusion fracture "
-    "plaque calcif opaci consolid läsion knoten herd"
+    "plaque calcif opaci consolid läsion knoten herd hcc rcc ggo ground-glass pneumon pneumothorax "
+    "hemothorax haemothorax hydrothorax emphys fibros lacerat occlus foreign pirads pi-rads"
 ).split()
+ORGAN_WORD = re.compile(rf"(?<![a-zäöü])(?:{'|'.join(ORGANS)})")
+# Lesions are parts of words too (osteosarcoma, ...), as are the Greek endings of most of them.
+LESION_WORD = re.compile(rf"{'|'.join(LESIONS)}|(?:omas?|omata|itis|osis)(?![a-z])")
+DENIED = re.compile(r"(?<![a-z])(?:no|non|not|without)[\s_-]+[a-z]+")
 Place = Literal["inside", "touching", "apart"]
 
 
@@ -201,7 +207,7 @@ def names_in(folder: Path) -> dict[int, str]:
         for key, value in dict(json.loads(path.read_text(encoding="utf-8-sig"))["labels"]).items():
             for number, name in _numbered(str(key), value):
                 names.setdefault(number, []).append(name)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         text = f"its label names cannot be read ({type(error).__name__}: {error}); repair the file"
         warnings.warn(FileRemark(path, "label names cannot be read", text), stacklevel=2)
         return {}
@@ -219,7 +225,9 @@ def _numbered(key: str, value: Any) -> list[tuple[int, str]]:
 def is_organ(name: str) -> bool:
     """Returns whether a label's name is that of an organ and not of a lesion in it."""
     lower = name.casefold()
-    return any(word in lower for word in ORGANS) and not any(word in lower for word in LESIONS)
+    # "non-tumour liver" and "pancreas (no tumour)" are organs.
+    without = DENIED.sub("", lower)
+    return bool(ORGAN_WORD.search(lower)) and not LESION_WORD.search(without)
 
 
 def doubt_default(

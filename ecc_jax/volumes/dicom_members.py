@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from pydicom import config
 from pydicom.uid import (
     UID,
@@ -18,6 +19,7 @@ from ecc_jax.volumes.remarks import FileRemark
 MAX_NAMES = 3
 LOCALIZER = "LOCALIZER"
 RESCALE = ("RescaleSlope", "RescaleIntercept")
+INTERCEPTS = 500  # HU between the intercepts of one scan at most
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 
 
@@ -51,7 +53,8 @@ def check_members(headers: Sequence[Header], folder: Path) -> None:
 def check_rescale(headers: Sequence[Header], folder: Path) -> None:
     """Checks that stored values become Hounsfield units in all files of a series or in none.
 
-    Both rescale tags are mandatory in CT. Where all files lack them a remark says so.
+    Both rescale tags are mandatory in CT. Where all files lack them a remark says so, and where
+    their intercepts differ by more than one scan's do.
 
     Raises:
       ValueError: Some files lack a tag that others have: their values would be off by it.
@@ -59,6 +62,7 @@ def check_rescale(headers: Sequence[Header], folder: Path) -> None:
     missing = {header.path: [k for k in RESCALE if not header.has(k)] for header in headers}
     lacking = [header for header in headers if missing[header.path]]
     if not lacking:
+        _compare_intercepts(headers, folder)
         return
     what = " and ".join(k for k in RESCALE if any(k in found for found in missing.values()))
     if len({tuple(found) for found in missing.values()}) > 1:
@@ -76,6 +80,25 @@ def check_rescale(headers: Sequence[Header], folder: Path) -> None:
             "the series again",
         ),
         stacklevel=4,
+    )
+
+
+def _compare_intercepts(headers: Sequence[Header], folder: Path) -> None:
+    # What is no number is refused with the pixels.
+    values = {h.path: v for h in headers if isinstance(v := h.tags.RescaleIntercept, float)}
+    usual = float(np.median([*values.values()])) if values else 0.0
+    odd = [h for h in headers if abs(values.get(h.path, usual) - usual) > INTERCEPTS]
+    if not odd:
+        return
+    warnings.warn(
+        FileRemark(
+            folder,
+            "intercepts that differ",
+            f"RescaleIntercept is {usual:g}, but in {len(odd)} of {len(headers)} files "
+            f"({names(odd)}) it is another by more than {INTERCEPTS}; look whether these slices "
+            "are as bright as their neighbours, else export the series again",
+        ),
+        stacklevel=5,
     )
 
 

@@ -167,7 +167,7 @@ def _eight_bit(facts: _Facts) -> Why:
         return None
     cut = facts.at(0.01) <= 5 or facts.share(254.5, 255) >= 0.005
     if cut or (facts.low <= 5 and facts.high >= 250):
-        return "look like 8-bit grey values", SET_WINDOW
+        return "look like 8-bit grey values or a CT cut off or masked at 0", SET_WINDOW
     return None
 
 

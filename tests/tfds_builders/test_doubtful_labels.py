@@ -157,6 +157,29 @@ ORGANS = {
 }
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("liver", "Left_Kidney", "pancreas_head", "Leber", "stomach", "body", "rib 4"),
+        *("non-tumour liver", "healthy pancreas (no tumor)", "liver without lesions"),
+    ],
+)
+def test_names_of_organs(name):
+    assert label_checks.is_organ(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("liver tumour", "kidney RCC", "liver HCC", "adrenal adenoma", "brain glioma", "cyst"),
+        *("liver hemangioma", "pneumothorax", "lung fibrosis", "lung GGO", "spleen laceration"),
+        *("colon diverticulitis", "vessel occlusion", "distribution", "cribriform", "background"),
+    ],
+)
+def test_names_of_lesions_in_organs_and_of_neither(name):
+    assert not label_checks.is_organ(name)
+
+
 @pytest.mark.parametrize("kind", sorted(ORGANS))
 def test_an_organ_around_its_tumour_is_not_taken_for_the_lesion(folder, options, kind):
     relabel(folder, ORGANS[kind])

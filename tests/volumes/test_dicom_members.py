@@ -92,6 +92,16 @@ def test_rescale_may_differ_from_slice_to_slice(tmp_path, hu):
         np.testing.assert_array_equal(volumes.read_series(folder).image_hu, hu // 4 * 4)
 
 
+@pytest.mark.parametrize("number", [1, 4, 8])
+def test_an_intercept_that_is_lost_in_one_slice_is_remarked(tmp_path, hu, number):
+    folder = lidc.write_series(tmp_path / "s", hu, Scan(intercept=-1024.0))
+    spoil(folder, [number], RescaleIntercept=0)
+    with pytest.warns(FileRemark, match=rf"is -1024, but in 1 of 8 files \(1-{number:03d}.dcm\)"):
+        volume = volumes.read_series(folder)
+    # Nothing is guessed: perhaps the file stores other numbers.
+    assert np.count_nonzero((volume.image_hu != hu).any((1, 2))) == 1
+
+
 # Localizers and other images
 
 
