@@ -32,6 +32,7 @@ def validate(tree: ml_collections.ConfigDict) -> None:
         _one_of(tree, key, valid)
     _validate_numbers(tree)
     _validate_folds(tree)
+    _validate_loss(tree)
     _validate_evaluation(tree)
     _validate_augment(tree)
     _check_batch(tree)
@@ -57,6 +58,7 @@ def _names() -> tuple[tuple[str, tuple[Any, ...]], ...]:
         ("inference.pipeline", pipelines.NAMES),
         ("inference.zoom_rule", crops.RULES),
         ("train.radius", TRAINING_RADII),
+        ("train.next_click", CLICK_RULES),
         ("clicks.next_click", CLICK_RULES),
         ("clicks.radius", EVALUATION_RADII),
         ("clicks.enclosing", ENCLOSING_RULES),
@@ -104,7 +106,8 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     for key in _NOT_NEGATIVE:
         _check(config, key, lambda v: v >= 0, "0 or a positive integer")
     rates = ("optimizer.learning_rate", "optimizer.learning_rate_pretrained")
-    for key in ("clicks.fixed_radius", "model.fusion_scale", *rates):
+    radii = ("clicks.fixed_radius", "train.fixed_radius")
+    for key in (*radii, "model.fusion_scale", *rates):
         _check(config, key, lambda v: 0 < v < math.inf, "a positive number")
     for key in ("loss.main_weight", "loss.aux_weight", "optimizer.trunk_multiplier"):
         _check(config, key, lambda v: 0 <= v < math.inf, "0 or a positive number")
@@ -127,6 +130,12 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
         "data.lesion_labels",
         lambda v: all(isinstance(label, int) for label in v),
         "whole numbers, as in (1, 2)",
+    )
+    _check(
+        config,
+        "data.sources",
+        lambda v: set(v) <= set(catalog.DATASETS),
+        f"some of {', '.join(catalog.DATASETS)}, as a tuple",
     )
     _check(
         config,
@@ -179,6 +188,15 @@ def _validate_folds(config: ml_collections.ConfigDict) -> None:
     if folds and config.data.split_rule == "thesis":
         raise ValueError(
             "data.folds divides by patient; data.split_rule=thesis goes by slice: choose one"
+        )
+
+
+def _validate_loss(config: ml_collections.ConfigDict) -> None:
+    main, dice = config.loss.main, config.loss.dice
+    if dice == "batch" and main not in losses.BATCH_DICE_LOSSES:
+        raise ValueError(
+            f"loss.dice=batch is for {', '.join(losses.BATCH_DICE_LOSSES)}; loss.main={main} has "
+            "no Dice part"
         )
 
 

@@ -6,6 +6,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -13,7 +14,8 @@ import ml_collections
 from ecc_jax import config_words
 from ecc_jax.config_moves import hint, moved
 
-# Groups that --mode=evaluate may change on a finished run: none of them alters what was trained.
+# Groups that --mode=evaluate may change on a finished run: no train step reads them. Validation,
+# which chooses the best weights, answers as evaluation would by the run's own.
 EVALUATION_GROUPS = ("data", "clicks", "inference", "eval")
 DECAYS = ("none", "cosine")
 
@@ -90,6 +92,8 @@ def _train() -> dict[str, Any]:
         "log_every": 10,  # steps between records in metrics.jsonl
         "radius": "normal",  # disks of the simulated user: normal | uniform | average | tight |
         # enclosing | fixed
+        "next_click": "largest_component",  # where they go: largest_component | deepest
+        "fixed_radius": 5.0,  # radius of `fixed`, network-input pixels
         "max_clicks": 24,  # most clicks of a batch
         "click_gamma": 0.7,  # p(n clicks) is proportional to click_gamma ** (n - 1)
         "threshold": 0.5,  # probability above which the simulated user sees lesion
@@ -153,12 +157,12 @@ def _inference() -> dict[str, Any]:
 
 
 def _clicks() -> dict[str, Any]:
+    # Who clicks in validation and evaluation; training's user is in the group train.
     return {
-        "next_click": "largest_component",  # largest_component | deepest; in training too
-        "radius": "average",  # in evaluation: average | tight | enclosing | average_then_tight |
-        # fixed
-        "enclosing": "click",  # in evaluation, enclosing radius: around the click | min_circle
-        "fixed_radius": 5.0,  # radius of `fixed`, network-input pixels; in training too
+        "next_click": "largest_component",  # largest_component | deepest
+        "radius": "average",  # average | tight | enclosing | average_then_tight | fixed
+        "enclosing": "click",  # enclosing radius: around the click | min_circle
+        "fixed_radius": 5.0,  # radius of `fixed`, network-input pixels
     }
 
 
@@ -221,17 +225,29 @@ PROTOCOLS = {
 }
 
 
-def with_protocol(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def with_protocol(
+    config: ml_collections.ConfigDict, overrides: Mapping[str, Any] | None = None
+) -> ml_collections.ConfigDict:
     """Returns the configuration of an evaluation: what its protocol sets, set.
 
+    Args:
+      config: A resolved configuration.
+      overrides: The keys that were given one by one.
+
     Raises:
-      ValueError: Unknown protocol.
+      ValueError: Unknown protocol, or a key given one by one of which the protocol sets another
+        value: its report would bear the protocol's name without following it.
     """
     name = config.eval.protocol
     if name not in PROTOCOLS:
         raise ValueError(f"eval.protocol must be one of {', '.join(PROTOCOLS)}; got {name!r}")
     copy = from_dict(to_dict(config))
     for key, value in PROTOCOLS[name].values.items():
+        given = (overrides or {}).get(key, value)
+        if given != value:
+            raise ValueError(
+                f"eval.protocol={name} means {key}={value}, but {given} was given; leave one away"
+            )
         set_key(copy, key, value)
     return copy
 

@@ -16,6 +16,12 @@ MOVED: dict[str, tuple[str, ...]] = {
     "eval.start_mask": ("eval.initial_mask",),
     "eval.start_amount": ("eval.damage",),
 }
+# Keys of evaluation that served training too -> training's own.
+_SHARED = {
+    "inference.threshold": "train.threshold",
+    "clicks.next_click": "train.next_click",
+    "clicks.fixed_radius": "train.fixed_radius",
+}
 
 
 def moved(values: dict[str, Any]) -> dict[str, Any]:
@@ -30,12 +36,12 @@ def moved(values: dict[str, Any]) -> dict[str, Any]:
     for old, keys in MOVED.items():
         if old in values:
             found |= dict.fromkeys(keys, values[old])
-    # One threshold served training and evaluation.
-    if "inference.threshold" in values:
-        found.setdefault("train.threshold", values["inference.threshold"])
+    for old, new in _SHARED.items():
+        if old in values:
+            found.setdefault(new, values[old])
     # Two keys became one: a mask was named even where nothing was to be refined.
-    if values.get("eval.start_from", "empty") == "empty":
-        found["eval.initial_mask"] = ""
+    is_refined = values.get("eval.start_from", "empty") != "empty"
+    found["eval.initial_mask"] = values.get("eval.start_mask", "eroded") if is_refined else ""
     return found
 
 

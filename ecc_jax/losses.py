@@ -169,10 +169,12 @@ def _focal_terms(
     return -weight * factor * beta * jax.nn.log_sigmoid(true_score)
 
 
-_MAIN = {"bce_dice": bce_dice, "nfl": normalised_focal_loss, "bce": bce_loss}
+# The main losses by their configured names; a new one is an entry here.
+MAIN = {"bce_dice": bce_dice, "nfl": normalised_focal_loss, "bce": bce_loss}
 # Losses that may take one Dice over the whole batch.
 _OVER_BATCH = {"bce_dice": bce_dice_batch}
-MAIN_LOSSES = tuple(_MAIN)
+MAIN_LOSSES = tuple(MAIN)
+BATCH_DICE_LOSSES = tuple(_OVER_BATCH)
 DICE_SCOPES = ("sample", "batch")
 
 
@@ -184,10 +186,12 @@ def main_loss(name: str, *, dice: str = "sample") -> Callable[[Array, Array], Ar
       dice: For a loss with a Dice part: one per "sample", or one over the whole "batch".
 
     Raises:
-      ValueError: Unknown name or scope; the message lists the valid ones.
+      ValueError: Unknown name or scope, or the batch's Dice of a loss that has no Dice part.
     """
     if name not in MAIN_LOSSES:
         raise ValueError(f"main loss must be one of {', '.join(MAIN_LOSSES)}, got {name!r}")
     if dice not in DICE_SCOPES:
         raise ValueError(f"dice must be one of {', '.join(DICE_SCOPES)}, got {dice!r}")
-    return {**_MAIN, **(_OVER_BATCH if dice == "batch" else {})}[name]
+    if dice == "batch" and name not in _OVER_BATCH:
+        raise ValueError(f"dice='batch' is for {', '.join(_OVER_BATCH)}; {name} has no Dice part")
+    return {**MAIN, **(_OVER_BATCH if dice == "batch" else {})}[name]

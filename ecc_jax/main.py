@@ -30,6 +30,7 @@ from tfds_builders.preparation import prepare_for
 
 _DEFAULT_CONFIG = str(Path(__file__).with_name("config.py"))
 _DATA_NAME, _CONFIG_FILE = re.compile("--?config.data.name="), re.compile("--?config=")
+_SPACED = re.compile("--?config(.data.name)?")
 _TRACEBACK = "Traceback (most recent call last):"
 # What the flags and the configuration file raise on a bad word, key, value or file.
 _BAD_FLAGS = (
@@ -96,7 +97,7 @@ def main(argv: list[str]) -> None:
             raise ValueError("--config is missing, e.g. --config=configs/ritm_dynamic.py:quick")
         if _OUT.value:
             raise ValueError("--out is for --mode=evaluate; a training writes to --workdir=DIR")
-        summary = runs.train(_CONFIG.value, prepare_for, _WORKDIR.value)
+        summary = runs.train(_CONFIG.value, prepare_for, _WORKDIR.value, overrides=overrides)
     else:
         is_alone = "eval.external" in overrides and not runs.is_run(_WORKDIR.value)
         config = _CONFIG.value if has_config or is_alone else None
@@ -109,9 +110,20 @@ def main(argv: list[str]) -> None:
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; a bad word, key or value is one line and exit code 2."""
     try:
-        return flags.FLAGS(_with_dataset([_with_home(argument) for argument in argv]))
+        return flags.FLAGS(_with_dataset([_with_home(argument) for argument in _joined(argv)]))
     except _BAD_FLAGS as error:
         _fail(error, code=2)
+
+
+def _joined(argv: list[str]) -> list[str]:
+    """Returns arguments with `--config X` and `--config.data.name X` as `--config=X`."""
+    joined: list[str] = []
+    for argument in argv:
+        if joined and _SPACED.fullmatch(joined[-1]):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _with_home(argument: str) -> str:

@@ -22,10 +22,9 @@ from ecc_jax.report.methods import PAINTERS, SUBJECTS
 from ecc_jax.settings import inference_options, segmenter_of
 from ecc_jax.training import checkpoints
 from ecc_jax.training import loop as training
-from ecc_jax.workdir import CONFIG_FILE as CONFIG_FILE
-from ecc_jax.workdir import CONVERSION_FILE as CONVERSION_FILE
-from ecc_jax.workdir import alone_in as _alone_in
 from ecc_jax.workdir import (
+    CONFIG_FILE,
+    alone_in,
     check_complete,
     check_pretrained,
     check_report_folder,
@@ -35,22 +34,29 @@ from ecc_jax.workdir import (
     default_workdir,
     is_run,
     load_config,
+    report_name,
     with_absolute_paths,
     write_config,
 )
-from ecc_jax.workdir import report_name as _report_name
 
 _ELSEWHERE = "pass --out=DIR, a folder of yours for the report"
 Prepare = Callable[[ml_collections.ConfigDict], Path]
 
 
-def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str | Path = "") -> Path:
+def train(
+    config: ml_collections.ConfigDict,
+    prepare: Prepare,
+    workdir: str | Path = "",
+    *,
+    overrides: Mapping[str, Any] | None = None,
+) -> Path:
     """Trains, or resumes, and evaluates the best checkpoint on `data.split`.
 
     Args:
       config: A resolved configuration.
       prepare: Returns the prepared dataset of a configuration, building it if need be.
       workdir: Folder of the run; empty derives it from the configuration.
+      overrides: Single keys given on the command line, which a protocol must not contradict.
 
     Returns:
       The path of `report/summary.json`.
@@ -59,7 +65,7 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str | Pa
       ValueError: Invalid configuration, missing or bad data, or a workdir of another run.
     """
     config = with_absolute_paths(config)
-    final = schema.with_protocol(config)
+    final = schema.with_protocol(config, overrides)
     for tree in (config, final):
         checks.validate(tree)
     folder = places.expanded(workdir) if workdir else default_workdir(config)
@@ -76,7 +82,7 @@ def train(config: ml_collections.ConfigDict, prepare: Prepare, workdir: str | Pa
     evaluation.check(final)
     directory = prepare(config)
     training.say(f"workdir {folder}")
-    with _alone_in(folder):
+    with alone_in(folder):
         seen, admitted = admission.for_training(config, directory, folder)
         write_config(config, folder)
         admission.write_record(seen, folder)
@@ -128,14 +134,14 @@ def evaluate(
             "--config.eval.external=package.module:factory"
         )
     if config is not None and config.eval.external and not is_run(workdir):
-        alone = schema.with_protocol(with_absolute_paths(config))
+        alone = schema.with_protocol(with_absolute_paths(config), overrides)
         return _evaluate_external(alone, prepare, workdir, out)
     folder = places.expanded(workdir) if workdir else default_workdir(with_absolute_paths(config))
     saved = load_config(folder)
     check_complete(folder)
     given = config if workdir else None
     merged = merge_for_evaluation(saved, given, overrides)
-    resolved = schema.with_protocol(with_absolute_paths(merged))
+    resolved = schema.with_protocol(with_absolute_paths(merged), overrides)
     checks.validate(resolved)
     parallel.start_multi_host()
     _check_out(places.expanded(out) if out else folder / "report", is_given=bool(out))
@@ -147,7 +153,7 @@ def evaluate(
     segmenter, variables, best = load_network(folder, resolved)
     training.say(f"evaluating step {best} of {folder} on {resolved.data.name}")
     network = evaluation.Trained(segmenter, parallel.replicate(variables, mesh), best)
-    out_dir = places.expanded(out or folder / "report" / _report_name(saved, resolved))
+    out_dir = places.expanded(out or folder / "report" / report_name(saved, resolved))
     with _report_in(out_dir, resolved):
         return evaluation.evaluate(
             resolved, directory, network, out_dir, mesh=mesh, admission=admitted

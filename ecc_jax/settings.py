@@ -39,9 +39,9 @@ def evaluation_user(config: ml_collections.ConfigDict) -> RobotUser:
 def training_user(config: ml_collections.ConfigDict) -> RobotUser:
     """Returns who clicks in a train step."""
     return RobotUser(
-        rule=config.clicks.next_click,
+        rule=config.train.next_click,
         radius=config.train.radius,
-        fixed_radius=config.clicks.fixed_radius,
+        fixed_radius=config.train.fixed_radius,
         threshold=config.train.threshold,
     )
 

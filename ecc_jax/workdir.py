@@ -179,6 +179,7 @@ def check_same_run(config: ml_collections.ConfigDict, folder: Path) -> None:
         return
     # Runs of earlier versions kept some paths as they were typed.
     changed = schema.differences(with_absolute_paths(load_config(folder)), config)
+    changed.pop("words", None)  # how the other values were asked for
     for key, (old, new) in changed.items():
         raise ValueError(
             f"{folder} belongs to a run with {key}={old!r}, now {new!r}; choose another --workdir"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ecc_jax import catalog, checks, config
+from ecc_jax import catalog, checks, config, settings
 from ecc_jax.config_moves import MOVED
 from ecc_jax.config_words import name_dataset
 
@@ -125,6 +125,9 @@ def test_from_dict_refuses_keys_of_another_version():
         ("model.encoding", "gaussian", "disk"),
         ("loss.main", "focal", "bce_dice, nfl, bce"),
         ("loss.dice", "pixel", "sample, batch"),
+        ("data.sources", ("lidc_2d", "nonsense"), "some of .*lidc_2d"),
+        ("train.next_click", "centre", "largest_component, deepest"),
+        ("train.fixed_radius", 0.0, "positive number"),
         ("eval.baselines", ("snakes",), "blank_image, flooding, random_walker"),
         ("eval.external", "package.module", "module:factory"),
         ("eval.nsd_tolerance_mm", -1.0, "0 or a positive"),
@@ -171,6 +174,51 @@ def test_a_mask_that_was_named_but_not_used_stays_unused():
     assert config.from_dict(values).eval.initial_mask == ""
     values["eval"]["start_from"] = "mask"
     assert config.from_dict(values).eval.initial_mask == "masks.npz"
+    del values["eval"]["start_mask"]
+    assert config.from_dict(values).eval.initial_mask == "eroded"
+
+
+def test_a_run_of_an_earlier_version_was_trained_by_the_clicks_of_its_evaluation():
+    values = config.to_dict(config.default())
+    for key in ("next_click", "fixed_radius", "threshold", "radius"):
+        del values["train"][key]
+    values["clicks"] = {"radius_train": "fixed", "next_click": "deepest", "fixed_radius": 3.0}
+    values["inference"]["threshold"] = 0.4
+    user = settings.training_user(config.from_dict(values))
+    assert (user.rule, user.radius, user.fixed_radius, user.threshold) == (
+        "deepest",
+        "fixed",
+        3.0,
+        0.4,
+    )
+
+
+def test_no_group_of_evaluation_changes_who_clicks_in_training():
+    tree = config.default()
+    before = settings.training_user(tree)
+    tree.clicks.next_click, tree.clicks.radius, tree.clicks.fixed_radius = "deepest", "fixed", 9.0
+    tree.inference.threshold = 0.3
+    assert settings.training_user(tree) == before
+    assert settings.evaluation_user(tree).fixed_radius == 9.0
+
+
+def test_a_loss_without_dice_takes_none_over_the_batch():
+    tree = config.default()
+    tree.loss.dice = "batch"
+    checks.validate(tree)
+    tree.loss.main = "nfl"
+    with pytest.raises(ValueError, match=r"loss.dice=batch is for bce_dice; loss.main=nfl"):
+        checks.validate(tree)
+
+
+def test_a_protocol_is_not_contradicted_by_a_key_that_was_given():
+    tree = config.default()
+    tree.eval.protocol, tree.inference.threshold = "ritm", 0.6
+    # What a leaf or a run holds yields; what was typed is not overruled in silence.
+    assert config.with_protocol(tree).inference.threshold == 0.49
+    with pytest.raises(ValueError, match=r"protocol=ritm means inference.threshold=0.49, but 0.6"):
+        config.with_protocol(tree, {"inference.threshold": 0.6, "eval.max_slices": 4})
+    config.with_protocol(tree, {"inference.threshold": 0.49, "clicks.radius": "tight"})
 
 
 @pytest.mark.parametrize("name", config.PROTOCOLS)
@@ -189,7 +237,7 @@ def test_a_protocol_sets_its_keys_and_no_other(name):
 def test_what_shapes_training_is_in_no_group_of_evaluation():
     tree = config.default()
     assert set(config.EVALUATION_GROUPS) == {"data", "clicks", "inference", "eval"}
-    for key in ("radius", "max_clicks", "click_gamma", "threshold"):
+    for key in ("radius", "next_click", "fixed_radius", "max_clicks", "click_gamma", "threshold"):
         assert key in tree.train
     assert set(tree.validation) == {"slices", "clicks", "every", "select_after"}
 

@@ -6,12 +6,12 @@ import json
 import pytest
 
 from ecc_jax import config as schema
-from ecc_jax import runs
+from ecc_jax import runs, workdir
 
 
 def _folder_of(tmp_path, config):
     """A workdir that `config` was started in, without checkpoints."""
-    (tmp_path / runs.CONFIG_FILE).write_text(json.dumps(schema.to_dict(config)))
+    (tmp_path / workdir.CONFIG_FILE).write_text(json.dumps(schema.to_dict(config)))
     return tmp_path
 
 
@@ -37,6 +37,23 @@ def test_report_of_another_configuration_is_not_shown_though_its_checkpoints_are
     with pytest.raises(ValueError, match="seed=0, now 5"):
         runs.train(_other(), lambda _: tmp_path, str(folder))
     assert runs.train(schema.default(), lambda _: tmp_path, str(folder)).is_file()
+
+
+def test_a_dataset_named_by_key_or_word_is_the_same_run(tmp_path):
+    config = schema.get_config("kits_2d")
+    config.words = ""
+    folder = _folder_of(tmp_path, config)
+    (folder / "report").mkdir()
+    (folder / "report" / "summary.json").write_text("{}")
+    assert runs.train(schema.get_config("kits_2d"), lambda _: tmp_path, str(folder)).is_file()
+
+
+def test_a_protocol_that_a_key_contradicts_is_refused_before_anything_is_trained(tmp_path):
+    config = schema.default()
+    config.eval.protocol = "cvpr25"
+    with pytest.raises(ValueError, match=r"means eval.num_clicks=6, but 20 was given"):
+        runs.train(config, lambda _: tmp_path, tmp_path / "run", overrides={"eval.num_clicks": 20})
+    assert not (tmp_path / "run").exists()
 
 
 def test_file_in_the_place_of_the_workdir(tmp_path):
@@ -89,11 +106,11 @@ def test_no_evaluation_tests_on_patients_of_the_training_unless_it_says_so():
 
 def test_reports_of_different_evaluations_have_folders_of_their_own():
     saved, config = schema.default(), schema.default()
-    assert runs._report_name(saved, config) == "ct_phantom_2d-test"
+    assert workdir.report_name(saved, config) == "ct_phantom_2d-test"
     config.eval.save_masks = True
-    assert runs._report_name(saved, config) == "ct_phantom_2d-test"
+    assert workdir.report_name(saved, config) == "ct_phantom_2d-test"
     config.eval.protocol, config.eval.initial_mask = "ritm", "eroded"
-    assert runs._report_name(saved, config) == "ct_phantom_2d-test-ritm-from_eroded"
+    assert workdir.report_name(saved, config) == "ct_phantom_2d-test-ritm-from_eroded"
     names = set()
     for change in (
         {"eval.initial_mask": "/one/masks.npz"},
@@ -103,13 +120,13 @@ def test_reports_of_different_evaluations_have_folders_of_their_own():
         {"eval.external": "mine:factory"},
     ):
         other = runs.merge_for_evaluation(config, None, change)
-        names.add(runs._report_name(saved, other))
+        names.add(workdir.report_name(saved, other))
     assert len(names) == 5
     assert all(name.startswith("ct_phantom_2d-test-ritm-from_") for name in names)
 
 
 def test_damaged_configuration_is_named(tmp_path):
-    (tmp_path / runs.CONFIG_FILE).write_text('{"seed": 0,')
+    (tmp_path / workdir.CONFIG_FILE).write_text('{"seed": 0,')
     with pytest.raises(ValueError, match=r"config.json is damaged"):
         runs.load_config(tmp_path)
 

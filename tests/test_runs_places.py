@@ -79,7 +79,7 @@ def test_words_that_are_no_paths_stay_as_they_are(home):
 
 
 def test_a_workdir_in_the_home_folder(home):
-    with runs._alone_in("~/runs/x"):
+    with workdir.alone_in("~/runs/x"):
         assert (home / "runs" / "x").is_dir()
     _run_in(home / "runs" / "y")
     assert runs.is_run("~/runs/y") and not runs.is_run("~/runs/x")
@@ -150,7 +150,7 @@ def test_a_run_on_a_file_system_without_locks(tmp_path, monkeypatch, number):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", fail)
-    with pytest.warns(UserWarning, match="gives no locks"), runs._alone_in(tmp_path / "run"):
+    with pytest.warns(UserWarning, match="gives no locks"), workdir.alone_in(tmp_path / "run"):
         (tmp_path / "run" / "config.json").write_text("{}")
 
 
@@ -167,7 +167,7 @@ def test_a_workdir_that_takes_no_files_is_named_before_and_during_the_work(
     tmp_path, monkeypatch, number, text
 ):
     folder = tmp_path / "run"
-    with pytest.raises(places.PlaceError) as caught, runs._alone_in(folder):
+    with pytest.raises(places.PlaceError) as caught, workdir.alone_in(folder):
         raise OSError(number, os.strerror(number))  # as when metrics.jsonl is written
     assert str(caught.value) == text.format(folder)
 

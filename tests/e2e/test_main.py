@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from ecc_jax import runs
 from ecc_jax.models.build import build, init_variables
 from ecc_jax.training import checkpoints
 from ecc_jax.weights.state_dict import export_state_dict
-from tests.e2e.commands import TINY, command_of, run_main
+from tests.e2e.commands import ROOT, TINY, command_of, run_main
 from tests.torch_files import write
 
 
@@ -135,8 +136,37 @@ def test_clicks_from_python_on_a_finished_run(finished):
 
 
 @pytest.mark.parametrize(
+    "args",
+    [
+        ["--config=configs/ritm_dynamic.py:quick", "--config.data.name=ct_folder_2d"],
+        ["--config", "configs/ritm_dynamic.py:quick", "--config.data.name=ct_folder_2d"],
+        ["-config", "configs/ritm_dynamic.py:quick", "-config.data.name", "ct_folder_2d"],
+    ],
+)
+def test_a_dataset_named_by_its_key_is_its_word_in_every_spelling(tmp_path, args):
+    leaf = runpy.run_path(str(ROOT / "configs" / "ritm_dynamic.py"))
+    config = leaf["get_config"]("ct_folder_2d,quick")
+    (tmp_path / "config.json").write_text(config.to_json())
+    (tmp_path / "report").mkdir()
+    for name in ("summary.json", "report.md"):
+        (tmp_path / "report" / name).write_text("{}")
+    # A run with any other value would be another run, which the workdir refuses.
+    result = run_main(tmp_path, *args, f"--workdir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip().endswith("summary.json")
+
+
+@pytest.mark.parametrize(
     ("args", "message"),
     [
+        (
+            [
+                "--config=configs/ritm_dynamic.py:quick",
+                "--config.eval.protocol=ritm",
+                "--config.inference.threshold=0.6",
+            ],
+            "eval.protocol=ritm means inference.threshold=0.49, but 0.6 was given",
+        ),
         (["--config=configs/ritm_dynamic.py:quikc"], "unknown config word 'quikc'"),
         (
             ["--config=configs/ritm_dynamic.py:quick", "--config.train.batchsize=3"],
