@@ -87,7 +87,6 @@ class CompiledRollout(NamedTuple):
     run: Callable[..., Outcome]
     options: RolloutOptions
     batch_size: int
-    memory_bytes: int
     compile_seconds: float
 
 
@@ -116,12 +115,7 @@ def compile_rollout(
     parallel.check_divisible("eval.batch_size", batch_size, mesh)
     rows, everywhere = parallel.batch_sharding(mesh), parallel.replicated(mesh)
     start = time.perf_counter()
-    situation = _situation(
-        options,
-        everywhere,
-        everywhere,
-        rows,
-    )
+    situation = _situation(options, everywhere, everywhere, rows)
     lowered = jax.jit(step, in_shardings=(everywhere, rows, everywhere, situation)).lower(
         variables,
         pipeline.abstract_batch(batch_size, size),
@@ -135,7 +129,7 @@ def compile_rollout(
     )
     compiled = lowered.compile()
     seconds = time.perf_counter() - start
-    return CompiledRollout(compiled, options, batch_size, parallel.memory_needed(compiled), seconds)
+    return CompiledRollout(compiled, options, batch_size, seconds)
 
 
 def _situation(options: RolloutOptions, number: Any, flag: Any, mask: Any) -> Situation:

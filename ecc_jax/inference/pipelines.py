@@ -38,7 +38,7 @@ def make_predict(segmenter: Segmenter, variables: Any, options: InferenceOptions
     """
     if options.pipeline not in NAMES:
         raise ValueError(f"pipeline must be one of {', '.join(NAMES)}; got {options.pipeline!r}")
-    return _PIPELINES[options.pipeline](segmenter, variables, options)
+    return PIPELINES[options.pipeline](segmenter, variables, options)
 
 
 def full_frame(segmenter: Segmenter, variables: Any, *, flip: bool = False) -> Predict:
@@ -191,7 +191,7 @@ def _probability_on_crop(
     return paste(patch, box, (image.shape[1], image.shape[2]))
 
 
-_PIPELINES: dict[str, Callable[[Segmenter, Any, InferenceOptions], Predict]] = {
+PIPELINES: dict[str, Callable[[Segmenter, Any, InferenceOptions], Predict]] = {
     "full_frame": lambda network, variables, options: full_frame(
         network, variables, flip=options.flip
     ),
@@ -199,4 +199,4 @@ _PIPELINES: dict[str, Callable[[Segmenter, Any, InferenceOptions], Predict]] = {
         network, variables, zoom=options.zoom, flip=options.flip
     ),
 }
-NAMES = tuple(_PIPELINES)
+NAMES = tuple(PIPELINES)
