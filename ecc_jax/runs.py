@@ -216,7 +216,7 @@ def replay(
     logged = log.results.get(method)
     if logged is None or method not in replaying.REPLAYABLE:
         valid = [name for name in replaying.REPLAYABLE if name in log.results]
-        raise ValueError(f"the method must be one of {', '.join(valid)}, got {method!r}")
+        raise ValueError(f"method (--row) must be one of {', '.join(valid)}, got {method!r}")
     stated = pooling.read_summary(folder / "summary.json").methods[method].means["iou"]
     replaying.check_log(method, logged, stated, folder)
     above = (parent for parent in folder.resolve().parents if (parent / "checkpoints").is_dir())

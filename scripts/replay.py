@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     logging.set_verbosity(logging.ERROR)  # Orbax reports routine matters as warnings
     try:
-        with tqdm(desc="replay", unit="image", file=sys.stderr) as bar:
+        with tqdm(desc="replay", unit="image", file=sys.stderr, delay=1.0) as bar:
             found = runs.replay(
                 args.report, prepare_for, workdir=args.workdir, method=args.row, on_batch=bar.update
             )

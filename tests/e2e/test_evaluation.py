@@ -98,4 +98,4 @@ def test_a_report_replays_exactly(finished):
     command["args"] = [sys.executable, "scripts/replay.py", workdir, "--row=flooding"]
     result = subprocess.run(**command, timeout=300)
     assert result.returncode == 2
-    assert "--row must be one of model, blank_image" in result.stderr
+    assert "method (--row) must be one of model, " in result.stderr
