@@ -42,10 +42,11 @@ def for_training(
     rows = {split: _rows(config, directory, split) for split in pipeline.SPLITS}
     seen.check_apart(rows, source)
     own = seen.seen_by(str(folder), source, rows)
-    _check_unchanged(own, folder)
-    history = (own, *_inherited(config))
-    if read_record(folder) is None and checkpoints.complete_steps(folder / "checkpoints"):
-        return history, Admission((), NOT_RECORDED)
+    history, before = (own, *_inherited(config)), read_record(folder)
+    if checkpoints.complete_steps(folder / "checkpoints"):
+        if before is None:
+            return history, Admission((), NOT_RECORDED)
+        _check_unchanged(before[0], own, folder)
     split = config.data.split
     tested = rows[split] if split in rows else [row for part in rows.values() for row in part]
     return history, seen.admit(history, tested, source, split=split)
@@ -157,12 +158,9 @@ def write_record(history: tuple[Seen, ...], folder: Path) -> None:
         atomic.write_text(folder / RECORD_FILE, json.dumps(seen.to_json(history)))
 
 
-def _check_unchanged(own: Seen, folder: Path) -> None:
+def _check_unchanged(before: Seen, own: Seen, folder: Path) -> None:
     """Refuses to go on training with other patients than before."""
-    before = read_record(folder)
-    if before is None or not checkpoints.complete_steps(folder / "checkpoints"):
-        return
-    changed = seen.changes(before[0], own)
+    changed = seen.changes(before, own)
     if changed:
         raise ValueError(
             f"the data changed since {folder} began to train: {'; '.join(changed)}. Going on would "
