@@ -2,6 +2,7 @@
 
 import tensorflow_datasets as tfds
 
+from tests.preparing import prepare
 from tests.raw_layouts import lidc
 from tests.raw_layouts.lidc import UID_ROOT, Ball, Scan
 from tfds_builders import preparation
@@ -34,10 +35,6 @@ def write(root):
     for scan in SCANS.values():
         lidc.write_patient(root, flat(scan), SHAPE, scan)
     return root
-
-
-def prepare(options):
-    return preparation.prepare(options, progress=False)
 
 
 def index_of(options):

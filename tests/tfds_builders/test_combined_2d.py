@@ -10,15 +10,12 @@ from ecc_jax import catalog
 from ecc_jax.catalog import SPLITS
 from ecc_jax.data import pipeline
 from tests.nifti_sets import SETS, SIDE
+from tests.preparing import prepare
 from tfds_builders import preparation
 from tfds_builders.combined_2d import combined_2d_dataset_builder
 from tfds_builders.options import DataOptions
 
 NAMES = ("ct_phantom_2d", "kits_2d", "lits_2d", "md_panc_2d")
-
-
-def prepare(options):
-    return preparation.prepare(options, progress=False)
 
 
 @pytest.fixture(scope="module")

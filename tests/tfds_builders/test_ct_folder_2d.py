@@ -10,7 +10,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from ecc_jax.data import slices
-from tfds_builders import nifti_volumes, preparation
+from tests.preparing import prepare
+from tfds_builders import nifti_volumes
 from tfds_builders.options import DataOptions
 from tfds_builders.prepared_index import is_complete
 
@@ -50,10 +51,6 @@ def folder(tmp_path):
 @pytest.fixture
 def options(tmp_path, folder):
     return DataOptions("ct_folder_2d", root=str(tmp_path / "root"), path=str(folder), size=20)
-
-
-def prepare(options):
-    return preparation.prepare(options, progress=False)
 
 
 def records(options):

@@ -16,6 +16,7 @@ from ecc_jax.catalog import SPLITS
 from ecc_jax.data import slices
 from tests.folders import save, scan, write_scans
 from tests.nifti_sets import SETS
+from tests.preparing import prepare, refusal
 from tfds_builders import label_checks, preparation
 from tfds_builders.options import DataOptions
 
@@ -28,17 +29,6 @@ def folder(tmp_path):
 @pytest.fixture
 def options(tmp_path, folder):
     return DataOptions("ct_folder_2d", root=str(tmp_path / "root"), path=str(folder), size=32)
-
-
-def prepare(options):
-    return preparation.prepare(options, progress=False)
-
-
-def refusal(options):
-    with pytest.raises(ValueError) as caught:
-        prepare(options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def relabel(folder, draw):

@@ -8,13 +8,10 @@ import pytest
 
 from tests.folders import save, scan, write_scans
 from tests.nifti_sets import SETS, SIDE
+from tests.preparing import prepare
 from tfds_builders import preparation
 from tfds_builders.combined_2d import combined_2d_dataset_builder
 from tfds_builders.options import DataOptions, resolve
-
-
-def prepare(options):
-    return preparation.prepare(options, progress=False)
 
 
 def make_older(directory, version):

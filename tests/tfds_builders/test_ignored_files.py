@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from ecc_jax.catalog import SPLITS
 from tests.folders import AFFINE, save, scan, write_scans
 from tests.nifti_sets import SETS, SIDE
+from tests.preparing import prepare, refusal
 from tfds_builders import preparation, prepared_index
 from tfds_builders.ct_folder_2d.files import find_pairs, read_folder
 from tfds_builders.options import DataOptions
@@ -28,20 +29,9 @@ def options(tmp_path, folder):
     return DataOptions("ct_folder_2d", root=str(tmp_path / "root"), path=str(folder), size=32)
 
 
-def prepare(options):
-    return preparation.prepare(options, progress=False)
-
-
 def volumes(options):
     index = preparation.read_index(prepare(options))
     return {name for table in index["splits"].values() for name in table["volume"]}
-
-
-def refusal(options):
-    with pytest.raises(ValueError) as caught:
-        prepare(options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_pairs_are_used_like_any_other_file(folder, options):

@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 
+from tests.preparing import refusal
 from tests.raw_layouts import lidc
 from tests.raw_layouts.lidc import UID_ROOT, Ball, Scan
 from tests.raw_layouts.lidc_archive import (
@@ -13,16 +14,8 @@ from tests.raw_layouts.lidc_archive import (
     SPLITS,
     folder_of,
     index_of,
-    prepare,
     records,
 )
-
-
-def refusal(options):
-    with pytest.raises(ValueError) as caught:
-        prepare(options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def only(archive, *patients):

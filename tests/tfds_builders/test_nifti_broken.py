@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.nifti_sets import SIDE, WITHOUT_LESION, write_kits, write_lits
+from tests.preparing import prepare
 from tfds_builders import nifti_volumes, preparation, prepared_index, slice_builder
 from tfds_builders.nifti_builder import NiftiBuilder
 from tfds_builders.options import DataOptions
@@ -21,10 +22,6 @@ from tfds_builders.prepared_index import is_complete
 from tfds_builders.workers import results_in_order
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "build_dataset.py"
-
-
-def prepare(options):
-    return preparation.prepare(options, progress=False)
 
 
 @pytest.fixture

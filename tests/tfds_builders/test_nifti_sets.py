@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from ecc_jax.catalog import SPLITS
 from ecc_jax.data import pipeline, slices
 from tests.nifti_sets import ONE_VOXEL, SETS, SIDE, WITHOUT_LESION, brute_force
+from tests.preparing import prepare
 from tfds_builders import preparation, prepared_index
 from tfds_builders.options import CONFIGS, DataOptions, module_of
 
@@ -37,10 +38,6 @@ def fresh(request, tmp_path):
     """A raw folder that a test may damage."""
     name = getattr(request, "param", "kits_2d")
     return Source(name, tmp_path / "raw", tmp_path / "root")
-
-
-def prepare(options):
-    return preparation.prepare(options, progress=False)
 
 
 def rows_of(directory):

@@ -13,6 +13,7 @@ from ecc_jax import config as ecc_config
 from ecc_jax.catalog import SPLITS
 from ecc_jax.volumes import Geometry
 from tests.folders import save, scan
+from tests.preparing import prepare
 from tfds_builders import planes, preparation
 from tfds_builders.options import DataOptions
 from tfds_builders.prepared_index import is_complete
@@ -50,10 +51,6 @@ def write(root, name, kinds):
     return DataOptions(
         name, root=str(root / "root"), path=str(root), size=32, slice_axis=2, strict=True
     )
-
-
-def prepare(options):
-    return preparation.prepare(options, progress=False)
 
 
 MIXTURES = [

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from ecc_jax import catalog
 from ecc_jax.data import slices
 from ecc_jax.volumes import Orientation
+from tests.preparing import prepare
 from tfds_builders import preparation, slice_builder
 from tfds_builders.options import DataOptions, default_root, module_of, resolve
 from tfds_builders.prepared_index import is_complete
@@ -63,10 +64,6 @@ def tiny(monkeypatch):
 @pytest.fixture
 def options(tmp_path):
     return DataOptions("ct_phantom_2d", root=str(tmp_path), size=16)
-
-
-def prepare(options):
-    return preparation.prepare(options, progress=False)
 
 
 def read_index(directory):
