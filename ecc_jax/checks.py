@@ -14,7 +14,7 @@ from ecc_jax.clicks import encoding
 from ecc_jax.clicks.radius import ENCLOSING_RULES
 from ecc_jax.clicks.sampling import group_size
 from ecc_jax.clicks.user import CLICK_RULES, EVALUATION_RADII, TRAINING_RADII
-from ecc_jax.data import augment
+from ecc_jax.data import augment, sampling
 from ecc_jax.inference import crops, pipelines, prior, segmenter, view
 from ecc_jax.models import build
 from ecc_jax.ops import damage
@@ -34,6 +34,7 @@ def validate(tree: ml_collections.ConfigDict) -> None:
     _validate_numbers(tree)
     _validate_folds(tree)
     _validate_loss(tree)
+    _validate_sampling(tree)
     _validate_evaluation(tree)
     _validate_augment(tree)
     _check_batch(tree)
@@ -65,6 +66,7 @@ def _names() -> tuple[tuple[str, tuple[Any, ...]], ...]:
         ("schedule.decay", config.DECAYS),
         ("inference.pipeline", pipelines.NAMES),
         ("inference.zoom_rule", crops.RULES),
+        ("train.sampling", sampling.RULES),
         ("train.radius", TRAINING_RADII),
         ("train.next_click", CLICK_RULES),
         ("clicks.next_click", CLICK_RULES),
@@ -209,6 +211,20 @@ def _validate_loss(config: ml_collections.ConfigDict) -> None:
         )
 
 
+def _validate_sampling(config: ml_collections.ConfigDict) -> None:
+    _check(
+        config,
+        "train.groups",
+        lambda v: all(_is_group(text) for text in v),
+        "of texts REGEX=WEIGHT, weight positive, as in ('^LIDC_=3', '^STS_=1')",
+    )
+    if config.train.groups and config.train.sampling != "patients":
+        raise ValueError(
+            "train.groups is for train.sampling=patients; train.sampling="
+            f"{config.train.sampling} takes every slice once per pass: choose one"
+        )
+
+
 def _validate_augment(config: ml_collections.ConfigDict) -> None:
     for name, value in config.augment.items():
         if name.endswith("_prob"):
@@ -264,6 +280,13 @@ def _check_batch(config: ml_collections.ConfigDict) -> None:
 
 def _are_numbers(value: Any) -> bool:
     return all(isinstance(v, (int, float)) and math.isfinite(v) for v in value)
+
+
+def _is_group(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and bool(sampling.parse_group(text))
+    except ValueError:
+        return False
 
 
 def _is_range(value: Any) -> bool:

@@ -96,8 +96,11 @@ def _train() -> dict[str, Any]:
         "microbatch": 0,  # images per forward pass; 0 = whole batch at once
         "stats_momentum": 0.9,  # of the running batch statistics, per microbatch
         "average_decay": 0.0,  # of a running average of the weights to evaluate; 0 = none
+        "sampling": "slices",  # slices: each once per pass | patients: every row draws a group of
+        # `groups` by weight, then a patient of it, then one of the patient's slices
+        "groups": (),  # "REGEX=WEIGHT" each, searched in patients' names; empty = one group
         "epochs": 300,  # upper bound; the plateau rule usually ends earlier
-        "steps_per_epoch": 0,  # 0 = one pass over the training split
+        "steps_per_epoch": 0,  # 0 = one pass over the training split, as many rows where drawn
         "max_steps": 0,  # stop after so many steps; 0 = no limit
         "log_every": 10,  # steps between records in metrics.jsonl
         "radius": "normal",  # disks of the simulated user: normal | uniform | average | tight |
@@ -133,6 +136,7 @@ def _data() -> dict[str, Any]:
         "folds": 0,  # k-fold cross-validation by patient instead of the split; 0 = off
         "fold": 0,  # the fold that is tested, 0 to folds - 1
         "sources": (),  # datasets that combined_2d joins; empty = the four of the thesis
+        "balanced": True,  # equally many slices of each source; False = all of every source
         "phantom_kind": "mixed",  # lung | kidney | liver | pancreas | mixed
         "phantom_patients": 120,  # synthetic patients
         "max_slices_per_patient": 0,  # training slices used per patient; 0 = all

@@ -4,14 +4,17 @@ Options of one part alone are made by its `loop.py`.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from ecc_jax import config as schema
 from ecc_jax.clicks.user import HABITS, RobotUser
 from ecc_jax.data.augment import Augmentation
 from ecc_jax.data.pipeline import Folds
+from ecc_jax.data.sampling import Group, find_groups
 from ecc_jax.inference.crops import Zoom
 from ecc_jax.inference.pipelines import InferenceOptions
 from ecc_jax.inference.segmenter import Segmenter
@@ -98,6 +101,24 @@ def augmentation(config: ml_collections.ConfigDict) -> Augmentation | None:
 def folds_of(config: ml_collections.ConfigDict) -> Folds:
     """Returns the cross-validation of the configuration."""
     return Folds(config.data.folds, config.data.fold, config.data.split_seed)
+
+
+def groups_of(
+    config: ml_collections.ConfigDict, rows: Sequence[Mapping[str, Any]], positions: np.ndarray
+) -> list[Group]:
+    """Returns the groups that training rows are drawn from; none if each slice comes in turn.
+
+    Args:
+      config: The configuration.
+      rows: The index of the training split.
+      positions: The slices of it that are trained on.
+
+    Raises:
+      ValueError: A patient that matches no group, or a group without patients.
+    """
+    if config.train.sampling == "slices":
+        return []
+    return find_groups(rows, positions, tuple(config.train.groups))
 
 
 def override_window(config: ml_collections.ConfigDict) -> tuple[float, ...]:

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from ecc_jax import parallel, settings
-from ecc_jax.data import pipeline
+from ecc_jax.data import pipeline, sampling
 from ecc_jax.evaluation import loop as evaluation
 from ecc_jax.evaluation import rollouts
 from ecc_jax.inference.segmenter import Segmenter
@@ -88,13 +88,14 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
       mesh: The devices.
 
     Raises:
-      ValueError: Unusable pretrained weights, or too little memory.
+      ValueError: Unusable pretrained weights, groups that fit no patient, or too little memory.
       FloatingPointError: The loss stopped being finite.
     """
     slices = pipeline.open_split(directory, "train", folds=settings.folds_of(config))
     positions = pipeline.limit_per_patient(
         slices.index, max_slices=config.data.max_slices_per_patient
     )
+    groups = settings.groups_of(config, slices.index, positions)
     segmenter = settings.segmenter_of(config)
     state = options.first_state(config, segmenter)
     say_parameters(state.params, workdir)
@@ -103,6 +104,7 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
         f"on {config.data.name}: {len(positions)} training slices, batch "
         f"{config.train.batch_size}, {parallel.describe_devices(mesh)}"
     )
+    say(sampling.describe(groups, len(positions)))
     store = checkpoints.Checkpoints(
         workdir / "checkpoints", keep_latest=config.checkpoint.keep_latest, warn=say
     )
@@ -130,7 +132,8 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
         total_steps=total_steps,
     )
     with contextlib.closing(store), contextlib.closing(running.writer):
-        _run(running, state, schedule, _batches(config, slices, positions, int(state.step)))
+        batches = _batches(config, slices, positions, groups, int(state.step))
+        _run(running, state, schedule, batches)
     return Trained(segmenter, running.rollout)
 
 
@@ -160,7 +163,11 @@ def _placed(state: TrainState, mesh: Mesh) -> TrainState:
 
 
 def _batches(
-    config: ml_collections.ConfigDict, slices: pipeline.SliceSet, positions: Any, first_step: int
+    config: ml_collections.ConfigDict,
+    slices: pipeline.SliceSet,
+    positions: Any,
+    groups: list[sampling.Group],
+    first_step: int,
 ) -> Any:
     return pipeline.train_batches(
         slices,
@@ -170,6 +177,7 @@ def _batches(
         first_step=first_step,
         threads=config.data.read_threads,
         window_hu=settings.override_window(config),
+        groups=groups,
     )
 
 
@@ -177,9 +185,8 @@ def _compile_validation(
     config: ml_collections.ConfigDict, segmenter: Segmenter, state: TrainState, mesh: Mesh
 ) -> rollouts.CompiledRollout:
     # Validation corrects no given mask, whatever the final evaluation does.
-    options = evaluation.rollout_options(config)._replace(
-        user=settings.validation_user(config), initial_mask="empty"
-    )
+    user = settings.validation_user(config)
+    options = evaluation.rollout_options(config)._replace(user=user, initial_mask="empty")
     rollout = evaluation.compile_for(config, segmenter, state.evaluated, mesh, options=options)
     say(f"compiled the evaluation rollout in {rollout.compile_seconds:.0f} s")
     return rollout
@@ -264,10 +271,7 @@ def _end_epoch(
     if epoch % config.validation.every and done != running.total_steps:
         return schedule, None
     results = rollouts.run_rollouts(
-        running.rollout,
-        state.evaluated,
-        running.validation,
-        mesh=running.mesh,
+        running.rollout, state.evaluated, running.validation, mesh=running.mesh
     )
     mean_iou = results.method.scores["iou"].mean(axis=0)
     score = float(iterative_iou_error(mean_iou))
