@@ -11,7 +11,7 @@ from ecc_jax import atomic, catalog
 from ecc_jax import config as schema
 from ecc_jax.data import pipeline, seen
 from ecc_jax.data.seen import Admission, Seen, Source
-from ecc_jax.places import absolute
+from ecc_jax.places import absolute, run_folder
 from ecc_jax.settings import folds_of
 from ecc_jax.training import checkpoints
 
@@ -173,7 +173,7 @@ def _inherited(config: ml_collections.ConfigDict) -> tuple[Seen, ...]:
     """Returns who shaped the weights that a run starts from."""
     if not config.model.pretrained:
         return ()
-    origin = Path(config.model.pretrained)
+    origin = run_folder(config.model.pretrained)
     record = read_record(origin)
     return (seen.unknown(str(origin)),) if record is None else record
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import ml_collections
 
-from ecc_jax import catalog
+from ecc_jax import catalog, places
 
 FLAGSHIP = "disk_unet"  # the network that is small already
 
@@ -92,9 +92,31 @@ def flagship(config: ml_collections.ConfigDict) -> None:
     config.schedule.warmup_steps = 100
 
 
+def _word_shipped(config: ml_collections.ConfigDict) -> None:
+    """What the weights that come with the package were trained on, and for how long.
+
+    `data.path` names a folder that holds ct_folder_2d, made by scripts/gather_folders.py.
+    """
+    config.data.name = "combined_2d"
+    config.data.sources = ("ct_folder_2d", "ct_phantom_2d")
+    config.data.balanced = False
+    config.data.patient_regex = r"^(LIDC_\d+|STS_\d+)"
+    config.data.size = 192
+    config.data.phantom_patients = 240
+    config.data.folds = 2  # half of the patients is never trained on, so that it can be tested
+    config.train.sampling = "patients"
+    config.train.groups = ("/LIDC_=3", "/STS_=1.5", "/phantom_=2")
+    config.train.steps_per_epoch = 600
+    config.train.epochs = 10
+    config.validation.slices = 192
+    config.eval.max_slices = 192
+    config.eval.tuning_slices = 96
+
+
 WORDS: dict[str, Callable[[ml_collections.ConfigDict], None]] = {
     "small": _word_small,
     "quick": _word_quick,
+    "shipped": _word_shipped,
 }
 
 
@@ -120,6 +142,8 @@ def apply_words(config: ml_collections.ConfigDict, arg: str) -> ml_collections.C
         config.data.name = datasets[0]
     if config.data.name == "ct_folder_2d":
         _own_folder(config)
+        if config.model.name == FLAGSHIP:
+            config.model.pretrained = places.SHIPPED
     for word in WORDS:  # a fixed order, so the order on the command line does not matter
         if word in words:
             WORDS[word](config)

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+# The run that comes with the package, by this name wherever a run's folder is asked for.
+SHIPPED = "shipped"
 AGAIN = "free space; the same command resumes"
 # TensorStore, which writes checkpoints, has its own errors; they quote the system's number.
 _QUOTED_NUMBER = re.compile(r"os_error_code='(\d+)'")
@@ -40,6 +42,16 @@ def expanded(path: str | os.PathLike[str]) -> Path:
             f"a folder that is called {name}"
         )
     return Path(found)
+
+
+def run_folder(name: str | os.PathLike[str]) -> Path:
+    """Returns the folder of a run to read: that of the package's own for `SHIPPED`.
+
+    A folder of that very name goes before it.
+    """
+    if os.fspath(name) == SHIPPED and not os.path.isdir(name):
+        return Path(__file__).with_name(SHIPPED)
+    return expanded(name)
 
 
 def absolute(path: str | os.PathLike[str]) -> str:

@@ -23,6 +23,7 @@ from ecc_jax.training import checkpoints
 from ecc_jax.training import loop as training
 from ecc_jax.workdir import (
     CONFIG_FILE,
+    SHIPPED_FOLDER,
     alone_in,
     check_complete,
     check_pretrained,
@@ -132,10 +133,12 @@ def evaluate(
             "--mode=evaluate needs --workdir=DIR, the folder of a trained run, or "
             "--config.eval.external=package.module:factory"
         )
-    if config is not None and config.eval.external and not is_run(workdir):
+    if config is not None and config.eval.external and not is_run(places.run_folder(workdir)):
         alone = schema.with_protocol(with_absolute_paths(config), overrides)
         return _evaluate_external(alone, prepare, workdir, out)
-    folder = places.expanded(workdir) if workdir else default_workdir(with_absolute_paths(config))
+    folder = places.run_folder(workdir) if workdir else default_workdir(with_absolute_paths(config))
+    if folder == SHIPPED_FOLDER and not out:
+        raise ValueError("the shipped run takes no report; pass --out=DIR, a folder of yours")
     saved = load_config(folder)
     check_complete(folder)
     given = config if workdir else None
@@ -268,13 +271,13 @@ def load_predictor(
     """Returns the best network of a run, ready for clicks on single slices.
 
     Args:
-      workdir: Folder of the run.
+      workdir: Folder of the run; "shipped" is the one that comes with the package.
       overrides: Keys that evaluation may change, such as {"inference.pipeline": "zoom_in"}.
 
     Raises:
       ValueError: No such run, no checkpoint in it, or a bad key or value.
     """
-    folder = places.expanded(workdir)
+    folder = places.run_folder(workdir)
     config = merge_for_evaluation(load_config(folder), None, overrides or {})
     checks.validate(config)
     segmenter, variables, _ = load_network(folder, config)

@@ -15,6 +15,18 @@ from ecc_jax import config as schema
 from ecc_jax.training import checkpoints
 
 CONFIG_FILE = "config.json"
+SHIPPED_FOLDER = Path(places.__file__).with_name(places.SHIPPED)
+# Keys of a network that another's weights must share with it, if their run wrote them down.
+_NETWORK_KEYS = (
+    "name",
+    "encoding",
+    "view",
+    "grid",
+    "view_factor",
+    "prior",
+    "intensity",
+    "edits",
+)
 CONVERSION_FILE = "conversion.json"  # written by scripts/convert_weights.py
 # Keys that change no number of a report.
 _NO_RESULT_KEYS = ("eval.save_masks", "eval.latency_clicks", "data.read_threads")
@@ -24,7 +36,9 @@ def with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.Con
     """Returns a copy with folders and files spelt in one way, from the root of the file system."""
     copy = schema.from_dict(schema.to_dict(config))
     for group, key in (("data", "path"), ("data", "root"), ("model", "pretrained")):
-        if copy[group][key]:
+        # The name of the package's own run stays: installed elsewhere it is the same run.
+        is_shipped = key == "pretrained" and places.run_folder(copy[group][key]) == SHIPPED_FOLDER
+        if copy[group][key] and not is_shipped:
             copy[group][key] = places.absolute(copy[group][key])
     if copy.eval.initial_mask.endswith(".npz"):
         copy.eval.initial_mask = places.absolute(copy.eval.initial_mask)
@@ -199,7 +213,7 @@ def check_complete(folder: Path) -> None:
 
 def check_pretrained(config: ml_collections.ConfigDict) -> None:
     """Refuses to start from a weight file, or from another network's weights."""
-    folder = Path(config.model.pretrained)
+    folder = places.run_folder(config.model.pretrained)
     if not config.model.pretrained:
         return
     if folder.is_file():
@@ -209,9 +223,13 @@ def check_pretrained(config: ml_collections.ConfigDict) -> None:
         )
     if not (folder / CONFIG_FILE).is_file():
         return
-    saved = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["model"]["name"]
-    if saved != config.model.name:
-        raise ValueError(
-            f"model.pretrained: {folder} holds weights of {saved}, but model.name is "
-            f"{config.model.name}; set --config.model.name={saved}, or start from others"
-        )
+    saved = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["model"]
+    if (folder / CONVERSION_FILE).is_file():
+        saved = {"name": saved["name"]}  # foreign weights know nothing of the rest
+    for key in _NETWORK_KEYS:
+        if key in saved and saved[key] != config.model[key]:
+            raise ValueError(
+                f"model.pretrained: {folder} holds weights of model.{key}={saved[key]}, but "
+                f"model.{key} is {config.model[key]}; set --config.model.{key}={saved[key]}, or "
+                "start from others"
+            )

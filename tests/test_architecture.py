@@ -24,7 +24,7 @@ LAYERS = (
     ("evaluation",),
     ("training",),
     ("workdir", "admission"),
-    ("runs", "conversion"),
+    ("runs", "conversion", "export"),
     ("main",),
 )
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}

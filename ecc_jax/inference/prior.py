@@ -39,7 +39,7 @@ def painted(
     prev_mask: Float[Array, "b h w 1"],
     clicks: Clicks,
     *,
-    log_radius: Float[Array, "1"] | float = 0.0,
+    log_radius: Float[Array, ""] | float = 0.0,
     pixels: Float[Array, " b"] | float = 1.0,
 ) -> Float[Array, "b h w 1"]:
     """Returns the previous mask with the newest disk painted on it, or cut out of it, softly.
@@ -54,9 +54,9 @@ def painted(
       Probability in 0.03..0.97.
     """
     disks = newest_disk(clicks)
-    radius = disks.radius * jnp.exp(jnp.reshape(jnp.asarray(log_radius), (-1,)))
+    radius = disks.radius * jnp.exp(log_radius)
     distance = jnp.sqrt(squared_distance_to(disks.yx, (prev_mask.shape[1], prev_mask.shape[2])))
-    edge = jnp.maximum(_EDGE * disks.radius, _LEAST_EDGE * jnp.asarray(pixels))
+    edge = jnp.maximum(_EDGE * disks.radius, _LEAST_EDGE * pixels)
     inside = jax.nn.sigmoid(2.0 * (_column(radius) - distance) / _column(edge))[..., None]
     sign = disks.sign[:, None, None, None]
     united = jnp.maximum(prev_mask, inside)
@@ -97,8 +97,8 @@ def with_prior(
       clicks: All clicks.
       pixels: See `painted`.
     """
-    mask = painted(prev_mask, clicks, log_radius=params["log_radius"], pixels=pixels)
-    return scores + params["weight"] * logit_of(mask)
+    mask = painted(prev_mask, clicks, log_radius=params["log_radius"][0], pixels=pixels)
+    return scores + params["weight"][0] * logit_of(mask)
 
 
 def edited(
@@ -145,7 +145,7 @@ def _newest_at_pixel(clicks: Clicks, shape: tuple[int, int]) -> Array:
     def one(yx: Array, is_positive: Array, count: Array) -> Array:
         pixel = jnp.round(yx).astype(jnp.int32)
         # Empty slots, and clicks outside, go to a row that is cut off.
-        is_inside = jnp.all((pixel >= 0) & (pixel < jnp.array(shape)), axis=1)
+        is_inside = jnp.all((pixel >= 0) & (pixel < jnp.array([shape])), axis=1)
         row = jnp.where((number <= count) & is_inside, pixel[:, 0], height)
         blank = jnp.zeros((height + 1, width), jnp.int32)
         column = jnp.clip(pixel[:, 1], 0, width - 1)

@@ -94,8 +94,8 @@ def is_inside(square: Square, shape: tuple[int, int]) -> Bool[Array, "b h w 1"]:
     """Returns whether each pixel of the slice lies in the square of its row."""
     low, high = square.yx, square.yx + square.side[:, None]
     rows, columns = (
-        (jnp.arange(size) + 0.5 >= low[:, axis, None])
-        & (jnp.arange(size) + 0.5 <= high[:, axis, None])
+        (jnp.arange(size)[None, :] + 0.5 >= low[:, axis, None])
+        & (jnp.arange(size)[None, :] + 0.5 <= high[:, axis, None])
         for axis, size in enumerate(shape)
     )
     return (rows[:, :, None] & columns[:, None, :])[..., None]

@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from ecc_jax import parallel, settings
+from ecc_jax import parallel, places, settings
 from ecc_jax.data import pipeline, sampling
 from ecc_jax.evaluation import loop as evaluation
 from ecc_jax.evaluation import rollouts
@@ -70,7 +70,7 @@ def check(config: ml_collections.ConfigDict, mesh: Mesh) -> None:
         ("eval.batch_size", config.eval.batch_size),
     ):
         parallel.check_divisible(key, rows, mesh)
-    pretrained = Path(config.model.pretrained)
+    pretrained = places.run_folder(config.model.pretrained)
     if config.model.pretrained and not checkpoints.complete_steps(pretrained / "checkpoints"):
         raise ValueError(
             f"model.pretrained: {pretrained} holds no checkpoint; expected the workdir of a run or "
@@ -207,6 +207,10 @@ def _run(running: Running, state: TrainState, schedule: Plateau, batches: Any) -
         disable=not parallel.is_first_host(),
     )
     with bar:
+        if not start and config.model.pretrained and not running.store.steps():
+            # The weights to start from compete for the best: no run ends below them.
+            schedule, score = _end_epoch(running, state, schedule, 0)
+            _save(running, state, schedule, 0, score)
         for done in range(start + 1, running.total_steps + 1):
             if plateau.should_stop(schedule, stop_after=config.schedule.stop_after):
                 say(f"no gain in {schedule.since_best} epochs: training ends at step {done - 1}")
@@ -275,7 +279,7 @@ def _end_epoch(
     )
     mean_iou = results.method.scores["iou"].mean(axis=0)
     score = float(iterative_iou_error(mean_iou))
-    counts = done >= config.validation.select_after * running.total_steps
+    counts = not done or done >= config.validation.select_after * running.total_steps
     if counts:
         schedule = plateau.update(
             schedule,

@@ -1,6 +1,5 @@
 """The configuration of a training as what the step and its state are made of."""
 
-from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -9,6 +8,7 @@ import optax
 from ecc_jax import config as schema
 from ecc_jax import settings
 from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.places import run_folder
 from ecc_jax.training import checkpoints
 from ecc_jax.training.inputs import ClickSource, iterative_clicks
 from ecc_jax.training.objective import LossOptions, make_objective
@@ -60,7 +60,7 @@ def first_variables(config: ml_collections.ConfigDict, segmenter: Segmenter) -> 
     )
     if not config.model.pretrained:
         return fresh
-    return checkpoints.best_variables(Path(config.model.pretrained), fresh)[1]
+    return checkpoints.best_variables(run_folder(config.model.pretrained), fresh)[1]
 
 
 def lengths(config: ml_collections.ConfigDict, num_slices: int) -> tuple[int, int]:

@@ -162,7 +162,7 @@ def _gradients(
     iou = inputs.mean(metrics.iou(mask, inputs.target))
     gain = _stats_gain(state.step, options)
     stats = jax.tree.map(lambda old, new: old + gain * (new - old), batch_stats, new_stats)
-    num_clicks = inputs.mean(inputs.clicks.count)
+    num_clicks = inputs.mean(inputs.clicks.count.astype(jnp.float32))
     return (stats, grads, loss, iou, num_clicks), logits
 
 

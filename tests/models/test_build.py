@@ -19,8 +19,10 @@ COUNTS = {
     "focalclick_tiny": 75_789,
     "unetpp_resnet50": 48_992_017,
     "unetpp_tiny": 136_705,
+    "disk_unet": 677_917,
+    "disk_tiny": 5_749,
 }
-TINY = ("ritm_tiny", "focalclick_tiny", "unetpp_tiny")
+TINY = ("ritm_tiny", "focalclick_tiny", "unetpp_tiny", "disk_tiny")
 
 
 def flat_params(name, seed=0):

@@ -21,8 +21,8 @@ from ecc_jax.models.build import build, init_variables
 from ecc_jax.models.layers import BATCH_NORM_MOMENTUM
 from ecc_jax.training import state as states
 from ecc_jax.training import step as steps
-from ecc_jax.training.inputs import iterative_clicks
-from ecc_jax.training.objective import LossOptions, make_objective
+from ecc_jax.training.inputs import ClickSource, iterative_clicks
+from ecc_jax.training.objective import Inputs, LossOptions, make_objective
 from ecc_jax.types import Batch
 
 BATCH, SIZE = 8, 40
@@ -44,9 +44,14 @@ OPTIONS = steps.StepOptions(
 def step_of(model, multipliers, options):
     """The train step of a network under the losses and the user of the thesis."""
     segmenter = Segmenter(model)
-    return steps.make_train_step(
+    task = steps.Task(
+        segmenter,
         make_objective(segmenter, LossOptions(main_weight=1.0, aux_weight=0.4)),
         iterative_clicks(segmenter, TRAINING_USER, max_clicks=options.max_clicks),
+        TRAINING_USER,
+    )
+    return steps.make_train_step(
+        task,
         states.make_optimizer(b1=0.9, b2=0.999),
         multipliers,
         options,
@@ -177,9 +182,13 @@ def test_train_and_evaluation_steps_lower_for_cpu_cuda_and_tpu(model, start, tra
         assert set(exported.platforms) == set(platforms)
 
 
-def no_clicks(variables, keys, image, target, num_clicks):
-    """A click source of one's own: nobody clicks."""
-    return empty_clicks(image.shape[0], 1), jnp.zeros_like(image)
+def _nobody(variables, scene, key, num_clicks, kept):
+    clicks = empty_clicks(scene.image.shape[0], 1)
+    return Inputs(scene.image, scene.target, clicks, jnp.zeros_like(scene.image)), kept
+
+
+# A click source of one's own: nobody clicks, and nothing is kept.
+NO_CLICKS = ClickSource(lambda rows, height, width: None, _nobody, lambda kept, *_: kept)
 
 
 def plugged_step(objective, options, count=8):
@@ -195,7 +204,8 @@ def plugged_step(objective, options, count=8):
     batch = Batch(image, window, target, np.ones(count, bool), rows, np.ones(count, np.float32))
     variables = {"params": {"w": jnp.zeros(())}, "batch_stats": {"s": jnp.zeros(())}}
     optimizer = optax.identity()
-    step = jax.jit(steps.make_train_step(objective, no_clicks, optimizer, {"w": 1.0}, options))
+    task = steps.Task(Segmenter(None), objective, NO_CLICKS, TRAINING_USER)
+    step = jax.jit(steps.make_train_step(task, optimizer, {"w": 1.0}, options))
 
     def run(number):
         start = states.create(variables, optimizer)._replace(step=jnp.int32(number))

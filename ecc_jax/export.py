@@ -1,0 +1,59 @@
+"""A run's best weights as a folder to share: weights, configuration, who was trained on."""
+
+import json
+import shutil
+from pathlib import Path
+
+from ecc_jax import admission, atomic, workdir
+from ecc_jax import config as schema
+from ecc_jax.data import seen
+from ecc_jax.training import checkpoints
+
+# Paths mean nothing on another machine, and tell of this one.
+_PATHS = ("data.path", "data.root", "model.pretrained")
+
+
+def export(run: Path, dest: Path) -> int:
+    """Writes the best weights of a run without optimiser, and without paths of this machine.
+
+    Args:
+      run: Workdir of a trained run.
+      dest: Folder to make; it stands for the run wherever a run is only read.
+
+    Returns:
+      Bytes written.
+
+    Raises:
+      ValueError: No run, no validated checkpoint, nobody wrote down who was trained on, or `dest`
+        holds something.
+    """
+    if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
+        raise ValueError(f"{dest} exists; choose another DEST, or remove it")
+    config = workdir.load_config(run)
+    folder = run / "checkpoints"
+    history = admission.read_record(run)
+    if history is None:
+        raise ValueError(
+            f"{run} holds no {admission.RECORD_FILE}: nobody could tell who must not be tested "
+            "with these weights"
+        )
+    variables = checkpoints.restore_variables(folder, checkpoints.best_step(folder))
+    for key in _PATHS:
+        schema.set_key(config, key, "")
+    partial = dest.with_name(f"{dest.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    checkpoints.save_weights(partial, variables)
+    values = schema.to_dict(config)
+    atomic.write_text(partial / workdir.CONFIG_FILE, json.dumps(values, indent=1))
+    record = seen.to_json([_without_paths(entry, dest.name) for entry in history])
+    atomic.write_text(partial / admission.RECORD_FILE, json.dumps(record))
+    if dest.exists():
+        dest.rmdir()
+    partial.rename(dest)
+    return sum(path.stat().st_size for path in dest.rglob("*") if path.is_file())
+
+
+def _without_paths(entry: seen.Seen, name: str) -> seen.Seen:
+    """Returns a record that names neither the run's folder nor that of its data."""
+    place = name if "/" in entry.source.place else entry.source.place
+    return entry._replace(run=name, source=entry.source._replace(place=place))

@@ -1,0 +1,40 @@
+"""Makes a folder of a run's best weights, to share.
+
+    python scripts/export_weights.py runs/mine weights/mine
+
+DEST holds the weights with their sha256, the configuration without paths, and who was trained on
+(names and identities of the scans, no images), so that nobody is tested who was trained on. It
+stands wherever a run is only read: --mode=evaluate --workdir=DEST --out=DIR,
+--config.model.pretrained=DEST, runs.load_predictor. Write down beside it what it may be used for.
+"""
+
+import argparse
+
+from absl import logging
+
+from ecc_jax import console, export
+
+
+def main() -> int:
+    """Returns the exit code: 0, or 1 with one line on stderr."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=console.path_argument, help="workdir of a trained run")
+    parser.add_argument("dest", type=console.path_argument, help="folder to make")
+    arguments = parser.parse_args()
+    logging.set_verbosity(logging.ERROR)  # Orbax warns that a checkpoint has no score
+    try:
+        size = export.export(arguments.run, arguments.dest)
+    except (ValueError, OSError) as error:
+        console.complain(error)
+        return 1
+    print(f"{size / 1e6:.1f} MB")
+    console.say_path(arguments.dest)
+    return 0
+
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))
