@@ -124,7 +124,7 @@ class NiftiBuilder(slice_builder.SliceBuilder, skip_registration=True):  # type:
           ValueError: As `find`; a file whose name is no text.
         """
         found = cls.find(options)
-        paths = [path for files in found.files for path in (files.image, files.label)]
+        paths = [path for files in found.files for path in files.paths]
         raw_files.check_names(paths)
         if found.ignored:
             warnings.warn(
