@@ -25,19 +25,6 @@ class Reading(NamedTuple):
     others: Bool[np.ndarray, "h w"]
 
 
-def masks_of(reader_masks: UInt8[np.ndarray, "h w"]) -> dict[int, Bool[np.ndarray, "h w"]]:
-    """Returns what each reader drew who drew something, by number.
-
-    Args:
-      reader_masks: Bit r is set where reader r drew.
-
-    >>> [(r, m.tolist()) for r, m in masks_of(np.array([[5, 1]], np.uint8)).items()]
-    [(0, [[True, True]]), (2, [[True, False]])]
-    """
-    masks = {reader: (reader_masks >> reader & 1) > 0 for reader in range(READER_BITS)}
-    return {reader: mask for reader, mask in masks.items() if mask.any()}
-
-
 def readings_of(reader_masks: UInt8[np.ndarray, "h w"], num_readers: int) -> list[Reading]:
     """Returns each outline of a slice beside the consensus of the other readers.
 
@@ -58,8 +45,10 @@ def readings_of(reader_masks: UInt8[np.ndarray, "h w"], num_readers: int) -> lis
     """
     if num_readers < MIN_READERS:
         return []
-    masks = masks_of(reader_masks)
-    votes = np.sum([*masks.values()], axis=0, dtype=np.int32) if masks else 0
+    masks = [(reader_masks >> reader & 1) > 0 for reader in range(READER_BITS)]
+    votes = np.sum(masks, axis=0, dtype=np.int32)
     return [
-        Reading(reader, own, 2 * (votes - own) >= num_readers - 1) for reader, own in masks.items()
+        Reading(reader, own, 2 * (votes - own) >= num_readers - 1)
+        for reader, own in enumerate(masks)
+        if own.any()
     ]

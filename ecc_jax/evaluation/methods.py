@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float
 
 from ecc_jax.classical import flooding, random_walker
 from ecc_jax.clicks.user import RobotUser
-from ecc_jax.data.readers import masks_of
 from ecc_jax.data.window import clip_to_window
 from ecc_jax.evaluation.host import HostPredictor, run_on_host
 from ecc_jax.evaluation.latency import latency_of, measure_latency
@@ -24,6 +23,7 @@ from ecc_jax.evaluation.rollouts import (
 )
 from ecc_jax.evaluation.step import RolloutOptions, scores_of
 from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.report.dataset import drawn_masks
 from ecc_jax.report.measures import physical
 from ecc_jax.report.results import MethodFacts, MethodResult
 
@@ -93,10 +93,10 @@ class Bench(NamedTuple):
             **changes,
         )
 
-    def run_painter(self, user: RobotUser) -> Results:
+    def run_painter(self, user: RobotUser, *, keep: tuple[int, ...] = ()) -> Results:
         """Clicks through the slices with the painter."""
         return run_rollouts(
-            self.painter, (), self.data, mesh=self.mesh, user=user, on_batch=self.advance
+            self.painter, (), self.data, mesh=self.mesh, user=user, keep=keep, on_batch=self.advance
         )
 
     def run_host(self, predictor: HostPredictor, user: RobotUser) -> Results:
@@ -267,7 +267,7 @@ def _best_reader(bench: Bench, first: First) -> MethodResult | None:
         record = bench.data.slices.records[int(position)]
         if "reader_masks" not in record:
             return None
-        answers = [score(place, mask) for mask in masks_of(record["reader_masks"]).values()]
+        answers = [score(place, mask) for mask in drawn_masks(record["reader_masks"])]
         if not answers:
             return None
         scores.append(max(answers, key=lambda values: values["iou"]))

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, Int16, UInt8
-
-from ecc_jax.data.readers import masks_of
+from jaxtyping import Bool, Float, Int, Int16, UInt8
 
 # Original interactive segmentation code drops objects below this area; here it is only reported.
 SMALL_AREA = 900
@@ -112,8 +110,18 @@ def pairwise_iou(reader_masks: UInt8[np.ndarray, "h w"]) -> list[float]:
     """
     return [
         float(np.count_nonzero(a & b) / np.count_nonzero(a | b))
-        for a, b in itertools.combinations(masks_of(reader_masks).values(), 2)
+        for a, b in itertools.combinations(drawn_masks(reader_masks), 2)
     ]
+
+
+def drawn_masks(reader_masks: UInt8[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
+    """Returns the mask of each reader who drew something on a slice.
+
+    Args:
+      reader_masks: Bit r is set where reader r drew.
+    """
+    masks = [(reader_masks >> reader & 1) > 0 for reader in range(8)]
+    return [mask for mask in masks if mask.any()]
 
 
 def spread_over_areas(slices: Sequence[Mapping[str, Any]], *, count: int) -> list[int]:

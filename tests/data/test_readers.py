@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ecc_jax.data.readers import MIN_READERS, masks_of, readings_of
+from ecc_jax.data.readers import MIN_READERS, readings_of
 
 BITS = arrays.arrays(np.uint8, (3, 4), elements=st.integers(0, 255))
 
@@ -21,14 +21,6 @@ def test_others_are_half_of_those_who_could_have_drawn(bits, silent):
             votes = [bool(int(bits[place]) >> r & 1) for r in drew if r != reader]
             assert own[place] == bool(int(bits[place]) >> reader & 1)
             assert others[place] == (sum(votes) >= (num_readers - 1) / 2)
-
-
-@given(BITS)
-def test_masks_are_the_bits(bits):
-    masks = masks_of(bits)
-    assert all(mask.any() for mask in masks.values())
-    total = sum((mask.astype(np.uint8) << r for r, mask in masks.items()), np.zeros_like(bits))
-    np.testing.assert_array_equal(total, bits)
 
 
 def test_readers_who_agree_are_each_others_consensus():
