@@ -26,7 +26,7 @@ from ecc_jax.evaluation.rollouts import EvalSet, Results, recorded_clicks, situa
 from ecc_jax.evaluation.step import RolloutOptions, Situation, predict_of, scene_of
 from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.interaction import interact, mask_of, start
-from ecc_jax.report.readers import ReaderScores
+from ecc_jax.report.readers import ROWS, ReaderScores
 from ecc_jax.report.results import MethodResult
 from ecc_jax.types import Batch, Click
 
@@ -162,9 +162,9 @@ def run_readers(
     return ReaderScores(
         place=outlines.place,
         reader=outlines.reader,
-        area=whole.pop("area"),
-        radius=whole.pop("radius"),
-        iou=whole,
+        area=whole["area"],
+        radius=whole["radius"],
+        iou={row.name: whole[row.name] for row in ROWS},
         consistency=_consistency(bench),
         left_out=outlines.left_out,
     )
