@@ -12,9 +12,10 @@ import ml_collections
 from ecc_jax import catalog, config, losses
 from ecc_jax.clicks import encoding
 from ecc_jax.clicks.radius import ENCLOSING_RULES
+from ecc_jax.clicks.sampling import group_size
 from ecc_jax.clicks.user import CLICK_RULES, EVALUATION_RADII, TRAINING_RADII
-from ecc_jax.data import augment
-from ecc_jax.inference import crops, pipelines
+from ecc_jax.data import augment, sampling
+from ecc_jax.inference import crops, pipelines, prior, segmenter, view
 from ecc_jax.models import build
 from ecc_jax.ops import damage
 from ecc_jax.phantom import volumes as phantom
@@ -33,9 +34,11 @@ def validate(tree: ml_collections.ConfigDict) -> None:
     _validate_numbers(tree)
     _validate_folds(tree)
     _validate_loss(tree)
+    _validate_sampling(tree)
     _validate_evaluation(tree)
     _validate_augment(tree)
     _check_batch(tree)
+    _validate_surroundings(tree)
 
 
 def _names() -> tuple[tuple[str, tuple[Any, ...]], ...]:
@@ -52,11 +55,18 @@ def _names() -> tuple[tuple[str, tuple[Any, ...]], ...]:
         ("model.name", build.NAMES),
         ("model.dtype", build.DTYPES),
         ("model.encoding", encoding.NAMES),
+        ("model.view", view.VIEWS),
+        ("model.prior", prior.PRIORS),
+        ("model.intensity", segmenter.INTENSITIES),
+        ("model.edits", prior.EDITS),
+        ("train.source", config.CLICK_SOURCES),
+        ("train.click_counts", config.CLICK_COUNTS),
         ("loss.main", losses.MAIN_LOSSES),
         ("loss.dice", losses.DICE_SCOPES),
         ("schedule.decay", config.DECAYS),
         ("inference.pipeline", pipelines.NAMES),
         ("inference.zoom_rule", crops.RULES),
+        ("train.sampling", sampling.RULES),
         ("train.radius", TRAINING_RADII),
         ("train.next_click", CLICK_RULES),
         ("clicks.next_click", CLICK_RULES),
@@ -109,7 +119,8 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     radii = ("clicks.fixed_radius", "train.fixed_radius")
     for key in (*radii, "model.fusion_scale", *rates):
         _check(config, key, lambda v: 0 < v < math.inf, "a positive number")
-    for key in ("loss.main_weight", "loss.aux_weight", "optimizer.trunk_multiplier"):
+    weights = ("loss.main_weight", "loss.aux_weight", "optimizer.trunk_multiplier")
+    for key in (*weights, "optimizer.weight_decay", "optimizer.clip_norm"):
         _check(config, key, lambda v: 0 <= v < math.inf, "0 or a positive number")
     for key in ("optimizer.b1", "optimizer.b2", "train.stats_momentum", "train.average_decay"):
         _check(config, key, lambda v: 0 <= v < 1, "at least 0 and below 1")
@@ -200,6 +211,20 @@ def _validate_loss(config: ml_collections.ConfigDict) -> None:
         )
 
 
+def _validate_sampling(config: ml_collections.ConfigDict) -> None:
+    _check(
+        config,
+        "train.groups",
+        lambda v: all(_is_group(text) for text in v),
+        "of texts REGEX=WEIGHT, weight positive, as in ('^LIDC_=3', '^STS_=1')",
+    )
+    if config.train.groups and config.train.sampling != "patients":
+        raise ValueError(
+            "train.groups is for train.sampling=patients; train.sampling="
+            f"{config.train.sampling} takes every slice once per pass: choose one"
+        )
+
+
 def _validate_augment(config: ml_collections.ConfigDict) -> None:
     for name, value in config.augment.items():
         if name.endswith("_prob"):
@@ -208,6 +233,34 @@ def _validate_augment(config: ml_collections.ConfigDict) -> None:
             _check(config, f"augment.{name}", lambda v: 0 <= v < 2, "at least 0 and below 2")
     _check(config, "augment.scale", _is_range, "two numbers, 0 < low <= high")
     _check(config, "augment.crop", _is_crop, "two whole numbers, height, width >= 32")
+
+
+def _validate_surroundings(config: ml_collections.ConfigDict) -> None:
+    """Checks what surrounds the network, and the pool of sessions."""
+    _check(config, "model.grid", lambda v: v >= 16, "at least 16 pixels")
+    _check(config, "model.view_factor", lambda v: 1 <= v < math.inf, "at least 1 radius")
+    model, train = config.model, config.train
+    if config.inference.pipeline != "full_frame" and "disk" == model.view:
+        raise ValueError(
+            "inference.pipeline=zoom_in crops the slice, and so does model.view=disk; leave the "
+            "pipeline at full_frame"
+        )
+    if config.inference.pipeline != "full_frame" and model.edits == "local":
+        raise ValueError(
+            "inference.pipeline=zoom_in answers with nothing outside its crop, model.edits=local "
+            "keeps the previous mask there; leave the pipeline at full_frame"
+        )
+    if train.source == "sessions":
+        _check(config, "train.click_gamma", lambda v: 0.5 <= v < 0.99, "0.5 <= gamma < 0.99")
+        if config.loss.dice == "batch":
+            raise ValueError("loss.dice=batch knows no rows to leave out; train.source=sessions")
+        size = group_size(train.click_gamma)
+        if train.batch_size % size or (train.microbatch or size) % size:
+            raise ValueError(
+                f"train.source=sessions with train.click_gamma={train.click_gamma} renews one row "
+                f"in {size}; train.batch_size and train.microbatch must be multiples of that, got "
+                f"{train.batch_size} and {train.microbatch}"
+            )
 
 
 def _check_batch(config: ml_collections.ConfigDict) -> None:
@@ -227,6 +280,13 @@ def _check_batch(config: ml_collections.ConfigDict) -> None:
 
 def _are_numbers(value: Any) -> bool:
     return all(isinstance(v, (int, float)) and math.isfinite(v) for v in value)
+
+
+def _is_group(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and bool(sampling.parse_group(text))
+    except ValueError:
+        return False
 
 
 def _is_range(value: Any) -> bool:

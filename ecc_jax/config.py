@@ -18,6 +18,8 @@ from ecc_jax.config_moves import hint, moved
 # which chooses the best weights, answers as evaluation would by the run's own.
 EVALUATION_GROUPS = ("data", "clicks", "inference", "eval")
 DECAYS = ("none", "cosine")
+CLICK_SOURCES = ("iterative", "sessions")
+CLICK_COUNTS = ("batch", "rows")
 
 
 def default() -> ml_collections.ConfigDict:
@@ -42,6 +44,12 @@ def _groups() -> dict[str, dict[str, Any]]:
             "pretrained": "",  # a run's workdir, or converted weights, that start this one
             "fusion_scale": 0.05,  # first factor of the click features; unused with pretrained
             "lesion_prior": 0.5,  # first output of the score heads; unused with pretrained
+            "view": "slice",  # slice | disk: the whole slice, or a square around the first disk
+            "grid": 64,  # pixels per side of that square as the network sees it
+            "view_factor": 2.6,  # half the side of the square, in radii of the first disk
+            "prior": "none",  # none | painter: scores are added to those of a blind painter
+            "intensity": "window",  # window | core: beside it grey values relative to the disk's
+            "edits": "everywhere",  # everywhere | local: later clicks change their surroundings
         },
         "clicks": _clicks(),
         "inference": _inference(),
@@ -56,6 +64,8 @@ def _groups() -> dict[str, dict[str, Any]]:
             "learning_rate_pretrained": 5e-4,  # takes its place where model.pretrained is set
             "b1": 0.9,
             "b2": 0.999,
+            "weight_decay": 0.0,  # of AdamW, per unit of learning rate
+            "clip_norm": 0.0,  # longer gradients are cut to this norm; 0 = none
             "trunk_multiplier": 0.1,  # learning-rate factor of the trunk, with pretrained weights
         },
         "schedule": {
@@ -86,16 +96,22 @@ def _train() -> dict[str, Any]:
         "microbatch": 0,  # images per forward pass; 0 = whole batch at once
         "stats_momentum": 0.9,  # of the running batch statistics, per microbatch
         "average_decay": 0.0,  # of a running average of the weights to evaluate; 0 = none
+        "sampling": "slices",  # slices: each once per pass | patients: every row draws a group of
+        # `groups` by weight, then a patient of it, then one of the patient's slices
+        "groups": (),  # "REGEX=WEIGHT" each, searched in patients' names; empty = one group
         "epochs": 300,  # upper bound; the plateau rule usually ends earlier
-        "steps_per_epoch": 0,  # 0 = one pass over the training split
+        "steps_per_epoch": 0,  # 0 = one pass over the training split, as many rows where drawn
         "max_steps": 0,  # stop after so many steps; 0 = no limit
         "log_every": 10,  # steps between records in metrics.jsonl
         "radius": "normal",  # disks of the simulated user: normal | uniform | average | tight |
-        # enclosing | fixed
+        # enclosing | fixed | habits (every session between tight and enclosing in its own way)
         "next_click": "largest_component",  # where they go: largest_component | deepest
         "fixed_radius": 5.0,  # radius of `fixed`, network-input pixels
-        "max_clicks": 24,  # most clicks of a batch
+        "source": "iterative",  # iterative: n - 1 clicks without gradient, one with | sessions:
+        # a pool of click sessions, each one click further at every step
+        "max_clicks": 24,  # most clicks of a batch, or of a session
         "click_gamma": 0.7,  # p(n clicks) is proportional to click_gamma ** (n - 1)
+        "click_counts": "batch",  # of iterative clicks: batch | rows: one n for all, or for each
         "threshold": 0.5,  # probability above which the simulated user sees lesion
     }
 
@@ -120,6 +136,7 @@ def _data() -> dict[str, Any]:
         "folds": 0,  # k-fold cross-validation by patient instead of the split; 0 = off
         "fold": 0,  # the fold that is tested, 0 to folds - 1
         "sources": (),  # datasets that combined_2d joins; empty = the four of the thesis
+        "balanced": True,  # equally many slices of each source; False = all of every source
         "phantom_kind": "mixed",  # lung | kidney | liver | pancreas | mixed
         "phantom_patients": 120,  # synthetic patients
         "max_slices_per_patient": 0,  # training slices used per patient; 0 = all
@@ -129,7 +146,7 @@ def _data() -> dict[str, Any]:
 
 def _augment() -> dict[str, Any]:
     return {
-        "name": "ritm",  # ritm | none
+        "name": "ritm",  # ritm (scale, crop, flips) | orient (flips alone) | none
         "crop": (320, 480),  # height, width of a training crop, pixels
         "scale": (0.75, 1.40),  # range of the random zoom
         "flip_prob": 0.5,  # probability of a horizontal flip
@@ -140,6 +157,7 @@ def _augment() -> dict[str, Any]:
         "gamma": 0.0,  # grey values to the power of exp(u), u within +- this
         "invert_prob": 0.0,  # probability that black and white change places
         "noise": 0.0,  # largest standard deviation of pixel noise, share of the window
+        "view_zoom": 0.12,  # sd of the logarithm of the side of the square that model.view shows
     }
 
 
@@ -259,6 +277,14 @@ def with_protocol(
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """Returns the defaults with `arg`'s words applied, so this file itself is a config."""
     return config_words.apply_words(default(), arg)
+
+
+def flagship(arg: str = "") -> ml_collections.ConfigDict:
+    """Returns the flagship's configuration with `arg`'s words applied."""
+    config = default()
+    config.name = "ecc"
+    config_words.flagship(config)
+    return config_words.apply_words(config, arg)
 
 
 def resolved_hash(config: ml_collections.ConfigDict) -> str:

@@ -6,6 +6,8 @@ import ml_collections
 
 from ecc_jax import catalog
 
+FLAGSHIP = "disk_unet"  # the network that is small already
+
 
 def _word_small(config: ml_collections.ConfigDict) -> None:
     config.data.subset = "small"
@@ -15,31 +17,37 @@ def _word_small(config: ml_collections.ConfigDict) -> None:
 
 
 def _word_quick(config: ml_collections.ConfigDict) -> None:
-    """Minutes on two CPU cores: a small network, small slices, few steps."""
-    config.model.name = "ritm_hrnet18s"
-    config.model.fusion_scale = 1.0
-    config.model.lesion_prior = 0.05
+    """Minutes on two CPU cores: small slices, few steps, and a small network where it is large."""
     config.schedule.decay = "cosine"
     config.data.size = 160
     config.data.phantom_patients = 96
     config.data.max_slices_per_patient = 32
-    config.augment.crop = (112, 112)
-    config.train.click_gamma = 0.4
     config.inference.zoom_target = 160
     config.inference.zoom_min_crop = 64
-    config.train.batch_size = 8
-    config.train.stats_momentum = 0.97
     config.train.steps_per_epoch = 100
     config.train.epochs = 6
     config.train.log_every = 10
-    config.optimizer.learning_rate = 5e-3
-    config.schedule.warmup_steps = 30
     config.eval.max_slices = 64
     config.validation.slices = 24
     # Few validation patients can prefer weights that have hardly begun to learn.
     config.validation.select_after = 0.5
     config.eval.tuning_slices = 64
     config.eval.baselines = ("blank_image", "flooding", "random_walker")
+    if config.model.name != FLAGSHIP:
+        _quick_thesis(config)
+
+
+def _quick_thesis(config: ml_collections.ConfigDict) -> None:
+    """What else the thesis's networks need to learn something in minutes."""
+    config.model.name = "ritm_hrnet18s"
+    config.model.fusion_scale = 1.0
+    config.model.lesion_prior = 0.05
+    config.augment.crop = (112, 112)
+    config.train.click_gamma = 0.4
+    config.train.batch_size = 8
+    config.train.stats_momentum = 0.97
+    config.optimizer.learning_rate = 5e-3
+    config.schedule.warmup_steps = 30
 
 
 def _own_folder(config: ml_collections.ConfigDict) -> None:
@@ -53,6 +61,35 @@ def _own_folder(config: ml_collections.ConfigDict) -> None:
     config.augment.noise = 0.05
     config.augment.invert_prob = 0.5
     config.train.average_decay = 0.98
+
+
+def flagship(config: ml_collections.ConfigDict) -> None:
+    """Makes a tree the flagship: what the network is shown, and how it is trained."""
+    config.model.name = FLAGSHIP
+    config.model.view = "disk"
+    config.model.prior = "painter"
+    config.model.intensity = "core"
+    config.model.edits = "local"
+    config.augment.name = "orient"
+    config.augment.vertical_flip_prob = 0.5
+    config.augment.transpose_prob = 0.5
+    config.augment.contrast = 0.5
+    config.augment.brightness = 0.2
+    config.augment.gamma = 0.4
+    config.augment.noise = 0.04
+    config.augment.invert_prob = 0.05
+    config.train.source = "sessions"
+    config.train.radius = "habits"
+    config.train.click_gamma = 0.75
+    config.train.max_clicks = 10
+    config.train.batch_size = 32
+    config.train.stats_momentum = 0.98
+    config.train.average_decay = 0.997
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.weight_decay = 1e-4
+    config.optimizer.clip_norm = 1.0
+    config.schedule.decay = "cosine"
+    config.schedule.warmup_steps = 100
 
 
 WORDS: dict[str, Callable[[ml_collections.ConfigDict], None]] = {

@@ -32,12 +32,15 @@ class Scene(NamedTuple):
       image: Windowed image in [0, 1].
       target: Ground truth.
       first_mask: A mask to correct; None starts from nothing.
+      first_click: The first click, where it was placed on a finer grid than that of the scene;
+        None lets the user place it here.
     """
 
     keys: Key[Array, " b"]
     image: Float[Array, "b h w 1"]
     target: Bool[Array, "b h w"]
     first_mask: Bool[Array, "b h w"] | None = None
+    first_click: Click | None = None
 
 
 class Session(NamedTuple):
@@ -139,7 +142,7 @@ def simulate(
     predict: Predict,
     user: RobotUser = TRAINING_USER,
     *,
-    num_clicks: Int[Array, ""] | int,
+    num_clicks: Int[Array, ""] | Int[Array, " b"] | int,
     capacity: int,
 ) -> tuple[Clicks, Float[Array, "b h w 1"]]:
     """Returns the input of a training step: num_clicks clicks, the last one not yet answered.
@@ -151,8 +154,9 @@ def simulate(
       scene: The slices.
       predict: The segmenter in evaluation mode (running BatchNorm statistics).
       user: Who clicks.
-      num_clicks: Clicks per row, at least 1 and at most `capacity`. May be traced: one
-        compilation serves all counts.
+      num_clicks: Clicks per row, at least 1 and at most `capacity`; one number for all rows, or
+        one for each. May be traced: one compilation serves all counts. Rows of fewer clicks wait
+        for the others.
       capacity: Slots of the click buffer.
 
     Returns:
@@ -162,18 +166,18 @@ def simulate(
     Source: thesis 3.3.2, iterative training (RITM, section 3.2).
     """
     frozen = jax.lax.stop_gradient(scene.image)
-
-    def choose(index: Array, session: Session) -> Click:
-        return simulated_click(scene.keys, index, session, scene.target, user=user)
+    last = jnp.asarray(num_clicks, jnp.int32) - 1
 
     def turn(index: Array, session: Session) -> Session:
+        click = scene_click(scene, index, session, user=user)
+        click = click._replace(exists=click.exists & (index < last))
         # Inside the loop: reverse-mode derivatives cannot pass a loop of unknown length.
-        return jax.lax.stop_gradient(interact(predict, frozen, session, choose(index, session)))
+        return jax.lax.stop_gradient(interact(predict, frozen, session, click))
 
-    last = jnp.asarray(num_clicks, jnp.int32) - 1
     first = start(frozen, capacity=capacity, first_mask=scene.first_mask)
-    session = jax.lax.fori_loop(0, last, turn, first)
-    return append_click(session.clicks, choose(last, session)), session.prob
+    session = jax.lax.fori_loop(0, jnp.max(last), turn, first)
+    newest = scene_click(scene, last, session, user=user)
+    return append_click(session.clicks, newest), session.prob
 
 
 def rollout(
@@ -270,9 +274,24 @@ def replay(
     return jax.lax.fori_loop(0, length, turn, (first, blank))[1]
 
 
+def scene_click(
+    scene: Scene, index: Int[Array, "*b"], session: Session, *, user: RobotUser
+) -> Click:
+    """Returns the user's click number `index` on a scene: the given first one, then its own."""
+    click = simulated_click(scene.keys, index, session, scene.target, user=user)
+    if scene.first_click is None:
+        return click
+    is_first = jnp.broadcast_to(index == 0, click.exists.shape)
+    return jax.tree.map(
+        lambda given, own: jnp.where(is_first.reshape(-1, *[1] * (own.ndim - 1)), given, own),
+        scene.first_click,
+        click,
+    )
+
+
 def simulated_click(
     keys: Key[Array, " b"],
-    index: Int[Array, ""] | int,
+    index: Int[Array, "*b"] | int,
     session: Session,
     target: Bool[Array, "b h w"],
     *,
@@ -282,12 +301,12 @@ def simulated_click(
 
     Args:
       keys: One PRNG key per row; click i draws from fold_in(key, i).
-      index: Number of the click, from 0.
+      index: Number of the click, from 0; one for all rows, or one for each.
       session: The state before it.
       target: Ground truth.
       user: Who clicks, and above which probability a pixel is lesion.
     """
-    own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, index)
+    own = jax.vmap(jax.random.fold_in)(keys, jnp.broadcast_to(index, keys.shape))
     mask = mask_of(session, user.threshold)
     return next_click(own, mask, target, session.clicks, user=user)
 

@@ -15,7 +15,6 @@ from ecc_jax import config as schema
 from ecc_jax.evaluation import loop as evaluation
 from ecc_jax.evaluation import replay as replaying
 from ecc_jax.inference.segmenter import Segmenter
-from ecc_jax.models.build import init_variables
 from ecc_jax.predictor import InteractivePredictor
 from ecc_jax.report import pooling
 from ecc_jax.report.methods import PAINTERS, SUBJECTS
@@ -259,7 +258,7 @@ def load_network(folder: Path, config: ml_collections.ConfigDict) -> tuple[Segme
       ValueError: The folder holds no checkpoint of this network.
     """
     segmenter = segmenter_of(config)
-    fresh = init_variables(segmenter.model, config.seed)
+    fresh = segmenter.init_variables(config.seed)
     best, variables = checkpoints.best_variables(folder, fresh)
     return segmenter, variables, best
 

@@ -4,23 +4,44 @@ Options of one part alone are made by its `loop.py`.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from ecc_jax import config as schema
 from ecc_jax.clicks.user import HABITS, RobotUser
 from ecc_jax.data.augment import Augmentation
 from ecc_jax.data.pipeline import Folds
+from ecc_jax.data.sampling import Group, find_groups
 from ecc_jax.inference.crops import Zoom
 from ecc_jax.inference.pipelines import InferenceOptions
 from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.inference.view import DiskView
 from ecc_jax.models.build import build
 
 
 def segmenter_of(config: ml_collections.ConfigDict) -> Segmenter:
-    """Returns the configured network with the encoding of its clicks."""
-    return Segmenter(build(config.model.name, dtype=config.model.dtype), config.model.encoding)
+    """Returns the configured network with the encoding of its clicks and all that surrounds it."""
+    model = config.model
+    return Segmenter(
+        build(model.name, dtype=model.dtype),
+        model.encoding,
+        view=DiskView(model.grid, model.view_factor) if model.view == "disk" else None,
+        prior=model.prior,
+        intensity=model.intensity,
+        edits=model.edits,
+    )
+
+
+def shown_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
+    """Returns the height and width of what a network is shown in training."""
+    if config.model.view == "disk":
+        return config.model.grid, config.model.grid
+    if config.augment.name == "ritm":
+        return tuple(config.augment.crop)
+    return config.data.size, config.data.size
 
 
 def evaluation_user(config: ml_collections.ConfigDict) -> RobotUser:
@@ -69,15 +90,35 @@ def inference_options(config: ml_collections.ConfigDict) -> InferenceOptions:
 def augmentation(config: ml_collections.ConfigDict) -> Augmentation | None:
     """Returns how training slices are varied; None where they are used as stored."""
     values: dict[str, Any] = schema.to_dict(config.augment)
-    if values.pop("name") == "none":
+    values.pop("view_zoom")  # of the view, not of the slice
+    name = values.pop("name")
+    if name == "none":
         return None
     crop, scale = tuple(values.pop("crop")), tuple(values.pop("scale"))
-    return Augmentation(crop, scale, **values)
+    return Augmentation(crop if name == "ritm" else None, scale, **values)
 
 
 def folds_of(config: ml_collections.ConfigDict) -> Folds:
     """Returns the cross-validation of the configuration."""
     return Folds(config.data.folds, config.data.fold, config.data.split_seed)
+
+
+def groups_of(
+    config: ml_collections.ConfigDict, rows: Sequence[Mapping[str, Any]], positions: np.ndarray
+) -> list[Group]:
+    """Returns the groups that training rows are drawn from; none if each slice comes in turn.
+
+    Args:
+      config: The configuration.
+      rows: The index of the training split.
+      positions: The slices of it that are trained on.
+
+    Raises:
+      ValueError: A patient that matches no group, or a group without patients.
+    """
+    if config.train.sampling == "slices":
+        return []
+    return find_groups(rows, positions, tuple(config.train.groups))
 
 
 def override_window(config: ml_collections.ConfigDict) -> tuple[float, ...]:

@@ -32,7 +32,7 @@ from ecc_jax.ops.components import label_components
 from ecc_jax.ops.distance import distance_transform
 from ecc_jax.settings import segmenter_of
 from ecc_jax.training import state as states
-from ecc_jax.training.loop import step_options, train_step_of
+from ecc_jax.training.options import step_options, train_step_of
 from ecc_jax.training.step import first_step_with
 from ecc_jax.types import Batch
 from tfds_builders.preparation import DataOptions, prepare

@@ -61,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--split-rule", choices=options.SPLIT_RULES, help="overrides --config")
     add("--split-seed", type=int, default=default.split_seed)
     add("--sources", nargs="+", default=(), help="datasets that combined_2d joins")
+    add(
+        "--all-slices",
+        dest="balanced",
+        action="store_false",
+        help="all of every source (combined_2d)",
+    )
     add("--kind", default=default.kind, help="organ of the phantom")
     add("--num-patients", type=int, default=default.num_patients, help="patients of the phantom")
     add("--no-progress", action="store_true", help="no progress bars")

@@ -39,6 +39,7 @@ MAY_SEE_CONFIG_DICT = {
     "main.py",
     "evaluation/loop.py",
     "training/loop.py",
+    "training/options.py",
 }
 
 

@@ -126,6 +126,11 @@ def test_from_dict_refuses_keys_of_another_version():
         ("loss.main", "focal", "bce_dice, nfl, bce"),
         ("loss.dice", "pixel", "sample, batch"),
         ("data.sources", ("lidc_2d", "nonsense"), "some of .*lidc_2d"),
+        ("train.sampling", "volumes", "slices, patients; got 'volumes'"),
+        ("train.groups", ("^LIDC",), r"texts REGEX=WEIGHT, .* as in .*; got \('\^LIDC',\)"),
+        ("train.groups", ("(=1",), "REGEX=WEIGHT"),
+        ("train.groups", ("A=0",), "weight positive"),
+        ("train.groups", (("A", 3),), "REGEX=WEIGHT"),
         ("train.next_click", "centre", "largest_component, deepest"),
         ("train.fixed_radius", 0.0, "positive number"),
         ("eval.baselines", ("snakes",), "blank_image, flooding, random_walker"),
@@ -209,6 +214,24 @@ def test_a_loss_without_dice_takes_none_over_the_batch():
     tree.loss.main = "nfl"
     with pytest.raises(ValueError, match=r"loss.dice=batch is for bce_dice; loss.main=nfl"):
         checks.validate(tree)
+
+
+def test_groups_survive_json_and_are_for_sampling_by_patient():
+    tree = config.default()
+    tree.train.groups = ("^LIDC_=3", ".*=0.5")
+    with pytest.raises(ValueError, match="train.groups is for train.sampling=patients;.*slices"):
+        checks.validate(tree)
+    tree.train.sampling = "patients"
+    checks.validate(tree)
+    again = config.from_dict(config.to_dict(tree))
+    assert again.train.groups == ("^LIDC_=3", ".*=0.5")
+    checks.validate(again)
+
+
+def test_a_run_of_an_earlier_version_took_every_slice_once_per_pass():
+    values = config.to_dict(config.default())
+    del values["train"]["sampling"], values["train"]["groups"], values["data"]["balanced"]
+    assert config.differences(config.from_dict(values), config.default()) == {}
 
 
 def test_a_protocol_is_not_contradicted_by_a_key_that_was_given():

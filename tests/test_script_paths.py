@@ -38,6 +38,8 @@ def home(tmp_path_factory, small_folder):
         ("replay.py ~/a --workdir ~/none", 2, "{home}/none is not the workdir of a run"),
         ("convert_weights.py ~/none.pth ~/out/w", 1, "{home}/none.pth: "),
         ("build_dataset.py ct_folder_2d --source ~/ct --root ~/out --size 40", 0, "{home}/out/ct"),
+        ("gather_folders.py --out ~/out/all --from ~/ct", 0, "{home}/ct: 6 volumes"),
+        ("gather_folders.py --out ~/out/more --from ~/none", 1, "{home}/none: is not a folder"),
         ("dataset_report.py ct_folder_2d --root ~/nowhere", 1, "no prepared dataset in {home}/no"),
         ("dataset_report.py ~/nowhere", 1, "{home}/nowhere"),
         ("count_lidc.py ~/ct --list ~/list.csv", 1, "{home}/ct: holds no reading of a CT"),

@@ -10,6 +10,8 @@ from tfds_builders.prepared_index import is_complete, read_index
 from tfds_builders.words import short
 
 MAX_VOLUMES = 3
+# What older versions did that did not know an option; others that they lack could not be used.
+BEFORE = {"balanced": True}
 
 
 class _Volume(NamedTuple):
@@ -99,8 +101,7 @@ def _prepared(builder_class: Any, options: DataOptions, version: str) -> list[Pa
         stored = read_index(directory)["options"]
         if options.path not in ("", stored.get("path")):
             continue
-        # Options that an older version did not know could not have been used.
-        if all(stored.get(key, value) == value for key, value in wanted.items()):
+        if all(stored.get(key, BEFORE.get(key, value)) == value for key, value in wanted.items()):
             found.append(directory)
     return found
 

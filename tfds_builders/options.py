@@ -47,6 +47,7 @@ class DataOptions(NamedTuple):
       kind: Organ of the phantom (lung, kidney, liver, pancreas, mixed).
       num_patients: Patients of the phantom.
       sources: Datasets that combined_2d joins; empty means the four of the thesis.
+      balanced: Whether combined_2d keeps equally many slices of each source, or all of them.
       strict: Refuse a dataset of which a volume is broken, instead of leaving that volume out.
       mixed_planes: Accept volumes cut along different anatomical planes in one set.
       labels_by_default: Whether nobody named `lesion_labels`; `resolve` fills it in, None before.
@@ -69,6 +70,7 @@ class DataOptions(NamedTuple):
     kind: str = "mixed"
     num_patients: int = 120
     sources: tuple[str, ...] = ()
+    balanced: bool = True
     strict: bool = False
     mixed_planes: bool = False
     labels_by_default: bool | None = None

@@ -37,3 +37,17 @@ def sample_num_clicks(
         raise ValueError(f"gamma must be above 0 and at most 1, got {gamma}")
     logits = math.log(gamma) * jnp.arange(max_clicks, dtype=jnp.float32)
     return 1 + jax.random.categorical(key, logits).astype(jnp.int32)
+
+
+def group_size(gamma: float) -> int:
+    """Returns the rows of a group of sessions, of which one ends at every step.
+
+    A session then goes on with about probability gamma: the size is round(1 / (1 - gamma)).
+
+    Args:
+      gamma: At least 0.5 and below 1.
+
+    >>> group_size(0.75), group_size(0.7), group_size(0.5)
+    (4, 3, 2)
+    """
+    return round(1 / (1 - gamma))

@@ -29,6 +29,10 @@ HABITS = {
     "enclosing": (1.0, 1.0),
     "average_then_tight": (0.5, 0.0),
 }
+# Training's radii: every session has a habit of its own between these.
+RANDOM_HABITS = "habits"
+# Folded into a row's key; clicks fold in their number.
+_HABIT_KEY = 2**21
 
 
 @jax.tree_util.register_dataclass
@@ -47,6 +51,8 @@ class RobotUser:
         at a row's first click.
       later_weight: The same at its other clicks.
       radius_scale: Every radius is multiplied by this, except those of the rule "fixed".
+      radius_noise: The hand's error in it: each radius is off by at most this share of it, drawn
+        uniformly.
       jitter: The hand's error: standard deviation, pixels, of the disk's centre along each axis.
       threshold: Probability above which the user takes a pixel for lesion.
     """
@@ -59,6 +65,7 @@ class RobotUser:
     first_weight: Any = 0.5
     later_weight: Any = 0.5
     radius_scale: Any = 1.0
+    radius_noise: Any = 0.0
     jitter: Any = 0.0
     threshold: Any = 0.5
 
@@ -72,10 +79,32 @@ class RobotUser:
         first, later = HABITS[name]
         return dataclasses.replace(self, radius="weighted", first_weight=first, later_weight=later)
 
+    def of_rows(self, keys: Key[Array, " b"]) -> "RobotUser":
+        """Returns one user per row: where radii follow `RANDOM_HABITS`, each with a habit drawn.
+
+        Args:
+          keys: One per row; a row keeps its habit from click to click.
+
+        Returns:
+          Users whose first disk lies between a tenth and four fifths of the way from tight to
+          enclosing, later ones between tight and four fifths, each radius 8 % off at most.
+        """
+        if self.radius != RANDOM_HABITS:
+            return self
+        own = jax.vmap(jax.random.fold_in, (0, None))(keys, _HABIT_KEY)
+        draws = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(own)
+        return dataclasses.replace(
+            self,
+            radius="weighted",
+            first_weight=0.1 + 0.7 * draws[:, 0],
+            later_weight=0.8 * draws[:, 1],
+            radius_noise=0.08,
+        )
+
 
 DEFAULT_USER = RobotUser()
 # What a configuration may ask for: random radii are for training, habits for evaluation.
-TRAINING_RADII = tuple(rule for rule in RADIUS_RULES if rule != "weighted")
+TRAINING_RADII = (*(rule for rule in RADIUS_RULES if rule != "weighted"), RANDOM_HABITS)
 EVALUATION_RADII = (*HABITS, "fixed")
 
 
@@ -243,7 +272,17 @@ def _radius(
         enclosing=user.enclosing,
         weight=weight,
     )
-    return radius if user.radius == "fixed" else radius * user.radius_scale
+    if user.radius == "fixed":
+        return radius
+    return radius * user.radius_scale * _unsteady_factor(keys, user.radius_noise)
+
+
+def _unsteady_factor(keys: Key[Array, " b"], noise: Any) -> Any:
+    """Returns by which factor the hand misses each radius."""
+    if isinstance(noise, float) and noise == 0.0:
+        return 1.0
+    own = jax.vmap(jax.random.fold_in, (0, None))(keys, 2)
+    return 1.0 + noise * jax.vmap(lambda key: jax.random.uniform(key, minval=-1.0))(own)
 
 
 def _unsteady(

@@ -13,13 +13,16 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from ecc_jax.data.intensity import vary_intensity
 from ecc_jax.ops.affine import resample_affine
 
-NAMES = ("ritm", "none")
+NAMES = ("ritm", "orient", "none")
 
 
 class Augmentation(NamedTuple):
-    """How training slices are varied; the arguments of `augment` and of `vary_intensity`."""
+    """How training slices are varied; the arguments of `augment` and of `vary_intensity`.
 
-    crop: tuple[int, int] = (320, 480)
+    Without a crop slices are turned over and keep their pixels.
+    """
+
+    crop: tuple[int, int] | None = (320, 480)
     scale: tuple[float, float] = (0.75, 1.40)
     flip_prob: float = 0.5
     vertical_flip_prob: float = 0.0
@@ -47,16 +50,24 @@ def augment_slices(
 ) -> tuple[Float[Array, "b H W"], Bool[Array, "b H W"]]:
     """Returns windowed images and their masks, varied first in place, then in grey values."""
     both = jax.vmap(jax.random.split)(keys)
-    image, target = augment(
-        both[:, 0],
-        image,
-        target,
-        crop=options.crop,
-        scale=options.scale,
-        flip_prob=options.flip_prob,
-        vertical_flip_prob=options.vertical_flip_prob,
-        transpose_prob=options.transpose_prob,
-    )
+    flips = (options.vertical_flip_prob, options.transpose_prob)
+    if options.crop is None:
+        image, target = _reorient(both[:, 0], image, target, *flips)
+        own = jax.vmap(jax.random.fold_in, (0, None))(both[:, 0], 0)
+        is_mirrored = _draw_rows(own, options.flip_prob)
+        image = jnp.where(is_mirrored, image[:, :, ::-1], image)
+        target = jnp.where(is_mirrored, target[:, :, ::-1], target)
+    else:
+        image, target = augment(
+            both[:, 0],
+            image,
+            target,
+            crop=options.crop,
+            scale=options.scale,
+            flip_prob=options.flip_prob,
+            vertical_flip_prob=flips[0],
+            transpose_prob=flips[1],
+        )
     varied = vary_intensity(
         both[:, 1],
         image,

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from ecc_jax.catalog import INDEX_FILE, SPLITS
+from ecc_jax.data.sampling import Draws, Group
 from ecc_jax.data.slices import fold_split, stored_pixel_mm
 from ecc_jax.types import Batch
 
@@ -224,7 +225,10 @@ class _Chosen:
     """Random access to chosen positions of a split, as `Batch` rows."""
 
     def __init__(
-        self, slices: SliceSet, positions: np.ndarray, window_hu: tuple[float, ...] = ()
+        self,
+        slices: SliceSet,
+        positions: np.ndarray | Sequence[int],
+        window_hu: tuple[float, ...] = (),
     ) -> None:
         self._slices, self._positions, self._window = slices, positions, window_hu
 
@@ -249,20 +253,32 @@ def train_batches(
     first_step: int = 0,
     threads: int = 4,
     window_hu: tuple[float, ...] = (),
+    groups: Sequence[Group] = (),
 ) -> Iterator[Batch]:
     """Yields this host's rows of every training batch, endlessly, reshuffled at each pass.
 
-    Batch `step` is a pure function of (positions, seed, step): a resumed run asks for
+    With groups there are no passes: every row is drawn anew, see `sampling.Draws`.
+
+    Batch `step` is a pure function of (positions or groups, seed, step): a resumed run asks for
     `first_step` and continues exactly where the interrupted one stopped.
+
+    Args:
+      slices: The training split.
+      positions: The slices of it that are trained on.
+      batch_size: Rows over all hosts.
+      seed: Of the order, or of the draws.
+      first_step: The step of the first batch.
+      threads: That read; 0 reads in the caller's.
+      window_hu: HU window in place of the stored ones; empty keeps these.
+      groups: Of the same slices, to draw from by weight; empty takes every slice once per pass.
     """
     hosts, host = jax.process_count(), jax.process_index()
-    dataset = (
-        grain.MapDataset.source(_Chosen(slices, positions, window_hu))
-        .seed(seed)
-        .shuffle()[host::hosts]
-        .repeat()
-        .batch(batch_size // hosts, batch_fn=stack)
-    )
+    if groups:
+        rows = grain.MapDataset.source(_Chosen(slices, Draws(groups, seed), window_hu))[host::hosts]
+    else:
+        source = grain.MapDataset.source(_Chosen(slices, positions, window_hu))
+        rows = source.seed(seed).shuffle()[host::hosts].repeat()
+    dataset = rows.batch(batch_size // hosts, batch_fn=stack)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, 2))
     iterator = iter(dataset.to_iter_dataset(options))
     iterator.set_state({"next_index": first_step})

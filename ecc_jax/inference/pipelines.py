@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ecc_jax.inference.crops import Zoom, crop, find_region, grid_shape, move_clicks, paste
+from ecc_jax.inference.prior import logit_of, obeyed
 from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.inference.view import Square, cut, is_inside, moved, put_back, square_around
 from ecc_jax.types import Clicks, Predict
 
 
@@ -42,7 +44,7 @@ def make_predict(segmenter: Segmenter, variables: Any, options: InferenceOptions
 
 
 def full_frame(segmenter: Segmenter, variables: Any, *, flip: bool = False) -> Predict:
-    """Returns a `Predict` that shows the network the whole slice.
+    """Returns a `Predict` that shows the network its view of the slice: all of it by default.
 
     Args:
       segmenter: The network, which runs in evaluation mode, and its encoding.
@@ -154,13 +156,60 @@ def _probability(
     *,
     flip: bool,
 ) -> Float[Array, "b h w 1"]:
-    """Returns the network's answer on the image as it is."""
+    """Returns the network's answer at the size of the image, whatever part of it is shown."""
+    pixels: Any = 1.0
+    if segmenter.view is None:
+        scores = _scores(segmenter, variables, image, clicks, prev_mask, flip=flip)
+    else:
+        grid, square = segmenter.view.grid, square_around(clicks, segmenter.view)
+        pixels = square.side / grid
+        scores = _scores(
+            segmenter,
+            variables,
+            cut(image, square, grid),
+            moved(clicks, square, grid),
+            cut(prev_mask, square, grid),
+            flip=flip,
+        )
+        scores = _on_slice(segmenter, scores, square, prev_mask)
+    logits = segmenter.answered(variables, scores, clicks, prev_mask, pixels=pixels)
+    prob = jax.nn.sigmoid(logits)
+    return obeyed(prob, clicks) if segmenter.edits == "local" else prob
+
+
+def _on_slice(
+    segmenter: Segmenter,
+    scores: Float[Array, "b g g 1"],
+    square: Square,
+    prev_mask: Float[Array, "b h w 1"],
+) -> Float[Array, "b h w 1"]:
+    """Returns the scores of a square at the pixels of the slice.
+
+    Outside nothing is added to the painter's scores, or else the previous mask stays.
+    """
+    shape = (prev_mask.shape[1], prev_mask.shape[2])
+    values = put_back(scores, square, shape)
+    if segmenter.prior != "none":
+        return values
+    return jnp.where(is_inside(square, shape), values, logit_of(prev_mask))
+
+
+def _scores(
+    segmenter: Segmenter,
+    variables: Any,
+    image: Float[Array, "b h w c"],
+    clicks: Clicks,
+    prev_mask: Float[Array, "b h w 1"],
+    *,
+    flip: bool,
+) -> Float[Array, "b h w 1"]:
+    """Returns the network's scores of what it is shown."""
     inputs = segmenter.inputs(image, clicks, prev_mask)
     if not flip:
-        return jax.nn.sigmoid(segmenter.logits(variables, *inputs))
+        return segmenter.logits(variables, *inputs)
     logits = segmenter.logits(variables, *map(_with_mirror, inputs))
     pairs = logits.reshape(image.shape[0], 2, *logits.shape[1:])
-    return jax.nn.sigmoid(0.5 * (pairs[:, 0] + pairs[:, 1, :, ::-1]))
+    return 0.5 * (pairs[:, 0] + pairs[:, 1, :, ::-1])
 
 
 def _with_mirror(x: Float[Array, "b h w c"]) -> Float[Array, "2*b h w c"]:

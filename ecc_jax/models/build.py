@@ -10,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
+from ecc_jax.models.disk_unet import DiskUNet
 from ecc_jax.models.focalclick import FocalClick
 from ecc_jax.models.layers import SCALE_INIT
 from ecc_jax.models.ritm import RITM
@@ -29,6 +30,7 @@ _TINY = {
     "stem_width": 8,
 }
 _RESNET50 = {"width": 64, "layers": (3, 4, 6, 3)}
+_DISK_UNET = {"widths": (12, 24, 48, 96), "bottom": 96}
 _TINY_RESNET = {"width": 4, "layers": (1, 1, 1, 1), "decoder_widths": (16, 8, 8, 4, 4)}
 
 
@@ -38,7 +40,8 @@ class Spec(NamedTuple):
     Attributes:
       network: The module.
       sizes: Its fields, by the suffix of the name under which a size is built.
-      trunk: The part that pretrained weights fill, which learns more slowly then.
+      trunk: The part that pretrained weights fill, which learns more slowly then; empty where all
+        parts learn alike.
       score_heads: Convolutions that score the lesion.
     """
 
@@ -67,6 +70,12 @@ SPECS = {
         {"resnet50": _RESNET50, "tiny": _TINY_RESNET},
         trunk="encoder",
         score_heads=("segmentation_head_0", "supervision_1", "supervision_2", "supervision_3"),
+    ),
+    "disk": Spec(
+        DiskUNet,
+        {"unet": _DISK_UNET, "tiny": {"widths": (4, 8), "bottom": 8}},
+        trunk="",
+        score_heads=("score_head",),
     ),
 }
 NAMES = tuple(f"{family}_{size}" for family, spec in SPECS.items() for size in spec.sizes)
@@ -107,18 +116,30 @@ def build(name: str, **overrides: Any) -> nn.Module:
     return network(**{**fields_of_size, **overrides, "dtype": _DTYPES[dtype]})
 
 
-def variable_shapes(model: nn.Module) -> dict[str, Any]:
-    """Returns the tree of `jax.ShapeDtypeStruct` of a network's variables; computes nothing."""
+def variable_shapes(model: nn.Module, *, guidance: int = 2) -> dict[str, Any]:
+    """Returns the tree of `jax.ShapeDtypeStruct` of a network's variables; computes nothing.
+
+    Args:
+      model: A network of `build`.
+      guidance: Maps that tell it of clicks.
+    """
 
     def init() -> Any:
         image = jnp.zeros((1, 32, 32, 3))
-        return model.init(jax.random.key(0), image, image[..., :2], image[..., :1])
+        maps = jnp.zeros((1, 32, 32, guidance))
+        return model.init(jax.random.key(0), image, maps, image[..., :1])
 
     return jax.eval_shape(init)
 
 
 def init_variables(
-    model: nn.Module, seed: int, *, fusion_scale: float = SCALE_INIT, lesion_prior: float = 0.5
+    model: nn.Module,
+    seed: int,
+    *,
+    fusion_scale: float = SCALE_INIT,
+    lesion_prior: float = 0.5,
+    guidance: int = 2,
+    is_residual: bool = False,
 ) -> dict[str, Any]:
     """Returns fresh variables as NumPy float32 arrays, {"params": …, "batch_stats": …}.
 
@@ -137,6 +158,8 @@ def init_variables(
       seed: At least 0.
       fusion_scale: Factor of the click features added to the stem; U-Net++ has none.
       lesion_prior: Lesion probability that the untrained score heads are biased to.
+      guidance: Maps that tell the network of clicks.
+      is_residual: Whether the scores are added to others: then all score heads begin at 0.
 
     Raises:
       ValueError: A negative seed, or a prior outside (0, 1).
@@ -148,11 +171,13 @@ def init_variables(
     if not 0 < lesion_prior < 1:
         raise ValueError(f"lesion_prior must be a probability inside (0, 1), got {lesion_prior}")
     heads = {name for spec in SPECS.values() for name in spec.score_heads}
-    flat = traverse_util.flatten_dict(variable_shapes(model))
+    flat = traverse_util.flatten_dict(variable_shapes(model, guidance=guidance))
     values = {path: _initial_value(path, leaf.shape, seed) for path, leaf in flat.items()}
     for path, value in values.items():
         if path[-1] == "multiplier":
             value.fill(fusion_scale)
+        elif is_residual and path[-2] in heads:
+            value.fill(0.0)
         elif path[-1] == "bias" and path[-2] in heads:
             value.fill(np.log(lesion_prior / (1 - lesion_prior)))
     return traverse_util.unflatten_dict(values)

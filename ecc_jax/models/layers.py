@@ -32,10 +32,10 @@ def check_inputs(
     Raises:
       ValueError: The shapes disagree, or a training batch has one row.
     """
-    expected = ((*image[:3], 3), (*image[:3], 2), (*image[:3], 1))
+    expected = ((*image[:3], 3), (*image[:3], max(2, guidance[-1])), (*image[:3], 1))
     if len(image) != 4 or (image, guidance, prev_mask) != expected:
         raise ValueError(
-            "expected image [b h w 3], guidance [b h w 2], prev_mask [b h w 1], got "
+            "expected image [b h w 3], guidance [b h w 2 or more], prev_mask [b h w 1], got "
             f"{list(image)}, {list(guidance)}, {list(prev_mask)}; repeat a grey image to 3 channels"
         )
     if train and image[0] < 2:

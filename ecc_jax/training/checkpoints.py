@@ -109,7 +109,7 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state._asdict()),
+                state=ocp.args.StandardSave(_parts(state)),
                 progress=ocp.args.JsonSave(progress),
             ),
             metrics=None if score is None else {SCORE: score, "step": step},
@@ -223,7 +223,7 @@ def restore(directory: str | Path, step: int, state: Any) -> tuple[Any, dict[str
     """
     folder = Path(directory).resolve() / str(step)
     verify_manifest(folder)
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state._asdict())
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _parts(state))
     try:
         with ocp.StandardCheckpointer() as reader:
             values = reader.restore(folder / "state", abstract)
@@ -233,6 +233,11 @@ def restore(directory: str | Path, step: int, state: Any) -> tuple[Any, dict[str
             "that wrote it, or another workdir"
         ) from error
     return type(state)(**values), read_progress(directory, step)
+
+
+def _parts(state: Any) -> dict[str, Any]:
+    """Returns the parts of a state by name; without a pool if it has none, as earlier versions."""
+    return {k: v for k, v in state._asdict().items() if k != "pool" or v is not None}
 
 
 def restore_variables(directory: str | Path, step: int) -> dict[str, Any]:

@@ -17,27 +17,16 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from ecc_jax import config as schema
 from ecc_jax import parallel, settings
-from ecc_jax.data import pipeline
+from ecc_jax.data import pipeline, sampling
 from ecc_jax.evaluation import loop as evaluation
 from ecc_jax.evaluation import rollouts
 from ecc_jax.inference.segmenter import Segmenter
-from ecc_jax.models.build import init_variables
 from ecc_jax.report.curves import iterative_iou_error
-from ecc_jax.training import checkpoints, plateau
-from ecc_jax.training.inputs import iterative_clicks
+from ecc_jax.training import checkpoints, options, plateau
 from ecc_jax.training.messages import circumstances, say, say_parameters, warn_of_change
-from ecc_jax.training.objective import LossOptions, make_objective
 from ecc_jax.training.plateau import Plateau
-from ecc_jax.training.state import (
-    TrainState,
-    create,
-    make_optimizer,
-    num_parameters,
-    rate_multipliers,
-)
-from ecc_jax.training.step import StepOptions, TrainStep, make_train_step
+from ecc_jax.training.state import TrainState, num_parameters, rate_multipliers
 from ecc_jax.training.writer import MetricsWriter
 
 
@@ -76,6 +65,7 @@ def check(config: ml_collections.ConfigDict, mesh: Mesh) -> None:
     """
     for key, rows in (
         ("train.batch_size", config.train.batch_size),
+        ("train.batch_size, its renewed rows,", options.fresh_slices(config)),
         ("train.microbatch", config.train.microbatch),
         ("eval.batch_size", config.eval.batch_size),
     ):
@@ -98,28 +88,28 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
       mesh: The devices.
 
     Raises:
-      ValueError: Unusable pretrained weights, or too little memory.
+      ValueError: Unusable pretrained weights, groups that fit no patient, or too little memory.
       FloatingPointError: The loss stopped being finite.
     """
     slices = pipeline.open_split(directory, "train", folds=settings.folds_of(config))
     positions = pipeline.limit_per_patient(
         slices.index, max_slices=config.data.max_slices_per_patient
     )
+    groups = settings.groups_of(config, slices.index, positions)
     segmenter = settings.segmenter_of(config)
-    optimizer = make_optimizer(b1=config.optimizer.b1, b2=config.optimizer.b2)
-    with_average = config.train.average_decay > 0
-    state = create(_first_variables(config, segmenter), optimizer, with_average=with_average)
+    state = options.first_state(config, segmenter)
     say_parameters(state.params, workdir)
     say(
         f"{config.model.name} ({num_parameters(state.params):,} parameters, {config.model.dtype}) "
         f"on {config.data.name}: {len(positions)} training slices, batch "
         f"{config.train.batch_size}, {parallel.describe_devices(mesh)}"
     )
+    say(sampling.describe(groups, len(positions)))
     store = checkpoints.Checkpoints(
         workdir / "checkpoints", keep_latest=config.checkpoint.keep_latest, warn=say
     )
-    state, schedule = _restored(store, parallel.replicate(state, mesh))
-    steps_per_epoch, total_steps = _lengths(config, len(positions))
+    state, schedule = _restored(store, _placed(state, mesh))
+    steps_per_epoch, total_steps = options.lengths(config, len(positions))
     if int(state.step) >= total_steps or plateau.should_stop(
         schedule, stop_after=config.schedule.stop_after
     ):
@@ -129,7 +119,7 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
     running = Running(
         config=config,
         mesh=mesh,
-        step=_compile_step(config, segmenter, optimizer, state, mesh),
+        step=_compile_step(config, segmenter, state, mesh),
         rollout=_compile_validation(config, segmenter, state, mesh),
         validation=evaluation.open_split(
             config, directory, "validation", max_slices=config.validation.slices
@@ -142,7 +132,8 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
         total_steps=total_steps,
     )
     with contextlib.closing(store), contextlib.closing(running.writer):
-        _run(running, state, schedule, _batches(config, slices, positions, int(state.step)))
+        batches = _batches(config, slices, positions, groups, int(state.step))
+        _run(running, state, schedule, batches)
     return Trained(segmenter, running.rollout)
 
 
@@ -157,17 +148,36 @@ def _restored(store: checkpoints.Checkpoints, state: TrainState) -> tuple[TrainS
     return state, checkpoints.plateau_of(progress)
 
 
+def _shardings(mesh: Mesh) -> Any:
+    """Returns where the parts of a state lie: the pool by rows, all else on every device."""
+    parts = dict.fromkeys(TrainState._fields, parallel.replicated(mesh))
+    return TrainState(**{**parts, "pool": parallel.batch_sharding(mesh)})
+
+
+def _placed(state: TrainState, mesh: Mesh) -> TrainState:
+    """Returns the state on the devices."""
+    hosts, host = jax.process_count(), jax.process_index()
+    own = jax.tree.map(lambda x: np.split(np.asarray(x), hosts)[host], state.pool)
+    pool = parallel.to_global(own, mesh)
+    return parallel.replicate(state._replace(pool=None), mesh)._replace(pool=pool)
+
+
 def _batches(
-    config: ml_collections.ConfigDict, slices: pipeline.SliceSet, positions: Any, first_step: int
+    config: ml_collections.ConfigDict,
+    slices: pipeline.SliceSet,
+    positions: Any,
+    groups: list[sampling.Group],
+    first_step: int,
 ) -> Any:
     return pipeline.train_batches(
         slices,
         positions,
-        batch_size=config.train.batch_size,
+        batch_size=options.fresh_slices(config),
         seed=config.seed,
         first_step=first_step,
         threads=config.data.read_threads,
         window_hu=settings.override_window(config),
+        groups=groups,
     )
 
 
@@ -175,9 +185,8 @@ def _compile_validation(
     config: ml_collections.ConfigDict, segmenter: Segmenter, state: TrainState, mesh: Mesh
 ) -> rollouts.CompiledRollout:
     # Validation corrects no given mask, whatever the final evaluation does.
-    options = evaluation.rollout_options(config)._replace(
-        user=settings.validation_user(config), initial_mask="empty"
-    )
+    user = settings.validation_user(config)
+    options = evaluation.rollout_options(config)._replace(user=user, initial_mask="empty")
     rollout = evaluation.compile_for(config, segmenter, state.evaluated, mesh, options=options)
     say(f"compiled the evaluation rollout in {rollout.compile_seconds:.0f} s")
     return rollout
@@ -203,7 +212,7 @@ def _run(running: Running, state: TrainState, schedule: Plateau, batches: Any) -
                 say(f"no gain in {schedule.since_best} epochs: training ends at step {done - 1}")
                 break
             rate = plateau.learning_rate(
-                _first_rate(config),
+                options.first_rate(config),
                 schedule,
                 done - 1,
                 warmup_steps=config.schedule.warmup_steps,
@@ -262,10 +271,7 @@ def _end_epoch(
     if epoch % config.validation.every and done != running.total_steps:
         return schedule, None
     results = rollouts.run_rollouts(
-        running.rollout,
-        state.evaluated,
-        running.validation,
-        mesh=running.mesh,
+        running.rollout, state.evaluated, running.validation, mesh=running.mesh
     )
     mean_iou = results.method.scores["iou"].mean(axis=0)
     score = float(iterative_iou_error(mean_iou))
@@ -300,55 +306,25 @@ def _save(
     running.store.save(done, state, progress, score)
 
 
-def _first_variables(config: ml_collections.ConfigDict, segmenter: Segmenter) -> dict[str, Any]:
-    """Fresh variables, or those of the best checkpoint of `model.pretrained`."""
-    fresh = init_variables(
-        segmenter.model,
-        config.seed,
-        fusion_scale=config.model.fusion_scale,
-        lesion_prior=config.model.lesion_prior,
-    )
-    if not config.model.pretrained:
-        return fresh
-    return checkpoints.best_variables(Path(config.model.pretrained), fresh)[1]
-
-
-def _lengths(config: ml_collections.ConfigDict, num_slices: int) -> tuple[int, int]:
-    """Returns steps per epoch and in all."""
-    one_pass = max(1, num_slices // config.train.batch_size)
-    steps_per_epoch = config.train.steps_per_epoch or one_pass
-    total = config.train.epochs * steps_per_epoch
-    limit = config.train.max_steps or total
-    return steps_per_epoch, min(total, limit)
-
-
-def _first_rate(config: ml_collections.ConfigDict) -> float:
-    """Returns the learning rate before warm-up, decay and plateaus."""
-    optimizer = config.optimizer
-    return (
-        optimizer.learning_rate_pretrained if config.model.pretrained else optimizer.learning_rate
-    )
-
-
 def _compile_step(
     config: ml_collections.ConfigDict,
     segmenter: Segmenter,
-    optimizer: Any,
     state: TrainState,
     mesh: Mesh,
 ) -> Any:
     """Compiles the train step ahead of time and says what memory it will take."""
     multiplier = config.optimizer.trunk_multiplier if config.model.pretrained else 1.0
     multipliers = rate_multipliers(state.params, trunk=multiplier)
-    step = train_step_of(config, segmenter, optimizer, multipliers)
+    step = options.train_step_of(config, segmenter, options.optimizer_of(config), multipliers)
     everywhere, rows = parallel.replicated(mesh), parallel.batch_sharding(mesh)
+    whole = _shardings(mesh)
     compiled_from = jax.jit(
         step,
-        in_shardings=(everywhere, rows, everywhere),
-        out_shardings=everywhere,
+        in_shardings=(whole, rows, everywhere),
+        out_shardings=(whole, everywhere),
         donate_argnums=0,
     )
-    batch = pipeline.abstract_batch(config.train.batch_size, config.data.size)
+    batch = pipeline.abstract_batch(options.fresh_slices(config), config.data.size)
     start = time.perf_counter()
     compiled = compiled_from.lower(state, batch, jax.ShapeDtypeStruct((), np.float32)).compile()
     needed, free = parallel.memory_needed(compiled), parallel.free_memory_bytes()
@@ -359,34 +335,3 @@ def _compile_step(
     )
     parallel.check_memory(needed, free)
     return compiled
-
-
-def train_step_of(
-    config: ml_collections.ConfigDict, segmenter: Segmenter, optimizer: Any, multipliers: Any
-) -> TrainStep:
-    """Returns the train step of a configuration, ready for `jax.jit`."""
-    user = settings.training_user(config)
-    loss: dict[str, Any] = schema.to_dict(config.loss)
-    return make_train_step(
-        make_objective(segmenter, LossOptions(**loss)),
-        iterative_clicks(segmenter, user, max_clicks=config.train.max_clicks),
-        optimizer,
-        multipliers,
-        step_options(config),
-    )
-
-
-def step_options(config: ml_collections.ConfigDict) -> StepOptions:
-    """Returns the numbers of the configuration that shape the train step."""
-    micro = config.train.microbatch or config.train.batch_size
-    return StepOptions(
-        seed=config.seed,
-        augmentation=settings.augmentation(config),
-        max_clicks=config.train.max_clicks,
-        click_gamma=config.train.click_gamma,
-        threshold=config.train.threshold,
-        microbatches=config.train.batch_size // micro,
-        stats_momentum=config.train.stats_momentum,
-        average_decay=config.train.average_decay,
-        is_pretrained=bool(config.model.pretrained),
-    )

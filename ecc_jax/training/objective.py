@@ -19,12 +19,21 @@ class Inputs(NamedTuple):
       target: Ground truth.
       clicks: The clicks so far, the newest not yet answered.
       prev_mask: Lesion probability before the newest click.
+      weight: Of each row in the loss: 0 where nothing was left to click; None counts all alike.
     """
 
     image: Float[Array, "b h w 1"]
     target: Bool[Array, "b h w"]
     clicks: Clicks
     prev_mask: Float[Array, "b h w 1"]
+    weight: Float[Array, " b"] | None = None
+
+    def mean(self, values: Float[Array, "*b"]) -> Float[Array, ""]:
+        """Returns the weighted mean of one value per row; 0 where no row counts."""
+        if self.weight is None:
+            return jnp.mean(values)
+        total = jnp.maximum(jnp.sum(self.weight), 1.0)
+        return jnp.sum(self.weight * values) / total
 
 
 # (params, batch statistics, inputs, dropout key) -> (loss, (new batch statistics, logits)).
@@ -60,17 +69,17 @@ def make_objective(segmenter: Segmenter, options: LossOptions) -> Objective:
     main_loss = losses.main_loss(options.main, dice=options.dice)
 
     def objective(params: Any, batch_stats: Any, inputs: Inputs, key: Any) -> Any:
-        prediction, updated = segmenter.model.apply(
+        prediction, new_stats = segmenter.train_apply(
             {"params": params, "batch_stats": batch_stats},
-            *segmenter.inputs(inputs.image, inputs.clicks, inputs.prev_mask),
-            train=True,
-            mutable=["batch_stats"],
+            inputs.image,
+            inputs.clicks,
+            inputs.prev_mask,
             rngs={"dropout": key},
         )
         loss = options.main_weight * main_loss(prediction.logits, inputs.target)
         if prediction.aux_logits is not None:
             aux = losses.bce_loss(prediction.aux_logits, inputs.target)
             loss = loss + options.aux_weight * aux
-        return jnp.mean(loss), (updated["batch_stats"], prediction.logits)
+        return inputs.mean(loss), (new_stats, prediction.logits)
 
     return objective

@@ -20,6 +20,7 @@ class TrainState(NamedTuple):
       opt_state: State of Adam.
       average: Running average of `variables`, the weights that are evaluated; None where it is
         switched off.
+      pool: What the click source keeps from step to step; None where it keeps nothing.
     """
 
     step: Any
@@ -27,6 +28,7 @@ class TrainState(NamedTuple):
     batch_stats: Any
     opt_state: Any
     average: Any = None
+    pool: Any = None
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -39,12 +41,26 @@ class TrainState(NamedTuple):
         return self.variables if self.average is None else self.average
 
 
-def make_optimizer(*, b1: float, b2: float) -> optax.GradientTransformation:
+def make_optimizer(
+    *, b1: float, b2: float, weight_decay: float = 0.0, clip_norm: float = 0.0
+) -> optax.GradientTransformation:
     """Returns Adam without a learning rate, which the step applies itself.
 
     The rate changes at run time (plateaus, warm-up) and differs between parameter groups.
+
+    Args:
+      b1: Decay of the first moment.
+      b2: Decay of the second moment.
+      weight_decay: Share of every weight that is taken off per unit of learning rate (AdamW); 0
+        takes nothing.
+      clip_norm: Longer gradients are shortened to this norm; 0 shortens none.
     """
-    return optax.scale_by_adam(b1=b1, b2=b2)
+    parts = [optax.scale_by_adam(b1=b1, b2=b2)]
+    if clip_norm > 0:
+        parts.insert(0, optax.clip_by_global_norm(clip_norm))
+    if weight_decay > 0:
+        parts.append(optax.add_decayed_weights(weight_decay))
+    return parts[0] if len(parts) == 1 else optax.chain(*parts)
 
 
 def create(
@@ -52,6 +68,7 @@ def create(
     optimizer: optax.GradientTransformation,
     *,
     with_average: bool = False,
+    pool: Any = None,
 ) -> TrainState:
     """Returns the state before the first step.
 
@@ -59,6 +76,7 @@ def create(
       variables: "params" and "batch_stats" of a network.
       optimizer: From `make_optimizer`.
       with_average: Whether the step keeps a running average of the variables.
+      pool: What the click source keeps before the first step.
     """
     params = jax.tree.map(jnp.asarray, variables["params"])
     return TrainState(
@@ -68,6 +86,7 @@ def create(
         opt_state=optimizer.init(params),
         # Copies: the step donates its state, and a buffer cannot be given away twice.
         average=jax.tree.map(jnp.array, variables) if with_average else None,
+        pool=pool,
     )
 
 

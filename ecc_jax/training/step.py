@@ -2,7 +2,7 @@
 
 Source: thesis sections 3.3 and 4 (iterative training, radius disks, BCE + Dice, Adam);
 isegm/engine/common_trainer/iterative_ritm_trainer.py for the order of operations. The click count
-is one traced number per batch, so the step compiles once.
+is traced, so the step compiles once.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,13 @@ from jaxtyping import Array, Float
 
 from ecc_jax import metrics
 from ecc_jax.clicks.sampling import sample_num_clicks
+from ecc_jax.clicks.user import RobotUser
 from ecc_jax.data.augment import Augmentation, augment_slices
 from ecc_jax.data.window import apply_window
+from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.interaction import Scene
 from ecc_jax.models.layers import BATCH_NORM_MOMENTUM
-from ecc_jax.training.inputs import ClickSource
+from ecc_jax.training.inputs import ClickSource, shown_scene
 from ecc_jax.training.objective import Inputs, Objective
 from ecc_jax.training.state import TrainState, moved_average
 from ecc_jax.types import Batch
@@ -34,6 +37,8 @@ class StepOptions(NamedTuple):
       augmentation: How slices are varied; None uses them as stored.
       max_clicks: Most clicks of a batch.
       click_gamma: p(n clicks) is proportional to click_gamma ** (n - 1).
+      has_own_counts: Whether each row of a batch draws its own count, where clicks are iterative.
+      zoom_spread: Of the size of the square that is shown, see `inputs.shown_scene`.
       threshold: Probability above which a pixel counts as lesion in the IoU that is logged.
       microbatches: Forward passes of a step.
       stats_momentum: Of the running batch statistics, per microbatch.
@@ -50,14 +55,28 @@ class StepOptions(NamedTuple):
     stats_momentum: float
     average_decay: float
     is_pretrained: bool
+    has_own_counts: bool = False
+    zoom_spread: float = 0.0
+
+
+class Task(NamedTuple):
+    """What a step trains, and on what.
+
+    Attributes:
+      segmenter: The network and what surrounds it; only its view counts here.
+      objective: What is minimised, see `objective`.
+      click_source: Where the clicks come from, see `inputs` and `sessions`.
+      user: Who clicks.
+    """
+
+    segmenter: Segmenter
+    objective: Objective
+    click_source: ClickSource
+    user: RobotUser
 
 
 def make_train_step(
-    objective: Objective,
-    click_source: ClickSource,
-    optimizer: optax.GradientTransformation,
-    multipliers: Any,
-    options: StepOptions,
+    task: Task, optimizer: optax.GradientTransformation, multipliers: Any, options: StepOptions
 ) -> TrainStep:
     """Returns `step(state, batch, learning_rate) -> (state, metrics)`, ready for `jax.jit`.
 
@@ -65,8 +84,7 @@ def make_train_step(
     uninterrupted one. Metrics are scalars: loss, iou, num_clicks, learning_rate.
 
     Args:
-      objective: What is minimised, see `objective`.
-      click_source: Where the clicks come from, see `inputs`.
+      task: What is trained.
       optimizer: Without a learning rate, which the step applies itself.
       multipliers: Learning-rate factor of every parameter.
       options: See `StepOptions`.
@@ -76,19 +94,17 @@ def make_train_step(
         state: TrainState, batch: Batch, learning_rate: Float[Array, ""]
     ) -> tuple[TrainState, dict[str, Any]]:
         count_key, row_key, dropout_key = _step_keys(options, state.step)
-        num_clicks = sample_num_clicks(
-            count_key, max_clicks=options.max_clicks, gamma=options.click_gamma
-        )
-        row_keys = jax.vmap(jax.random.fold_in, (None, 0))(
-            row_key, jnp.arange(batch.image_hu.shape[0])
-        )
+        num_rows = batch.image_hu.shape[0]
+        row_keys = jax.vmap(jax.random.fold_in, (None, 0))(row_key, jnp.arange(num_rows))
+        counts = _counts(count_key, num_rows, options)
 
-        def gradients(batch_stats: Any, part: tuple[Batch, Any], dropout_key: Any) -> Any:
-            inputs = _prepare(state, *part, num_clicks, click_source, options)
-            return _gradients(objective, state, batch_stats, inputs, dropout_key, options)
+        def gradients(batch_stats: Any, part: Any, key: Any) -> Any:
+            return _forward(task, state, batch_stats, part, counts, key, options)
 
-        stats, grads, loss, iou = _accumulate(
-            gradients, state, (batch, row_keys), dropout_key, options.microbatches
+        own_counts = counts if options.has_own_counts else None
+        part = (batch, row_keys, own_counts, state.pool)
+        (stats, grads, loss, iou, num_clicks), pool = _accumulate(
+            gradients, state, part, dropout_key, options.microbatches
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         updates = jax.tree.map(lambda u, m: -learning_rate * m * u, updates, multipliers)
@@ -98,16 +114,36 @@ def make_train_step(
             batch_stats=stats,
             opt_state=opt_state,
             average=state.average,
+            pool=pool,
         )
         new_state = new_state._replace(average=moved_average(new_state, options.average_decay))
         return new_state, {
             "loss": loss,
             "iou": iou,
-            "num_clicks": num_clicks,
+            "num_clicks": num_clicks if pool is not None else jnp.mean(counts),
             "learning_rate": learning_rate,
         }
 
     return step
+
+
+def _forward(
+    task: Task,
+    state: TrainState,
+    batch_stats: Any,
+    part: Any,
+    counts: Any,
+    key: Any,
+    options: StepOptions,
+) -> tuple[tuple[Any, Any, Any, Any, Any], Any]:
+    """Clicks and answers one part of a batch; see `_gradients`, and what the source then keeps."""
+    rows, row_keys, own_counts, pool = part
+    scene = _scene(rows, row_keys, task, options)
+    num_clicks = counts if own_counts is None else own_counts
+    source_key = jax.random.fold_in(key, 0)
+    inputs, pool = task.click_source.inputs(state.variables, scene, source_key, num_clicks, pool)
+    result, logits = _gradients(task.objective, state, batch_stats, inputs, key, options)
+    return result, task.click_source.answered(pool, inputs, logits)
 
 
 def _gradients(
@@ -117,16 +153,17 @@ def _gradients(
     inputs: Inputs,
     dropout_key: Any,
     options: StepOptions,
-) -> tuple[Any, Any, Any, Any]:
-    """Returns batch statistics, gradients, loss and mean IoU of one forward pass."""
+) -> tuple[tuple[Any, Any, Any, Any, Any], Any]:
+    """Returns statistics, gradients, loss, mean IoU and clicks of one forward pass, and logits."""
     (loss, (new_stats, logits)), grads = jax.value_and_grad(objective, has_aux=True)(
         state.params, batch_stats, inputs, dropout_key
     )
     mask = jax.nn.sigmoid(logits[..., 0]) > options.threshold
-    iou = jnp.mean(metrics.iou(mask, inputs.target))
+    iou = inputs.mean(metrics.iou(mask, inputs.target))
     gain = _stats_gain(state.step, options)
     stats = jax.tree.map(lambda old, new: old + gain * (new - old), batch_stats, new_stats)
-    return stats, grads, loss, iou
+    num_clicks = inputs.mean(inputs.clicks.count)
+    return (stats, grads, loss, iou, num_clicks), logits
 
 
 def _stats_gain(step: Any, options: StepOptions) -> Any:
@@ -164,29 +201,36 @@ def _step_keys(options: StepOptions, step: Any) -> Any:
     return jax.random.split(jax.random.fold_in(jax.random.key(options.seed), step), 3)
 
 
-def _prepare(
-    state: TrainState,
-    rows: Batch,
-    keys: Any,
-    num_clicks: Any,
-    click_source: ClickSource,
-    options: StepOptions,
-) -> Inputs:
-    """Windows, augments and clicks a batch; nothing here carries a gradient."""
+def _counts(key: Any, num_rows: int, options: StepOptions) -> Any:
+    """Returns how many clicks a batch, or each of its rows, gets."""
+    keys = jax.random.split(key, num_rows) if options.has_own_counts else key[None]
+    counts = jax.vmap(
+        lambda one: sample_num_clicks(one, max_clicks=options.max_clicks, gamma=options.click_gamma)
+    )(keys)
+    return counts if options.has_own_counts else counts[0]
+
+
+def _scene(rows: Batch, keys: Any, task: Task, options: StepOptions) -> Scene:
+    """Windows and augments a batch, and cuts it to what is shown; nothing carries a gradient."""
     both = jax.vmap(jax.random.split)(keys)
     image = apply_window(rows.image_hu, rows.window_hu)
     target = rows.target > 0
     if options.augmentation is not None:
         image, target = augment_slices(both[:, 0], image, target, options.augmentation)
-    image = image[..., None]
-    clicks, prev_mask = click_source(state.variables, both[:, 1], image, target, num_clicks)
-    return Inputs(image, target, clicks, prev_mask)
+    return shown_scene(
+        both[:, 1],
+        image[..., None],
+        target,
+        view=task.segmenter.view,
+        user=task.user,
+        zoom_spread=options.zoom_spread,
+    )
 
 
 def _accumulate(
     gradients: Callable[..., Any], state: TrainState, part: Any, dropout_key: Any, count: int
-) -> tuple[Any, Any, Any, Any]:
-    """Averages gradients, loss and IoU over `count` microbatches, in turn.
+) -> tuple[tuple[Any, Any, Any, Any, Any], Any]:
+    """Averages gradients, loss, IoU and clicks over `count` microbatches, in turn.
 
     Batch statistics are those of a microbatch, updated one after the other. Microbatch i takes
     the rows i, i + count, ...: each device then keeps the rows it already holds.
@@ -197,14 +241,15 @@ def _accumulate(
         lambda x: x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1), part
     )
 
-    def body(carry: Any, xs: Any) -> tuple[Any, None]:
-        stats, grads, loss, iou = carry
-        rows, dropout = xs
-        stats, new_grads, new_loss, new_iou = gradients(stats, rows, dropout)
-        grads = jax.tree.map(lambda a, b: a + b / count, grads, new_grads)
-        return (stats, grads, loss + new_loss / count, iou + new_iou / count), None
+    def body(carry: Any, xs: Any) -> tuple[Any, Any]:
+        (stats, *sums), (rows, dropout) = carry, xs
+        (stats, *new), kept = gradients(stats, rows, dropout)
+        return (stats, *jax.tree.map(lambda a, b: a + b / count, sums, new)), kept
 
     zeros = jax.tree.map(jnp.zeros_like, state.params)
-    start = (state.batch_stats, zeros, jnp.zeros(()), jnp.zeros(()))
-    carry, _ = jax.lax.scan(body, start, (parts, jax.random.split(dropout_key, count)))
-    return carry
+    start = (state.batch_stats, zeros, *[jnp.zeros(())] * 3)
+    carry, kept = jax.lax.scan(body, start, (parts, jax.random.split(dropout_key, count)))
+    pool = jax.tree.map(
+        lambda x: x.swapaxes(0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:]), kept
+    )
+    return carry, pool

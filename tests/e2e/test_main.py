@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -261,6 +262,41 @@ def test_kill_9_and_the_same_command_repeat_every_bit(finished, small_folder, tm
         for folder in (undisturbed, tmp_path / "killed")
     )
     assert old["model"]["iou"] == new["model"]["iou"]
+
+
+@pytest.mark.slow
+def test_rows_drawn_by_patient_resume_as_those_of_a_pass_do(small_folder, tmp_path):
+    args = [
+        *TINY,
+        f"--config.data.path={small_folder}",
+        "--config.train.sampling=patients",
+        "--config.train.groups=('0[0-2]$=3','.=1')",
+    ]
+    whole = run_main(tmp_path, *args, f"--workdir={tmp_path / 'whole'}")
+    assert whole.returncode == 0, whole.stderr
+    assert (
+        "rows: a group by weight, a patient of it, a slice of the patient; 0[0-2]$: weight 3 ("
+        in whole.stderr
+    )
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "report")
+    saved = checkpoints.complete_steps(tmp_path / "cut" / "checkpoints")
+    for step in saved[1:]:
+        shutil.rmtree(tmp_path / "cut" / "checkpoints" / str(step))
+    again = run_main(tmp_path, *args, f"--workdir={tmp_path / 'cut'}")
+    assert again.returncode == 0, again.stderr
+    assert f"resuming from step {saved[0]}" in again.stderr
+    assert _losses(tmp_path / "cut") == _losses(tmp_path / "whole")
+    refused = run_main(
+        tmp_path,
+        *TINY,
+        f"--config.data.path={small_folder}",
+        "--config.train.sampling=patients",
+        "--config.train.groups=('^x=1',)",
+        f"--workdir={tmp_path / 'none'}",
+    )
+    assert refused.returncode == 1
+    assert "patients match none of ^x=1" in refused.stderr
 
 
 def _safe(path):

@@ -1,6 +1,7 @@
 """combined_2d: equally many slices of each source, in their splits and windows."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -144,6 +145,22 @@ def test_combined_set_outlives_its_sources(options, tmp_path):
     copied.symlink_to(directory)
     options = options._replace(sources=NAMES, root=str(tmp_path), path="")
     assert prepare(options) == copied
+
+
+def test_all_slices_are_not_found_in_a_set_of_a_version_that_knew_equal_parts_only(
+    options, tmp_path
+):
+    directory = prepare(options)
+    copied = tmp_path / "combined_2d" / directory.parent.name / directory.name
+    copied.parent.mkdir(parents=True)
+    shutil.copytree(directory, copied)
+    index = json.loads((copied / "index.json").read_text())
+    del index["options"]["balanced"]
+    (copied / "index.json").write_text(json.dumps(index))
+    options = options._replace(root=str(tmp_path), path="")
+    assert prepare(options) == copied
+    with pytest.raises(ValueError, match="lacks 3 of 4 sources"):
+        prepare(options._replace(balanced=False))
 
 
 def test_missing_sources_are_all_named(options, tmp_path):

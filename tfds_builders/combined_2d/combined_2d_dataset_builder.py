@@ -1,4 +1,4 @@
-"""combined_2d: equally many slices of several datasets, each in its own window."""
+"""combined_2d: slices of several datasets, equally many or all, each in its own window."""
 
 import hashlib
 import json
@@ -24,13 +24,14 @@ SPLIT_BY_PATIENT = ("lidc_2d",)
 class Builder(slice_builder.RecordBuilder):
     """Slices of several datasets, of every one as many as the smallest has in the same split.
 
+    With the option `balanced` off, all slices of every one, for training that balances by itself.
     A slice stays in the split in which its own dataset has it, and keeps its window.
 
     Source: thesis section 3.1 and Table 1.
     """
 
     BUILDER_CONFIGS = slice_builder.named_configs("combined_2d")
-    USED_OPTIONS = ("sources",)
+    USED_OPTIONS = ("sources", "balanced")
     EXTRA_FEATURES = ("source", "dataset", "organ")
     REUSES_PREPARED = True
 
@@ -85,6 +86,8 @@ class Builder(slice_builder.RecordBuilder):
             table = index["splits"][split]
             rows = zip(table["volume"], table["slice_index"], strict=True)
             names[source] = [f"{volume}/{number}" for volume, number in rows]
+        if not self.options.balanced:
+            return {source: list(range(len(slices))) for source, slices in names.items()}
         return slice_rules.balanced_sample(names, self.options.split_seed)
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -11,6 +11,7 @@ from ecc_jax.volumes import is_nifti_name, is_second_half, stem
 from tfds_builders.raw_files import why_missing
 from tfds_builders.words import nearest, short
 
+INFO = catalog.DATASETS["ct_folder_2d"]
 FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"))
 READERS = "readers"
 # Files that lie beside volumes and are none, by suffix and by name.
@@ -78,16 +79,13 @@ def read_folder(folder: Path) -> Contents:
         found = sorted(path.name for path in folder.iterdir() if path.is_dir())
         raise ValueError(
             f"{folder}: expected subfolders images and labels (or imagesTr and labelsTr), found "
-            f"{short(found)}; {catalog.DATASETS['ct_folder_2d'].how_to_get}"
+            f"{short(found)}; {INFO.how_to_get}"
         )
     images, labels = (_list(folder, name) for name in names)
     ignored = {**images.ignored, **labels.ignored}
     if not images.files:
         seen = f", but {short(list(ignored))}" if ignored else ""
-        raise ValueError(
-            f"{images.folder}: holds no .nii or .nii.gz file{seen}; "
-            f"{catalog.DATASETS['ct_folder_2d'].how_to_get}"
-        )
+        raise ValueError(f"{images.folder}: holds no .nii or .nii.gz file{seen}; {INFO.how_to_get}")
     for other in FOLDERS:
         if other != names:
             unused = (name for name in other if (folder / name).is_dir())

@@ -1,0 +1,117 @@
+"""The configuration of a training as what the step and its state are made of."""
+
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import optax
+
+from ecc_jax import config as schema
+from ecc_jax import settings
+from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.training import checkpoints
+from ecc_jax.training.inputs import ClickSource, iterative_clicks
+from ecc_jax.training.objective import LossOptions, make_objective
+from ecc_jax.training.sessions import session_clicks
+from ecc_jax.training.state import TrainState, create, make_optimizer
+from ecc_jax.training.step import StepOptions, Task, TrainStep, make_train_step
+
+
+def optimizer_of(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
+    """Returns the optimiser of a configuration, without a learning rate."""
+    names = ("b1", "b2", "weight_decay", "clip_norm")
+    return make_optimizer(**{name: config.optimizer[name] for name in names})
+
+
+def click_source_of(config: ml_collections.ConfigDict, segmenter: Segmenter) -> ClickSource:
+    """Returns where the clicks of a train step come from."""
+    user, train = settings.training_user(config), config.train
+    if train.source == "sessions":
+        return session_clicks(user, max_clicks=train.max_clicks, gamma=train.click_gamma)
+    return iterative_clicks(segmenter, user, max_clicks=train.max_clicks)
+
+
+def first_state(config: ml_collections.ConfigDict, segmenter: Segmenter) -> TrainState:
+    """Returns the state before the first step, with an empty pool where there is one.
+
+    Raises:
+      ValueError: Unusable pretrained weights.
+    """
+    height, width = settings.shown_shape(config)
+    return create(
+        first_variables(config, segmenter),
+        optimizer_of(config),
+        with_average=config.train.average_decay > 0,
+        pool=click_source_of(config, segmenter).begin(config.train.batch_size, height, width),
+    )
+
+
+def fresh_slices(config: ml_collections.ConfigDict) -> int:
+    """Returns how many slices each step reads: one per row, or one per group of sessions."""
+    return config.train.batch_size // click_source_of(config, settings.segmenter_of(config)).renewal
+
+
+def first_variables(config: ml_collections.ConfigDict, segmenter: Segmenter) -> dict[str, Any]:
+    """Fresh variables, or those of the best checkpoint of `model.pretrained`."""
+    fresh = segmenter.init_variables(
+        config.seed,
+        fusion_scale=config.model.fusion_scale,
+        lesion_prior=config.model.lesion_prior,
+    )
+    if not config.model.pretrained:
+        return fresh
+    return checkpoints.best_variables(Path(config.model.pretrained), fresh)[1]
+
+
+def lengths(config: ml_collections.ConfigDict, num_slices: int) -> tuple[int, int]:
+    """Returns steps per epoch and in all."""
+    one_pass = max(1, num_slices // config.train.batch_size)
+    steps_per_epoch = config.train.steps_per_epoch or one_pass
+    total = config.train.epochs * steps_per_epoch
+    limit = config.train.max_steps or total
+    return steps_per_epoch, min(total, limit)
+
+
+def first_rate(config: ml_collections.ConfigDict) -> float:
+    """Returns the learning rate before warm-up, decay and plateaus."""
+    optimizer = config.optimizer
+    return (
+        optimizer.learning_rate_pretrained if config.model.pretrained else optimizer.learning_rate
+    )
+
+
+def train_step_of(
+    config: ml_collections.ConfigDict, segmenter: Segmenter, optimizer: Any, multipliers: Any
+) -> TrainStep:
+    """Returns the train step of a configuration, ready for `jax.jit`."""
+    loss: dict[str, Any] = schema.to_dict(config.loss)
+    task = Task(
+        segmenter,
+        make_objective(segmenter, LossOptions(**loss)),
+        click_source_of(config, segmenter),
+        settings.training_user(config),
+    )
+    return make_train_step(
+        task,
+        optimizer,
+        multipliers,
+        step_options(config),
+    )
+
+
+def step_options(config: ml_collections.ConfigDict) -> StepOptions:
+    """Returns the numbers of the configuration that shape the train step."""
+    micro = config.train.microbatch or config.train.batch_size
+    return StepOptions(
+        seed=config.seed,
+        augmentation=settings.augmentation(config),
+        max_clicks=config.train.max_clicks,
+        click_gamma=config.train.click_gamma,
+        threshold=config.train.threshold,
+        microbatches=config.train.batch_size // micro,
+        stats_momentum=config.train.stats_momentum,
+        average_decay=config.train.average_decay,
+        is_pretrained=bool(config.model.pretrained),
+        has_own_counts=config.train.click_counts == "rows",
+        zoom_spread=config.augment.view_zoom,
+    )
