@@ -6,6 +6,7 @@ What was read is kept in a cache folder, one file per volume, so that a killed b
 import hashlib
 import json
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from ecc_jax import volumes
 from ecc_jax.data.readers import READER_BITS
+from ecc_jax.volumes import FileRemark
 from ecc_jax.volumes.grids import Match
 from tfds_builders import label_checks, raw_files, slice_builder
 from tfds_builders.label_checks import Found
@@ -38,7 +40,7 @@ class VolumeFiles(NamedTuple):
       label: Label values.
       source: The image's path inside the raw folder.
       window_hu: Lower and upper HU of its window.
-      readers: Bit k of a voxel is set where reader k drew; None in a set without readers.
+      readers: Bit k of a voxel is set where reader k drew; None where nobody tells.
     """
 
     volume: str
@@ -67,6 +69,7 @@ class Rules(NamedTuple):
         size their headers name.
       doubt_labels: Nobody named the values that mean lesion: a label that is none is refused.
       cache: Folder of what has been read.
+      has_readers: Whether records hold what each reader drew.
     """
 
     options: DataOptions
@@ -75,6 +78,7 @@ class Rules(NamedTuple):
     match_by_index: bool
     doubt_labels: bool
     cache: Path
+    has_readers: bool = False
 
 
 class Task(NamedTuple):
@@ -290,14 +294,18 @@ def _read_label(task: Task, geometry: volumes.Geometry) -> np.ndarray:
 
 
 def _read_readers(task: Task, geometry: volumes.Geometry) -> np.ndarray | None:
-    """Returns bit k set where reader k drew; None in a set without readers.
+    """Returns bit k set where reader k drew, nothing where nobody tells; None in other sets.
 
     Raises:
       ValueError: Broken, on another grid than the image, or values that are no eight bits.
     """
+    if not task.rules.has_readers:
+        return None
     path = task.files.readers
     if path is None:
-        return None
+        text = "no file tells what its readers drew; add one, or evaluate it by another protocol"
+        warnings.warn(FileRemark(task.files.image, "no readers", text), stacklevel=2)
+        return np.zeros(geometry.shape, np.uint8)
     bits = volumes.read_label(path, like=geometry)
     low, high = int(bits.min()), int(bits.max())
     if low < 0 or high >= 2**READER_BITS:

@@ -89,12 +89,18 @@ def test_names_follow_the_labels(folder, options):
     assert "'case1' has two files of readers, case1.nii.gz and case1_0000" in refusal(options)
 
 
-def test_readers_without_volume_and_volumes_without_readers_are_refused(folder, options):
+def test_readers_without_volume_are_refused(folder, options):
     (folder / "readers" / "case3.nii.gz").rename(folder / "readers" / "case33.nii.gz")
     message = refusal(options)
     assert "1 files of readers without a volume: case33.nii.gz (nearest in labels: case3" in message
-    (folder / "readers" / "case33.nii.gz").unlink()
-    assert "1 volumes without a file in readers: case3; add it (zeros" in refusal(options)
+
+
+def test_volumes_without_readers_have_none_and_are_told_of(folder, options):
+    (folder / "readers" / "case3.nii.gz").unlink()
+    for row in rows_of(options):
+        has_readers = row["volume"] != b"case3"
+        assert row["num_readers"] == 3 * has_readers and row["reader_masks"].any() == has_readers
+    assert set(read_index(prepare(options))["remarks"]["no readers"]) == {"case3"}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ HARMLESS_NAMES = re.compile(r"(readme|licen[cs]e|copying|changelog|makefile|md5|
 
 
 class Pair(NamedTuple):
-    """The files of one volume: image, label, and what each reader drew, where there are readers."""
+    """The files of one volume: image, label, and what each reader drew if that is told."""
 
     image: Path
     label: Path
@@ -66,13 +66,13 @@ def read_folder(folder: Path) -> Contents:
     """Returns the volumes of a folder, and what is left over.
 
     A label is named like its image, or like its image without the `_0000` of nnU-Net; so is a file
-    of readers, of which there are none or one for every volume. Names count as equal however their
-    Unicode is spelled. Hidden files (also the `._x` of macOS) are not seen.
+    of readers, which volumes may lack. Names count as equal however their Unicode is spelled.
+    Hidden files (also the `._x` of macOS) are not seen.
 
     Raises:
       ValueError: No such subfolders, no image, an image without label or a label without image,
-        readers of some volumes only or of none there is, a volume twice, several channels of one
-        volume, or a link to nowhere.
+        readers of a volume that is not there, a volume twice, several channels of one volume, or a
+        link to nowhere.
     """
     names = next((pair for pair in FOLDERS if all((folder / name).is_dir() for name in pair)), None)
     if names is None:
@@ -99,7 +99,7 @@ def read_folder(folder: Path) -> Contents:
 
 
 def has_readers(folder: Path) -> bool:
-    """Returns whether a folder tells what each of several readers drew."""
+    """Returns whether a folder tells of any volume what each of several readers drew."""
     return (folder / READERS).is_dir() and bool(_list(folder, READERS).files)
 
 
@@ -160,19 +160,13 @@ def _with_readers(
             )
         else:
             found[volume] = path
-    missing = [name for name in pairs if name not in found]
     if orphans:
-        listed = _with_nearest(orphans, readers, labels, set(missing))
+        listed = _with_nearest(orphans, readers, labels, pairs.keys() - found.keys())
         raise ValueError(
             f"{folder}: {len(orphans)} files of readers without a volume: {listed}; name them like "
             "their labels, or remove them"
         )
-    if missing:
-        raise ValueError(
-            f"{folder}: {len(missing)} volumes without a file in {READERS}: {short(missing)}; add "
-            f"it (zeros where nobody drew), or move {READERS} away to prepare the set without"
-        )
-    return {name: pair._replace(readers=found[name]) for name, pair in pairs.items()}
+    return {name: pair._replace(readers=found.get(name)) for name, pair in pairs.items()}
 
 
 def _with_nearest(names: list[str], own: _Listing, other: _Listing, free: set[str]) -> str:
