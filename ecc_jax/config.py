@@ -240,6 +240,10 @@ PROTOCOLS = {
         "the configured user, then the same user with an unsteady hand, other radii, other habits",
         {},
     ),
+    "readers": Protocol(
+        "one click; then disks measured on one reader's outline, scored against the other readers",
+        {"eval.num_clicks": 1, "eval.initial_mask": ""},
+    ),
 }
 
 

@@ -81,6 +81,7 @@ def train(
     training.check(config, mesh)
     evaluation.check(final)
     directory = prepare(config)
+    evaluation.check_dataset(final, directory)
     training.say(f"workdir {folder}")
     with alone_in(folder):
         seen, admitted = admission.for_training(config, directory, folder)

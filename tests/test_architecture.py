@@ -187,5 +187,5 @@ def test_every_part_of_the_package_has_a_layer():
 
 def test_evaluation_stays_small():
     files = list((PACKAGE / "evaluation").glob("*.py"))
-    assert len(files) <= 12
+    assert len(files) <= 13
     assert sum(path.read_text(encoding="utf-8").count("\n") for path in files) <= 2400

@@ -124,7 +124,7 @@ class NiftiBuilder(slice_builder.SliceBuilder, skip_registration=True):  # type:
           ValueError: As `find`; a file whose name is no text.
         """
         found = cls.find(options)
-        paths = [path for files in found.files for path in (files.image, files.label)]
+        paths = [path for files in found.files for path in files.paths]
         raw_files.check_names(paths)
         if found.ignored:
             warnings.warn(
@@ -249,11 +249,14 @@ class NiftiBuilder(slice_builder.SliceBuilder, skip_registration=True):  # type:
     def _rules(self) -> Rules:
         options = self.options
         facts = [options.path, str(self.VERSION), used_options(type(self), options)]
+        facts += ["readers"] * self.has_readers
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
         cache = Path(options.root) / options.name / f".{digest}.volumes"
         axis = self.SLICE_AXIS if options.slice_axis is None else options.slice_axis
         doubt = bool(options.labels_by_default) and not self.KNOWN_LABELS
-        return Rules(options, axis, self.KNOWN_LABELS, self.MATCH_BY_INDEX, doubt, cache)
+        return Rules(
+            options, axis, self.KNOWN_LABELS, self.MATCH_BY_INDEX, doubt, cache, self.has_readers
+        )
 
     def _run(
         self, function: Callable[[Task], Any], tasks: Sequence[Task], what: str

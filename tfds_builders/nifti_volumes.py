@@ -6,6 +6,7 @@ What was read is kept in a cache folder, one file per volume, so that a killed b
 import hashlib
 import json
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ecc_jax import volumes
+from ecc_jax.data.readers import READER_BITS
+from ecc_jax.volumes import FileRemark
 from ecc_jax.volumes.grids import Match
 from tfds_builders import label_checks, raw_files, slice_builder
 from tfds_builders.label_checks import Found
@@ -37,6 +40,7 @@ class VolumeFiles(NamedTuple):
       label: Label values.
       source: The image's path inside the raw folder.
       window_hu: Lower and upper HU of its window.
+      readers: Bit k of a voxel is set where reader k drew; None where nobody tells.
     """
 
     volume: str
@@ -45,6 +49,12 @@ class VolumeFiles(NamedTuple):
     label: Path
     source: str
     window_hu: tuple[float, float]
+    readers: Path | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files."""
+        return [self.image, self.label, *filter(None, [self.readers])]
 
 
 class Rules(NamedTuple):
@@ -59,6 +69,7 @@ class Rules(NamedTuple):
         size their headers name.
       doubt_labels: Nobody named the values that mean lesion: a label that is none is refused.
       cache: Folder of what has been read.
+      has_readers: Whether records hold what each reader drew.
     """
 
     options: DataOptions
@@ -67,6 +78,7 @@ class Rules(NamedTuple):
     match_by_index: bool
     doubt_labels: bool
     cache: Path
+    has_readers: bool = False
 
 
 class Task(NamedTuple):
@@ -216,6 +228,7 @@ def read_slices(task: Task) -> SliceVolume:
     """
     volume = volumes.read_volume(task.files.image)
     labels = _read_label(task, volume.geometry)
+    bits = _read_readers(task, volume.geometry)
     axis = slice_axis(volume.spacing_mm, task.rules.slice_axis)
     mask = is_lesion(labels, task.rules.options.lesion_labels)
     spacing = list(volume.spacing_mm)
@@ -225,6 +238,9 @@ def read_slices(task: Task) -> SliceVolume:
         np.moveaxis(mask, axis, 0),
         (first, spacing[0], spacing[1]),
         volumes.display_orientation(volume.geometry, slice_axis=axis),
+        reader_bits=None if bits is None else np.moveaxis(bits, axis, 0),
+        # Who drew nothing in the whole volume leaves no trace in it.
+        num_readers=0 if bits is None else int(np.bitwise_or.reduce(bits, axis=None)).bit_count(),
     )
 
 
@@ -277,6 +293,30 @@ def _read_label(task: Task, geometry: volumes.Geometry) -> np.ndarray:
     return volumes.read_label(task.files.label, like=geometry, match=match)
 
 
+def _read_readers(task: Task, geometry: volumes.Geometry) -> np.ndarray | None:
+    """Returns bit k set where reader k drew, nothing where nobody tells; None in other sets.
+
+    Raises:
+      ValueError: Broken, on another grid than the image, or values that are no eight bits.
+    """
+    if not task.rules.has_readers:
+        return None
+    path = task.files.readers
+    if path is None:
+        text = "no file tells what its readers drew; add one, or evaluate it by another protocol"
+        warnings.warn(FileRemark(task.files.image, "no readers", text), stacklevel=2)
+        return np.zeros(geometry.shape, np.uint8)
+    bits = volumes.read_label(path, like=geometry)
+    low, high = int(bits.min()), int(bits.max())
+    if low < 0 or high >= 2**READER_BITS:
+        raise ValueError(
+            f"{path}: expected values 0..{2**READER_BITS - 1}, bit k set where reader k drew, got "
+            f"{low}..{high}; write the sum of 2 ** k over the readers who drew, k from 0 to "
+            f"{READER_BITS - 1}"
+        )
+    return bits.astype(np.uint8, copy=False)
+
+
 def _check_values(files: VolumeFiles, rules: Rules, values: list[int]) -> None:
     """Refuses labels that cannot be those of the dataset."""
     if not rules.known_labels:
@@ -298,8 +338,8 @@ def _check_values(files: VolumeFiles, rules: Rules, values: list[int]) -> None:
 def _cache_file(task: Task, suffix: str) -> Path:
     """Returns where a volume is kept; the name follows the state of its files."""
     files, rules = task
-    states = (raw_files.states(path.parent, [path]) for path in (files.image, files.label))
-    facts = [*map(str, files), *states]
+    states = (raw_files.states(path.parent, [path]) for path in files.paths)
+    facts = [*(str(fact) for fact in files if fact is not None), *states]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
     return rules.cache / f"{digest}{suffix}"
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from ecc_jax.catalog import SPLITS
 from ecc_jax.data import slices as slice_rules
+from ecc_jax.data.readers import READER_BITS
 from ecc_jax.volumes import ARRAY_ORDER, Orientation, identity_of
 from tfds_builders import record_checks, remarks
 from tfds_builders.options import CONFIGS, DataOptions, resolve
@@ -48,6 +49,8 @@ class SliceVolume(NamedTuple):
       orientation: How its slices become upright; the default for slices that are.
       identity: Tells the scan from others, whatever its files are called; empty takes it from the
         image.
+      reader_bits: Bit k is set where reader k drew [s h w]; None without readers.
+      num_readers: How many readers could have drawn in the volume.
     """
 
     image_hu: np.ndarray
@@ -55,6 +58,8 @@ class SliceVolume(NamedTuple):
     spacing_mm: tuple[float, float, float]
     orientation: Orientation = ARRAY_ORDER
     identity: str = ""
+    reader_bits: np.ndarray | None = None
+    num_readers: int = 0
 
 
 @dataclasses.dataclass(eq=False)
@@ -103,6 +108,11 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder):
         Raises:
           ValueError: The raw data are not at hand; says what to get and where to put it.
         """
+
+    @property
+    def has_readers(self) -> bool:
+        """Whether records hold what each of several readers drew."""
+        return False
 
     @functools.cached_property
     def options(self) -> DataOptions:
@@ -179,6 +189,8 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder):
             "fit_orientation": array((3,), np.uint8),
             **{key: tfds.features.Text() for key in self.EXTRA_FEATURES},
         }
+        if self.has_readers:
+            features |= {"reader_masks": array((size, size), np.uint8), "num_readers": np.int32}
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.__doc__,
@@ -285,6 +297,10 @@ def make_record(
         air=air,
         orientation=volume.orientation,
     )
+    readers = {}
+    if volume.reader_bits is not None:
+        bits = _fit_bits(volume.reader_bits[index], options.size, volume.orientation)
+        readers = {"reader_masks": bits, "num_readers": volume.num_readers}
     between, rows, columns = volume.spacing_mm
     if volume.orientation.transpose:
         rows, columns = columns, rows
@@ -303,8 +319,23 @@ def make_record(
         "fit_original_shape": np.asarray(fit.original_shape, np.int32),
         "fit_padding": np.asarray(fit.padding, np.int32),
         "fit_orientation": np.asarray(fit.orientation, np.uint8),
+        **readers,
         **(entry.extra or {}),
     }
+
+
+def _fit_bits(bits: np.ndarray, size: int, orientation: Orientation) -> np.ndarray:
+    """Returns reader masks fitted as the mask of the record is, each by itself."""
+    fitted = np.zeros((size, size), np.uint8)
+    nothing = np.zeros(bits.shape, np.float32)
+    for bit in range(READER_BITS):
+        own = (bits >> np.uint8(bit)) & 1
+        if own.any():
+            _, mask, _ = slice_rules.fit_to_size(
+                nothing, own, size, air=0.0, orientation=orientation
+            )
+            fitted |= mask.astype(np.uint8) << np.uint8(bit)
+    return fitted
 
 
 def check_disk(

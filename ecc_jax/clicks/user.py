@@ -164,14 +164,12 @@ def next_click(
     >>> click.yx.tolist(), click.radius.tolist(), click.is_positive.tolist()
     ([[1.0, 1.0]], [2.0], [True])
     """
-    if user.rule not in CLICK_RULES:
-        raise ValueError(f"click rule must be one of {', '.join(CLICK_RULES)}, got {user.rule!r}")
     errors = jnp.stack([target & ~pred_mask, pred_mask & ~target], axis=1)
     free = ~_clicked_pixels(clicks, (target.shape[1], target.shape[2]))
-    choose = _largest_component if user.rule == "largest_component" else _deepest
-    choice = choose(errors, free)
+    choice = _choose(errors, free, user.rule)
     yx, exists = _deepest_pixel(choice.depth)
-    radius = _radius(keys, choice.region, yx, clicks, user)
+    weight = jnp.where(clicks.count == 0, user.first_weight, user.later_weight)
+    radius = _radius(keys, choice.region, yx, weight, user)
     yx = _unsteady(keys, yx, user.jitter, (target.shape[1], target.shape[2]))
     return Click(
         yx=jnp.where(exists[:, None], yx, 0.0),
@@ -179,6 +177,73 @@ def next_click(
         is_positive=choice.is_positive & exists,
         exists=exists,
     )
+
+
+def first_clicks(
+    keys: Key[Array, " b"], target: Bool[Array, "b h w"], *, count: int, user: RobotUser
+) -> Click:
+    """Returns first clicks at several places of the same lesion.
+
+    Place 0 is that of `next_click`: the deepest pixel. The others are drawn, all different, from
+    the pixels of the same component that are at least half as deep, so that the largest disk
+    around them that stays in the lesion has at least half the radius of the deepest one: places
+    that a person who means the lesion's middle may hit. The radius is measured at each place. The
+    hand is steady.
+
+    Args:
+      keys: One PRNG key per row, for the places and random radii.
+      target: Ground truth.
+      count: Number of places, at least 1.
+      user: Its `rule` chooses the component, its radius rule sizes the disks.
+
+    Returns:
+      Clicks with the number of the place as a leading axis in every field. `exists` is False, and
+      the other fields are 0, for all places of a row whose component has fewer pixels to draw from.
+
+    Raises:
+      ValueError: If the rule or the radius is unknown.
+
+    Source: the segmentation consistency of the ULS23 challenge (Dice between the answers to three
+    click positions). Its positions are sampled in 3-D; the rule of half the depth is ours.
+
+    >>> keys, target = jax.random.split(jax.random.key(0), 1), jnp.ones((1, 3, 4), bool)
+    >>> clicks = first_clicks(keys, target, count=2, user=DEFAULT_USER)
+    >>> clicks.yx.shape, clicks.yx[0].tolist()
+    ((2, 1, 2), [[1.0, 1.0]])
+    """
+    batch, height, width = target.shape
+    empty = jnp.zeros_like(target)
+    choice = _choose(jnp.stack([target, empty], axis=1), ~empty, user.rule)
+    depth = jnp.where(choice.region, choice.depth, 0).reshape(batch, height * width)
+    deepest = jnp.max(depth, axis=1, keepdims=True)
+    # Depths are squared: half of the distance is a quarter.
+    is_candidate = (4 * depth >= deepest) & (depth > 0)
+    own = jax.vmap(jax.random.fold_in, (0, None))(keys, 2)
+    score = jax.vmap(lambda key: jax.random.uniform(key, (height * width,)))(own)
+    is_first = jnp.arange(height * width)[None, :] == jnp.argmax(depth, axis=1)[:, None]
+    score = jnp.where(is_first & (depth > 0), 2.0, jnp.where(is_candidate, score, -1.0))
+    best, pixel = jax.lax.top_k(score, count)
+    exists = best[:, -1] >= 0
+    clicks = []
+    for place in pixel.T:
+        yx = jnp.stack([place // width, place % width], axis=1).astype(jnp.float32)
+        radius = _radius(keys, choice.region, yx, user.first_weight, user)
+        clicks.append(
+            Click(
+                yx=jnp.where(exists[:, None], yx, 0.0),
+                radius=jnp.where(exists, radius, 0.0),
+                is_positive=exists,
+                exists=exists,
+            )
+        )
+    return jax.tree.map(lambda *places: jnp.stack(places), *clicks)
+
+
+def _choose(errors: Bool[Array, "b 2 h w"], free: Bool[Array, "b h w"], rule: str) -> _Choice:
+    """Chooses the component to click."""
+    if rule not in CLICK_RULES:
+        raise ValueError(f"click rule must be one of {', '.join(CLICK_RULES)}, got {rule!r}")
+    return (_largest_component if rule == "largest_component" else _deepest)(errors, free)
 
 
 def _deepest_pixel(depth: Int[Array, "b h w"]) -> tuple[Float[Array, "b 2"], Bool[Array, " b"]]:
@@ -194,7 +259,7 @@ def _radius(
     keys: Key[Array, " b"],
     region: Bool[Array, "b h w"],
     yx: Float[Array, "b 2"],
-    clicks: Clicks,
+    weight: Float[Array, "*b"] | float,
     user: RobotUser,
 ) -> Float[Array, " b"]:
     """Returns the radius that the user drags."""
@@ -205,7 +270,7 @@ def _radius(
         rule=user.radius,
         fixed_radius=user.fixed_radius,
         enclosing=user.enclosing,
-        weight=jnp.where(clicks.count == 0, user.first_weight, user.later_weight),
+        weight=weight,
     )
     if user.radius == "fixed":
         return radius

@@ -14,7 +14,7 @@ from ecc_jax import config as schema
 from ecc_jax import parallel
 from ecc_jax.data import pipeline
 from ecc_jax.data.seen import EVERYBODY, Admission
-from ecc_jax.evaluation import facts, methods, robustness, rollouts
+from ecc_jax.evaluation import facts, methods, readers, robustness, rollouts
 from ecc_jax.evaluation.examples import NUM_EXAMPLES, make_examples
 from ecc_jax.evaluation.host import load_external, run_on_host
 from ecc_jax.evaluation.masks import MaskFile, read_masks, write_masks
@@ -25,6 +25,7 @@ from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.report.challenge import cvpr25_scores
 from ecc_jax.report.methods import subject_of
 from ecc_jax.report.montage import Example
+from ecc_jax.report.readers import CSV_FILE, ReaderScores, summarise, write_outlines
 from ecc_jax.report.results import MethodResult
 from ecc_jax.report.write import write_report
 from ecc_jax.settings import evaluation_user, folds_of, inference_options, override_window
@@ -92,6 +93,16 @@ def check(config: ml_collections.ConfigDict) -> None:
     first_masks(config)
     if config.eval.external:
         load_external(config.eval.external)
+
+
+def check_dataset(config: ml_collections.ConfigDict, directory: Path) -> None:
+    """Checks before a long training that the dataset holds what its evaluation will need.
+
+    Raises:
+      ValueError: The protocol needs readers, and the dataset has none.
+    """
+    if config.eval.protocol == "readers":
+        readers.check_readers(open_split(config, directory, config.data.split, max_slices=1))
 
 
 def open_split(
@@ -164,19 +175,20 @@ def evaluate(
     """
     if trained is None:
         _check_without_network(config)
-    bench, variants = _bench(config, directory, trained, mesh, admission.left_out)
+    bench, variants, outlines = _bench(config, directory, trained, mesh, admission.left_out)
     total = methods.num_passes(bench) + robustness.num_passes(bench, variants)
-    with _progress_bar(total) as bar:
+    with _progress_bar(total + readers.num_passes(bench, outlines)) as bar:
         bench = bench._replace(advance=bar.update)
         first = methods.run_first(bench)
         results = methods.run_all(bench, first)
+        drawn = readers.run_readers(bench, outlines, results) if outlines else None
         summary = {
             **_facts(config, directory, bench, mesh),
             **_network_facts(config, trained),
             **admission.facts(),
             "surface": facts.surface_facts(first.painter.pixel_mm, bench.options),
             "nof_convention": config.eval.nof_convention,
-            **_protocol_facts(config, bench, results, variants),
+            **_protocol_facts(config, bench, results, variants, drawn),
         }
     examples = _examples(bench, results)
     if not parallel.is_first_host():
@@ -186,6 +198,9 @@ def evaluate(
     if first.network is not None and bench.keep:
         final = first.network.masks[bench.data.num_clicks]
         write_masks(path.with_name("masks.npz"), bench.data.entries, final)
+    path.with_name(CSV_FILE).unlink(missing_ok=True)
+    if drawn is not None:
+        write_outlines(path.with_name(CSV_FILE), drawn, bench.data.entries)
     return path
 
 
@@ -195,12 +210,13 @@ def _bench(
     trained: Trained | None,
     mesh: Mesh,
     left_out: Collection[str],
-) -> tuple[Bench, list[robustness.Variant]]:
-    """Opens the data and compiles the rollouts; also returns the other users to try."""
+) -> tuple[Bench, list[robustness.Variant], readers.Outlines | None]:
+    """Opens the data and compiles the rollouts; with other users and outlines that are tried."""
     chosen = config.eval
     data = open_split(
         config, directory, config.data.split, max_slices=chosen.max_slices, left_out=left_out
     )._replace(first_masks=first_masks(config))
+    outlines = readers.find_outlines(data) if chosen.protocol == "readers" else None
     options = rollout_options(config)
     painter = tuner = compile_for(config, None, (), mesh, options=painter_options(options))
     if options.initial_mask == "file":
@@ -229,7 +245,7 @@ def _bench(
             jitters=chosen.robustness_jitter,
             scales=chosen.robustness_scales,
         )
-    return bench, variants
+    return bench, variants, outlines
 
 
 def _network(
@@ -301,6 +317,7 @@ def _protocol_facts(
     bench: Bench,
     results: dict[str, MethodResult],
     variants: list[robustness.Variant],
+    drawn: ReaderScores | None,
 ) -> dict[str, Any]:
     """Returns what a protocol reports beside the tables of all."""
     found: dict[str, Any] = {}
@@ -308,6 +325,8 @@ def _protocol_facts(
         found["cvpr25"] = cvpr25_scores(results[subject_of(results)])
     if variants:
         found["robustness"] = robustness.run_variants(bench, variants)
+    if drawn is not None:
+        found["readers"] = summarise(drawn, bench.data.entries).to_json()
     return found
 
 
@@ -318,8 +337,9 @@ def _initial_mask(config: ml_collections.ConfigDict) -> str:
 
 def _check_without_network(config: ml_collections.ConfigDict) -> None:
     """Refuses what an external predictor alone cannot do."""
+    protocol = config.eval.protocol
     for key, is_asked in (
-        ("eval.protocol=robustness", config.eval.protocol == "robustness"),
+        (f"eval.protocol={protocol}", protocol in ("robustness", "readers")),
         ("eval.save_masks=True", config.eval.save_masks),
     ):
         if is_asked:

@@ -93,10 +93,10 @@ class Bench(NamedTuple):
             **changes,
         )
 
-    def run_painter(self, user: RobotUser) -> Results:
+    def run_painter(self, user: RobotUser, *, keep: tuple[int, ...] = ()) -> Results:
         """Clicks through the slices with the painter."""
         return run_rollouts(
-            self.painter, (), self.data, mesh=self.mesh, user=user, on_batch=self.advance
+            self.painter, (), self.data, mesh=self.mesh, user=user, keep=keep, on_batch=self.advance
         )
 
     def run_host(self, predictor: HostPredictor, user: RobotUser) -> Results:

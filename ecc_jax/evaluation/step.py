@@ -100,11 +100,11 @@ def make_rollout_step(segmenter: Segmenter | None, options: RolloutOptions) -> R
     """
 
     def step(variables: Any, batch: Batch, num_clicks: Any, situation: Situation) -> Outcome:
-        scene = _scene(batch, situation, options)
+        scene = scene_of(batch, situation, options)
         measure = measure_against(scene.target, batch.pixel_mm, options)
         result = rollout(
             scene,
-            _predict(segmenter, variables, options),
+            predict_of(segmenter, variables, options),
             situation.user,
             num_clicks=num_clicks,
             capacity=options.capacity,
@@ -129,9 +129,9 @@ def make_replay_step(segmenter: Segmenter | None, options: RolloutOptions) -> Re
     """Returns `step(variables, batch, recorded, situation) -> Replay`, ready for `jax.jit`."""
 
     def step(variables: Any, batch: Batch, recorded: Clicks, situation: Situation) -> Replay:
-        scene = _scene(batch, situation, options)
+        scene = scene_of(batch, situation, options)
         measure = measure_against(scene.target, batch.pixel_mm, options)
-        predict = _predict(segmenter, variables, options)
+        predict = predict_of(segmenter, variables, options)
         return replay(scene, predict, situation.user, recorded, measure=measure)
 
     return step
@@ -193,7 +193,7 @@ def first_mask_of(
     return damaged(own, target, kind=options.initial_mask, amount=options.damage)
 
 
-def _scene(batch: Batch, situation: Situation, options: RolloutOptions) -> Scene:
+def scene_of(batch: Batch, situation: Situation, options: RolloutOptions) -> Scene:
     """Returns a batch, ready to be clicked through."""
     image = apply_window(batch.image_hu, batch.window_hu)[..., None]
     image = jnp.where(situation.is_blank, mean_image(image), image)
@@ -202,7 +202,8 @@ def _scene(batch: Batch, situation: Situation, options: RolloutOptions) -> Scene
     return Scene(keys, image, target, first_mask_of(keys, target, situation, options))
 
 
-def _predict(segmenter: Segmenter | None, variables: Any, options: RolloutOptions) -> Predict:
+def predict_of(segmenter: Segmenter | None, variables: Any, options: RolloutOptions) -> Predict:
+    """Returns what answers clicks: the network, or without one the image-blind disk painter."""
     if segmenter is None:
         return paint_predict
     return make_predict(segmenter, variables, options.inference)

@@ -14,6 +14,10 @@ from jaxtyping import Bool, Float
 
 from ecc_jax.report.facts import missing_facts
 from ecc_jax.report.measures import MEASURES
+from ecc_jax.report.readers import ReaderSummary
+
+# Results among the entries of summary.json that only some protocols have.
+OF_PROTOCOLS = ("robustness", "cvpr25", "readers")
 
 
 class ClickRecord(NamedTuple):
@@ -256,6 +260,7 @@ class Summary(NamedTuple):
       strata: The results by lesion size, from the smallest on; empty with few slices.
       robustness: The results under other users; empty where none was asked for.
       cvpr25: The figures of the CVPR 2025 protocol; empty where it was not asked for.
+      readers: The figures of the protocol across readers; None where it was not asked for.
     """
 
     facts: dict[str, Any]
@@ -263,6 +268,7 @@ class Summary(NamedTuple):
     strata: list[Stratum]
     robustness: list[UserVariant] = []
     cvpr25: dict[str, float] = {}
+    readers: ReaderSummary | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns summary.json as plain values: no NaN, no arrays."""
@@ -272,6 +278,8 @@ class Summary(NamedTuple):
             entry["robustness"] = [variant.to_json() for variant in self.robustness]
         if self.cvpr25:
             entry["cvpr25"] = plain(self.cvpr25)
+        if self.readers is not None:
+            entry["readers"] = plain(self.readers.to_json())
         return {**entry, "strata": [stratum.to_json() for stratum in self.strata]}
 
     @classmethod
@@ -281,7 +289,7 @@ class Summary(NamedTuple):
         Raises:
           ValueError: It lacks what every report has.
         """
-        results = ("rows", "strata", "robustness", "cvpr25")
+        results = ("rows", "strata", *OF_PROTOCOLS)
         missing = [key for key in results[:2] if key not in entry]
         missing += missing_facts(entry)
         if missing:
@@ -292,6 +300,7 @@ class Summary(NamedTuple):
             strata=[Stratum.from_json(stratum) for stratum in entry["strata"]],
             robustness=[UserVariant.from_json(v) for v in entry.get("robustness") or ()],
             cvpr25=_by_key(entry.get("cvpr25")) or {},
+            readers=ReaderSummary.from_json(entry["readers"]) if entry.get("readers") else None,
         )
 
 

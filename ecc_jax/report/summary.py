@@ -9,7 +9,9 @@ from ecc_jax.report import curves, facts
 from ecc_jax.report.intervals import Band, bootstrap_mean, mean_defined, paired_difference
 from ecc_jax.report.measures import MEASURES
 from ecc_jax.report.methods import CONTROLS, PAINTERS, clicked_methods, ordered, subject_of
+from ecc_jax.report.readers import ReaderSummary
 from ecc_jax.report.results import (
+    OF_PROTOCOLS,
     Gain,
     Interval,
     MethodResult,
@@ -31,7 +33,7 @@ def summary_of(
     """Returns all figures of a report.
 
     Args:
-      given: The facts; `robustness` and `cvpr25` among them are results, in the form of
+      given: The facts; those of `results.OF_PROTOCOLS` among them are results, in the form of
         summary.json.
       results: Scores of every slice by method.
       slices: One dict per slice with lesion_area (pixels) and patient.
@@ -39,11 +41,12 @@ def summary_of(
     patients = [entry["patient"] for entry in slices]
     methods = summarise(results, nof_convention=facts.nof_convention(given))
     return Summary(
-        facts={k: value for k, value in given.items() if k not in ("robustness", "cvpr25")},
+        facts={k: value for k, value in given.items() if k not in OF_PROTOCOLS},
         methods=with_intervals(methods, results, patients),
         strata=strata(results, slices),
         robustness=[UserVariant.from_json(entry) for entry in given.get("robustness") or ()],
         cvpr25={k: np.nan if v is None else v for k, v in (given.get("cvpr25") or {}).items()},
+        readers=ReaderSummary.from_json(given["readers"]) if given.get("readers") else None,
     )
 
 

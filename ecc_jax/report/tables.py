@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from ecc_jax.report.measures import BY_NAME, MEASURES
 from ecc_jax.report.methods import BY_NAME as METHODS
 from ecc_jax.report.methods import CONTROLS, ordered, subject_of
+from ecc_jax.report.readers import ROWS, Estimate, ReaderSummary
 from ecc_jax.report.results import Gain, Interval, MethodSummary, Stratum, UserVariant
 
 TABLE_CLICKS = (1, 2, 3, 5, 10, 20)
@@ -213,6 +214,29 @@ def robustness_table(variants: Sequence[UserVariant]) -> str:
         lines.append([variant.label, *cells])
     heading = ["user", *(f"IoU, click {c}" for c in clicks), *(f"change, {c}" for c in clicks)]
     return table([*heading, *(f"gain over painter, {c}" for c in clicks)], lines)
+
+
+def readers_table(readers: ReaderSummary) -> str:
+    """Returns IoU against the other readers, the network's gain, and its consistency."""
+    lines = []
+    for row in ROWS:
+        if row.name in readers.iou:
+            gain, dice = readers.gain.get(row.name), readers.consistency.get(row.name)
+            cells = [
+                _estimated(readers.iou[row.name]),
+                "–" if gain is None else with_interval(*gain),
+                "–" if dice is None else _estimated(dice),
+            ]
+            lines.append([row.label, *cells])
+    heading = ["IoU with the other readers", "network minus this", "Dice between three clicks"]
+    return table(["", *heading], lines)
+
+
+def _estimated(estimate: Estimate) -> str:
+    """Returns a mean with its interval in brackets, if there is one."""
+    extent = interval(estimate.low, estimate.high, ".3f")
+    mean = number(estimate.mean, ".3f")
+    return f"{mean} ({extent})" if extent else mean
 
 
 def cvpr25_table(values: Mapping[str, float]) -> str:

@@ -8,6 +8,7 @@ from ecc_jax.report.facts import FACTS, extent, nof_convention
 from ecc_jax.report.intervals import RESAMPLES
 from ecc_jax.report.measures import MEASURES, Measure
 from ecc_jax.report.methods import BY_NAME, GIVEN, METHODS, SUBJECTS, ordered, subject_of
+from ecc_jax.report.readers import CSV_FILE
 from ecc_jax.report.results import Summary
 from ecc_jax.report.summary import strongest
 from ecc_jax.report.tables import (
@@ -54,6 +55,22 @@ DSC_Final and NSD_Final are the values after the last click. NSD has a tolerance
 and is set to 0 where DSC <= 0.2. The challenge is on volumes, this is on slices: figures compare \
 between methods evaluated here, not with its leaderboard."""
 
+_READERS = """\
+Here the disk does not know its target: it is measured on what one reader drew, and scored \
+against what at least half of the other readers drew. **A network has helped the reader as far as \
+it lies above the reader's disk and the painters; where it reaches the reader's own outline, it \
+agrees with the other readers as well as a reader does.**
+
+One click. {outlines} outlines on {slices} \
+slices of {patients} patients; the outlines of a slice are averaged first. Left out: {few} slices \
+with fewer than three readers, {empty} outlines where the others have no consensus. A reader who \
+drew elsewhere in the volume and not here says that nothing is here. The tuned painter has the \
+radius that is best on the ground truth of training slices. Dice between three clicks: how alike \
+the answers are to clicks at three places of one lesion, the deepest pixel and two drawn among \
+those at least half as deep, the radius measured at each; on {consistent} slices. All other tables \
+of this report have disks measured on the ground truth itself. Every outline: \
+[{csv}]({csv})."""
+
 _DISPENSABLE = " and ".join(f"“{m.label}”" for m in METHODS if m.look.is_dispensable)
 # By file name; other pictures have their name.
 _CAPTIONS = {
@@ -91,6 +108,7 @@ def markdown(summary: Summary, pictures: Sequence[str]) -> str:
         tables.strata_table(summary.strata, methods),
         _robustness(summary),
         _cvpr25(summary),
+        _readers(summary),
         "## How to read the rows",
         _reading(methods),
         "## Measures and intervals",
@@ -250,6 +268,24 @@ def _cvpr25(summary: Summary) -> str:
     text = _CVPR25.format(tolerance=f"{surface['tolerance']:g} {surface['unit']}")
     figures = tables.cvpr25_table(summary.cvpr25)
     return "\n\n".join(["## CVPR 2025 interactive segmentation", figures, text])
+
+
+def _readers(summary: Summary) -> str:
+    """Returns the figures of the protocol across readers, if it was run."""
+    if summary.readers is None:
+        return ""
+    counts = summary.readers.counts
+    text = _READERS.format(
+        outlines=counts["outlines"],
+        slices=counts["slices"],
+        patients=counts["patients"],
+        few=counts["slices_of_too_few_readers"],
+        empty=counts["outlines_without_consensus_of_the_others"],
+        consistent=counts["slices_of_consistency"],
+        csv=CSV_FILE,
+    )
+    heading = "## One reader's disk against the other readers"
+    return "\n\n".join([heading, tables.readers_table(summary.readers), text])
 
 
 def _reading(methods: Methods) -> str:

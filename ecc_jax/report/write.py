@@ -78,7 +78,7 @@ def write_report(
     Args:
       directory: Folder to write to; made if missing, files of an earlier report are replaced.
       facts: What was evaluated on what, see `facts.FACTS`; and, where they were asked for, the
-        results `robustness` and `cvpr25` as summary.json has them.
+        results of `results.OF_PROTOCOLS` as summary.json has them.
       results: Scores of every slice by method; one of `methods.SUBJECTS` at least.
       slices: One dict per slice with patient, volume, slice_index and lesion_area (pixels).
       examples: Cases for the montage; none, no montage.

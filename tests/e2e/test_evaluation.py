@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -43,6 +44,32 @@ def test_protocols_and_given_masks_write_reports_of_their_own(finished):
         summary["rows"]["model"]["iou"][-1], abs=1e-6
     )
     assert "disk_as_mask" not in refined["rows"]
+
+
+def test_readers_need_readers_and_write_a_table(finished, small_folder):
+    tmp, workdir, _ = finished
+    command = ["--mode=evaluate", f"--workdir={workdir}", "--config.eval.protocol=readers"]
+    result = run_main(tmp, *command)
+    assert result.returncode != 0
+    assert "this dataset has no reader_masks: evaluate on lidc_2d" in result.stderr
+    folder = shutil.copytree(small_folder, tmp / "with_readers")
+    (folder / "readers").mkdir()
+    for path in (folder / "labels").iterdir():
+        label = nibabel.load(path)
+        drawn = np.asarray(label.dataobj, np.uint8)
+        bits = drawn | np.roll(drawn, 1, axis=0) << 1 | np.roll(drawn, 1, axis=1) << 2
+        nibabel.save(nibabel.Nifti1Image(bits, label.affine), folder / "readers" / path.name)
+    result = run_main(tmp, *command, f"--config.data.path={folder}")
+    assert result.returncode == 0, result.stderr
+    path = Path(result.stdout.strip().splitlines()[-1])
+    found = json.loads(path.read_text())["readers"]
+    lines = path.with_name("readers.csv").read_text().splitlines()
+    assert found["counts"]["outlines"] == len(lines) - 1 == 3 * found["counts"]["slices"] > 0
+    assert 0.7 < found["iou"]["reader_outline"]["mean"] < 1
+    assert 0 <= found["consistency"]["network"]["mean"] <= 1
+    assert "One reader's disk against the other readers" in path.with_name("report.md").read_text()
+    result = run_main(tmp, *command, "--config.eval.num_clicks=5")
+    assert "eval.protocol=readers means eval.num_clicks=1, but 5 was given" in result.stderr
 
 
 def test_an_external_predictor_beside_the_network_and_alone(finished, small_folder):

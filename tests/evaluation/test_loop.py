@@ -18,6 +18,7 @@ from ecc_jax.evaluation.rollouts import painter_options
         ("ritm", "deepest", 20),
         ("cvpr25", "largest_component", 6),
         ("robustness", "largest_component", 20),
+        ("readers", "largest_component", 1),
     ],
 )
 def test_a_protocol_decides_over_user_and_clicks(protocol, rule, clicks):
@@ -26,7 +27,7 @@ def test_a_protocol_decides_over_user_and_clicks(protocol, rule, clicks):
     tree = config.with_protocol(tree)
     chosen = loop.rollout_options(tree)
     assert (chosen.user.rule, tree.eval.num_clicks) == (rule, clicks)
-    assert chosen.capacity == clicks
+    assert chosen.capacity == max(clicks, tree.validation.clicks)
     assert chosen.user.threshold == (0.49 if protocol == "ritm" else 0.5)
     assert chosen.inference.zoom.threshold == chosen.user.threshold
     assert tree.eval.nof_convention == ("ritm" if protocol == "ritm" else "success")
@@ -90,9 +91,11 @@ def test_what_needs_a_network_is_refused_without_one(tmp_path):
     tree.eval.save_masks = True
     with pytest.raises(ValueError, match="eval.save_masks=True is for networks"):
         evaluate()
-    tree.eval.save_masks, tree.eval.protocol = False, "robustness"
-    with pytest.raises(ValueError, match="eval.protocol=robustness is for networks.*--workdir"):
-        evaluate()
+    tree.eval.save_masks = False
+    for protocol in ("robustness", "readers"):
+        tree.eval.protocol = protocol
+        with pytest.raises(ValueError, match=f"protocol={protocol} is for networks.*--workdir"):
+            evaluate()
     # Neither is asked for: the next thing that is missing are the data.
     tree.eval.protocol = "thesis"
     with pytest.raises(ValueError, match="data"):

@@ -10,7 +10,7 @@ from ecc_jax import catalog
 from tfds_builders import label_checks, nifti_builder, remarks
 from tfds_builders.ct_folder_2d import windows
 from tfds_builders.ct_folder_2d.files import find_pairs as find_pairs
-from tfds_builders.ct_folder_2d.files import read_folder
+from tfds_builders.ct_folder_2d.files import has_readers, read_folder
 from tfds_builders.ct_folder_2d.windows import read_windows
 from tfds_builders.nifti_builder import raw_folder
 from tfds_builders.nifti_volumes import Survey, VolumeFiles
@@ -34,7 +34,7 @@ class Builder(nifti_builder.NiftiBuilder):
 
     @classmethod
     def find(cls, options: DataOptions) -> nifti_builder.Found:
-        """Returns the volumes of images/ and labels/.
+        """Returns the volumes of images/ and labels/, with their readers/.
 
         Raises:
           ValueError: The folder is missing, empty, or an image lacks its label; windows.csv or
@@ -54,6 +54,7 @@ class Builder(nifti_builder.NiftiBuilder):
                 str(pair.image.relative_to(folder)),
                 # An explicit window holds for every volume: readers apply it to every record.
                 options.window_hu or own.get(name, default),
+                pair.readers,
             )
             for name, pair in contents.pairs.items()
         ]
@@ -62,6 +63,11 @@ class Builder(nifti_builder.NiftiBuilder):
             state = hashlib.sha256(windows_file.read_bytes()).hexdigest()
         ignored = {**contents.ignored, **windows.unread(folder)}
         return nifti_builder.Found(folder, files, [], {"windows": state}, ignored)
+
+    @property
+    def has_readers(self) -> bool:
+        """Whether the folder has readers; see the base class."""
+        return bool(self.options.path) and has_readers(Path(self.options.path))
 
     @classmethod
     def _hint(cls) -> str:

@@ -1,4 +1,4 @@
-"""images/ and labels/ of a folder: which file belongs to which, and what is left over."""
+"""images/, labels/ and readers/ of a folder: which file belongs to which, and what is left."""
 
 import os
 import re
@@ -13,6 +13,7 @@ from tfds_builders.words import nearest, short
 
 INFO = catalog.DATASETS["ct_folder_2d"]
 FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"))
+READERS = "readers"
 # Files that lie beside volumes and are none, by suffix and by name.
 HARMLESS_SUFFIXES = (
     ".txt .md .rst .json .csv .tsv .xls .xlsx .ods .pdf .doc .docx .htm .html .xml .yml .yaml "
@@ -23,10 +24,11 @@ HARMLESS_NAMES = re.compile(r"(readme|licen[cs]e|copying|changelog|makefile|md5|
 
 
 class Pair(NamedTuple):
-    """One volume of the folder: image and label file."""
+    """The files of one volume: image, label, and what each reader drew if that is told."""
 
     image: Path
     label: Path
+    readers: Path | None = None
 
 
 class Contents(NamedTuple):
@@ -42,7 +44,7 @@ class Contents(NamedTuple):
 
 
 class _Listing(NamedTuple):
-    """One of the two subfolders.
+    """One of the subfolders.
 
     Attributes:
       folder: The subfolder.
@@ -63,12 +65,14 @@ def find_pairs(folder: Path) -> dict[str, Pair]:
 def read_folder(folder: Path) -> Contents:
     """Returns the volumes of a folder, and what is left over.
 
-    A label is named like its image, or like its image without the `_0000` of nnU-Net; names count
-    as equal however their Unicode is spelled. Hidden files (also the `._x` of macOS) are not seen.
+    A label is named like its image, or like its image without the `_0000` of nnU-Net; so is a file
+    of readers, which volumes may lack. Names count as equal however their Unicode is spelled.
+    Hidden files (also the `._x` of macOS) are not seen.
 
     Raises:
-      ValueError: No such subfolders, no image, an image without label or a label without image, a
-        volume twice, several channels of one volume, or a link to nowhere.
+      ValueError: No such subfolders, no image, an image without label or a label without image,
+        readers of a volume that is not there, a volume twice, several channels of one volume, or a
+        link to nowhere.
     """
     names = next((pair for pair in FOLDERS if all((folder / name).is_dir() for name in pair)), None)
     if names is None:
@@ -86,7 +90,17 @@ def read_folder(folder: Path) -> Contents:
         if other != names:
             unused = (name for name in other if (folder / name).is_dir())
             ignored.update({f"{name}/": f"{' and '.join(names)} are used" for name in unused})
-    return Contents(_paired(folder, images, labels), ignored)
+    pairs = _paired(folder, images, labels)
+    if (folder / READERS).is_dir():
+        readers = _list(folder, READERS)
+        ignored.update(readers.ignored)
+        pairs = _with_readers(folder, pairs, labels, readers) if readers.files else pairs
+    return Contents(pairs, ignored)
+
+
+def has_readers(folder: Path) -> bool:
+    """Returns whether a folder tells of any volume what each of several readers drew."""
+    return (folder / READERS).is_dir() and bool(_list(folder, READERS).files)
 
 
 def composed(name: str) -> str:
@@ -127,6 +141,32 @@ def _paired(folder: Path, images: _Listing, labels: _Listing) -> dict[str, Pair]
             f"to {images.folder.name}, or remove these labels"
         )
     return dict(sorted(pairs.items()))
+
+
+def _with_readers(
+    folder: Path, pairs: dict[str, Pair], labels: _Listing, readers: _Listing
+) -> dict[str, Pair]:
+    """Returns the volumes with their files of readers."""
+    found: dict[str, Path] = {}
+    orphans = []
+    for name, path in readers.files.items():
+        volume = name if name in pairs else without_channel(name)
+        if volume not in pairs:
+            orphans.append(name)
+        elif volume in found:
+            raise ValueError(
+                f"{folder}: volume {volume!r} has two files of readers, {found[volume].name} and "
+                f"{path.name}; keep one"
+            )
+        else:
+            found[volume] = path
+    if orphans:
+        listed = _with_nearest(orphans, readers, labels, pairs.keys() - found.keys())
+        raise ValueError(
+            f"{folder}: {len(orphans)} files of readers without a volume: {listed}; name them like "
+            "their labels, or remove them"
+        )
+    return {name: pair._replace(readers=found.get(name)) for name, pair in pairs.items()}
 
 
 def _with_nearest(names: list[str], own: _Listing, other: _Listing, free: set[str]) -> str:

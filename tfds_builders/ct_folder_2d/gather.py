@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ecc_jax import atomic
-from ecc_jax.volumes import files_of, is_nifti_name, is_second_half, stem
+from ecc_jax.volumes import files_of
 from tfds_builders.ct_folder_2d import windows
-from tfds_builders.ct_folder_2d.files import INFO, Pair, composed, read_folder
+from tfds_builders.ct_folder_2d.files import INFO, READERS, Pair, read_folder
 from tfds_builders.label_checks import NAMES_FILE
 from tfds_builders.options import check_window
 from tfds_builders.words import short
 
-# Masks of single readers, which some folders have beside the labels.
-READERS = "readers"
 Window = tuple[float, float]
 
 
@@ -114,9 +112,8 @@ def _add(plan: _Plan, source: Source) -> Gathered:
     """Adds the volumes of a source, and returns what they are."""
     folder = source.folder
     chosen, left_out, own = _volumes(source)
-    readers = _readers(folder)
     for name, pair in chosen.items():
-        files = dict(_files(name, pair, readers))
+        files = dict(_files(pair))
         # Some file systems take names for equal that differ in upper and lower case.
         for key in (name, *files):
             if key.casefold() in plan.taken:
@@ -128,7 +125,8 @@ def _add(plan: _Plan, source: Source) -> Gathered:
         plan.files.update(files)
         plan.windows_hu[name] = own[name]
     windows_hu = sorted({own[name] for name in chosen})
-    return Gathered(folder, list(chosen), windows_hu, len(readers.keys() & chosen), left_out)
+    num_readers = sum(pair.readers is not None for pair in chosen.values())
+    return Gathered(folder, list(chosen), windows_hu, num_readers, left_out)
 
 
 def _volumes(source: Source) -> tuple[dict[str, Pair], list[str], dict[str, Window]]:
@@ -155,23 +153,11 @@ def _volumes(source: Source) -> tuple[dict[str, Pair], list[str], dict[str, Wind
     return chosen, [name for name in pairs if name not in chosen], every
 
 
-def _readers(folder: Path) -> dict[str, Path]:
-    """Returns the masks of readers by volume; none where the folder has none."""
-    if not (folder / READERS).is_dir():
-        return {}
-    listed = (path for path in sorted((folder / READERS).iterdir()) if path.name[0] != ".")
-    return {
-        composed(stem(path.name)): path
-        for path in listed
-        if is_nifti_name(path.name) and not is_second_half(path)
-    }
-
-
-def _files(name: str, pair: Pair, readers: dict[str, Path]) -> Iterator[tuple[str, Path]]:
+def _files(pair: Pair) -> Iterator[tuple[str, Path]]:
     """Yields the files of a volume: path in the gathered folder, and where they are now."""
     parts = [("images", pair.image), ("labels", pair.label)]
-    if name in readers:
-        parts.append((READERS, readers[name]))
+    if pair.readers is not None:
+        parts.append((READERS, pair.readers))
     for part, path in parts:
         for file in files_of(path):
             yield f"{part}/{file.name}", file

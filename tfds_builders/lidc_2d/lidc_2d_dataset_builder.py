@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from ecc_jax import catalog, volumes
-from ecc_jax.data import slices as slice_rules
 from ecc_jax.volumes import dicom
 from ecc_jax.volumes.dicom_files import is_dicom
 from ecc_jax.volumes.dicom_stack import Stack
@@ -67,6 +65,11 @@ class Builder(slice_builder.SliceBuilder):
     ]
     EXTRA_FEATURES: ClassVar[tuple[str, ...]] = ("source",)
     REUSES_PREPARED = True
+
+    @property
+    def has_readers(self) -> bool:
+        """The readers of every scan; see the base class."""
+        return True
 
     @classmethod
     def source_facts(cls, options: DataOptions) -> dict[str, Any]:
@@ -127,17 +130,12 @@ class Builder(slice_builder.SliceBuilder):
 
     def records(self, entry: VolumeEntry, indices: Sequence[int]) -> Iterator[dict[str, Any]]:
         """Yields records, reading their slices alone; see the base class."""
-        scan, size = self._scans[entry.volume], self.options.size
-        shape = scan.stack.geometry.shape[1:]
         volume = self._volume(entry, indices)
-        warn_unless_hu(volume.image_hu, scan.stack.geometry.path)
+        warn_unless_hu(volume.image_hu, self._scans[entry.volume].stack.geometry.path)
         air = float(volume.image_hu.min())
         for position, index in enumerate(indices):
             record = slice_builder.make_record(volume, entry, position, self.options, air=air)
-            bits = scans.reader_bits(scan.marks[index], shape)
             record["slice_index"] = index
-            record["reader_masks"] = _fit_bits(bits, size, volume.orientation)
-            record["num_readers"] = scan.num_readers
             yield record
 
     def build(self) -> Path:
@@ -147,17 +145,6 @@ class Builder(slice_builder.SliceBuilder):
         index["excluded"] = self._excluded
         (directory / catalog.INDEX_FILE).write_text(json.dumps(index, indent=1), "utf-8")
         return directory
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        info = super()._info()
-        size = self.options.size
-        bits = tfds.features.Tensor(shape=(size, size), dtype=np.uint8, encoding="bytes")
-        features = {**info.features, "reader_masks": bits, "num_readers": np.int32}
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.__doc__,
-            features=tfds.features.FeaturesDict(features),
-        )
 
     def _stacks(self, folders: list[list[Path]]) -> dict[str, Stack | Problem]:
         """Returns every series by its uid, with the reason where it is left out."""
@@ -252,18 +239,21 @@ class Builder(slice_builder.SliceBuilder):
         scan = self._scans[entry.volume]
         geometry = scan.stack.geometry
         shape = geometry.shape[1:]
-        empty = np.zeros(shape, bool)
-        masks = [
-            scans.place(scan.marks[index].mask, shape) if index in scan.marks else empty
-            for index in indices
-        ]
+        masks = np.zeros((len(indices), *shape), bool)
+        bits = np.zeros((len(indices), *shape), np.uint8)
+        for position, index in enumerate(indices):
+            if index in scan.marks:
+                masks[position] = scans.place(scan.marks[index].mask, shape)
+                bits[position] = scans.reader_bits(scan.marks[index], shape)
         return SliceVolume(
             dicom.read_pixels(scan.stack, indices=indices),
-            np.stack(masks),
+            masks,
             geometry.spacing_mm,
             volumes.display_orientation(geometry, slice_axis=0),
             # Only some slices are read, so the pixels cannot name the scan.
             volumes.hash_of(entry.volume.encode()),
+            reader_bits=bits,
+            num_readers=scan.num_readers,
         )
 
     def _run(self, function: Callable[[Any], Any], items: Sequence[Any], what: str) -> list[Any]:
@@ -370,17 +360,3 @@ def _alike(one: Marks, other: Marks) -> bool:
         a.z_mm == b.z_mm and a.mask[1] == b.mask[1] and np.array_equal(a.mask[0], b.mask[0])
         for a, b in zip(one.slices, other.slices, strict=True)
     )
-
-
-def _fit_bits(bits: np.ndarray, size: int, orientation: volumes.Orientation) -> np.ndarray:
-    """Returns reader masks fitted as the mask of the record is, each by itself."""
-    fitted = np.zeros((size, size), np.uint8)
-    nothing = np.zeros(bits.shape, np.float32)
-    for bit in range(scans.MAX_SESSIONS):
-        own = (bits >> np.uint8(bit)) & 1
-        if own.any():
-            _, mask, _ = slice_rules.fit_to_size(
-                nothing, own, size, air=0.0, orientation=orientation
-            )
-            fitted |= mask.astype(np.uint8) << np.uint8(bit)
-    return fitted

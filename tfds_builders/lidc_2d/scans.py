@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from ecc_jax.data.readers import READER_BITS
 from ecc_jax.volumes import dicom
 from ecc_jax.volumes.dicom_files import Header, read_header
 from ecc_jax.volumes.dicom_members import LocalizerError
@@ -24,8 +25,6 @@ from tfds_builders.nifti_volumes import Problem
 from tfds_builders.remarks import Remark, collected
 
 MAX_THICKNESS_MM = 2.5
-# Bits of a record's reader masks. One scan was read by eight, all others by up to four.
-MAX_SESSIONS = 8
 # Positions in the XML are those of the DICOM headers but for rounding.
 NEAR_STEPS = 0.25
 
@@ -137,9 +136,10 @@ def read_marks(path: Path) -> Marks | Problem:
         reading = annotations.read_reading(path)
         if not reading.series_uid:
             raise ValueError(f"{path}: has no SeriesInstanceUid; download it again")
-        if reading.num_readers > MAX_SESSIONS:
+        # One scan was read by eight, all others by up to four.
+        if reading.num_readers > READER_BITS:
             raise ValueError(
-                f"{path}: expected up to {MAX_SESSIONS} reading sessions, got "
+                f"{path}: expected up to {READER_BITS} reading sessions, got "
                 f"{reading.num_readers}; remove the doubled ones"
             )
     except ValueError as error:
