@@ -138,8 +138,6 @@ def evaluate(
         alone = schema.with_protocol(with_absolute_paths(config), overrides)
         return _evaluate_external(alone, prepare, workdir, out)
     folder = places.run_folder(workdir) if workdir else default_workdir(with_absolute_paths(config))
-    if folder == SHIPPED_FOLDER and not out:
-        raise ValueError("the shipped run takes no report; pass --out=DIR, a folder of yours")
     saved = load_config(folder)
     check_complete(folder)
     given = config if workdir else None
@@ -167,6 +165,10 @@ def _check_out(folder: Path, *, is_given: bool) -> None:
     """Refuses a folder that can take no report before anything is computed for it."""
     if is_given:
         check_report_folder(folder)
+    elif folder.parent == SHIPPED_FOLDER:
+        raise ValueError(
+            f"{folder.parent} is part of the package and takes no report; {_ELSEWHERE}"
+        )
     check_writable(folder, elsewhere=_ELSEWHERE)
 
 

@@ -39,9 +39,8 @@ def shown_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
     """Returns the height and width of what a network is shown in training."""
     if config.model.view == "disk":
         return config.model.grid, config.model.grid
-    if config.augment.name == "ritm":
-        return tuple(config.augment.crop)
-    return config.data.size, config.data.size
+    options = augmentation(config)
+    return (options and options.crop) or (config.data.size, config.data.size)
 
 
 def evaluation_user(config: ml_collections.ConfigDict) -> RobotUser:
@@ -95,7 +94,7 @@ def augmentation(config: ml_collections.ConfigDict) -> Augmentation | None:
     if name == "none":
         return None
     crop, scale = tuple(values.pop("crop")), tuple(values.pop("scale"))
-    return Augmentation(crop if name == "ritm" else None, scale, **values)
+    return Augmentation(None if name == "orient" else crop, scale, **values)
 
 
 def folds_of(config: ml_collections.ConfigDict) -> Folds:

@@ -22,8 +22,9 @@ PARAMS = "painter_prior"
 _EDGE, _LEAST_EDGE = 0.15, 0.7
 # The painter is never surer than this, so that the image can overrule it.
 _LEAST_PROB = 0.03
-# Beyond so many radii from a later click's centre the previous mask stays.
-_REACH, _REACH_EDGE = 3.0, 6.0
+# About so many radii from a later click's centre its answer fades into the previous mask, with this
+# steepness, and so many radii from it nothing changes at all.
+_REACH, _REACH_EDGE, _REACH_END = 3.0, 6.0, 5.0
 # Logits of a previous mask are finite.
 _LEAST_PREV = 1e-4
 # Probability at the pixel of a click at least (lesion), or at most its complement (background).
@@ -32,7 +33,7 @@ _HELD = 0.75
 
 def initial_params() -> dict[str, Any]:
     """Returns the learned numbers before training: weight 1, radii 5 % smaller than dragged."""
-    return {"weight": jnp.ones((1,)), "log_radius": jnp.full((1,), -0.05)}
+    return {"weight": jnp.ones((1,)), "log_radius": jnp.full((1,), -0.05, jnp.float32)}
 
 
 def painted(
@@ -112,11 +113,13 @@ def edited(
       clicks: All clicks.
 
     Returns:
-      The answer within about 3 radii of the newest disk, the previous mask beyond. Where no pixel
-      was lesion before, nothing is to be kept, and the answer counts everywhere.
+      The answer within about 3 radii of the newest disk, the previous mask from 5 radii on. Where
+      no pixel was lesion before, nothing is to be kept, and the answer counts everywhere.
     """
     shape = (prev_mask.shape[1], prev_mask.shape[2])
-    near = jax.nn.sigmoid(_REACH_EDGE * (_REACH - distance_in_radii(newest_disk(clicks), shape)))
+    distance = distance_in_radii(newest_disk(clicks), shape)
+    near = jax.nn.sigmoid(_REACH_EDGE * (_REACH - distance))
+    near = jnp.where(distance < _REACH_END, near, 0.0)
     is_first = ~jnp.any(prev_mask > 0.5, axis=(1, 2, 3), keepdims=True)
     return jnp.where(is_first, logits, near * logits + (1.0 - near) * logit_of(prev_mask))
 
