@@ -95,7 +95,6 @@ MORE = {
     "dice": (3, "the score of the CVPR 2025 challenge is computed from it"),
     "nsd": (3, "the score of the CVPR 2025 challenge is computed from it"),
     "ritm": (4, "also a convention of failures and an augmentation strategy"),
-    "disk": (4, "also a result and a figure; the default of Segmenter"),
     "lidc_2d": (3, _COMBINED),
     "kits_2d": (3, _COMBINED),
     "lits_2d": (3, _COMBINED),
@@ -107,6 +106,7 @@ MORE = {
 }
 # Words that mean more than the entry, so that counting them says nothing.
 WORDS = {
+    "disk": "an encoding, a family of networks, a view, a result and a figure",
     "model": "the row of the network that is evaluated; also a group of the configuration",
     "iou": "the score that selects checkpoints, ranks examples and stands in every figure",
 }

@@ -33,12 +33,25 @@ class Disks(NamedTuple):
 
 
 def newest_disk(clicks: Clicks) -> Disks:
-    """Returns the disk of the newest click of each row."""
+    """Returns the disk of the newest click of each row.
+
+    >>> clicks = Clicks(jnp.ones((1, 2, 2)), jnp.array([[3.0, 4.0]]),
+    ...                 jnp.array([[True, False]]), jnp.array([2]))
+    >>> disks = newest_disk(clicks)
+    >>> disks.radius.tolist(), disks.sign.tolist()
+    ([4.0], [-1.0])
+    """
     return _disk_at(clicks, jnp.maximum(clicks.count - 1, 0))
 
 
 def first_disk(clicks: Clicks) -> Disks:
-    """Returns the disk of the first lesion click of each row, of its first click if it has none."""
+    """Returns the disk of the first lesion click of each row, of its first click if it has none.
+
+    >>> clicks = Clicks(jnp.ones((1, 2, 2)), jnp.array([[3.0, 4.0]]),
+    ...                 jnp.array([[False, True]]), jnp.array([2]))
+    >>> first_disk(clicks).radius.tolist()
+    [4.0]
+    """
     slot = jnp.arange(clicks.radius.shape[1])[None, :]
     is_lesion = clicks.is_positive & (slot < clicks.count[:, None])
     return _disk_at(clicks, jnp.argmax(is_lesion, axis=1))
@@ -56,7 +69,12 @@ def _disk_at(clicks: Clicks, slot: Array) -> Disks:
 
 
 def distance_in_radii(disks: Disks, shape: tuple[int, int]) -> Float[Array, "b h w 1"]:
-    """Returns the distance of every pixel to each row's disk centre, in radii of that disk."""
+    """Returns the distance of every pixel to each row's disk centre, in radii of that disk.
+
+    >>> disks = Disks(jnp.array([[0.0, 1.0]]), jnp.array([2.0]), jnp.ones(1))
+    >>> distance_in_radii(disks, (1, 4))[0, 0, :, 0].tolist()
+    [0.5, 0.0, 0.5, 1.0]
+    """
     distance = jnp.sqrt(squared_distance_to(disks.yx, shape))
     return (distance / disks.radius[:, None, None])[..., None]
 
@@ -70,6 +88,10 @@ def signed_distance(disks: Disks, shape: tuple[int, int]) -> Float[Array, "b h w
 
     Returns:
       sign * (1 - distance / radius), cut to -1..1; 0 in rows without a click.
+
+    >>> disks = Disks(jnp.array([[0.0, 1.0]]), jnp.array([2.0]), jnp.ones(1))
+    >>> signed_distance(disks, (1, 4))[0, 0, :, 0].tolist()
+    [0.5, 1.0, 0.5, 0.0]
     """
     cone = 1.0 - distance_in_radii(disks, shape)
     return disks.sign[:, None, None, None] * jnp.clip(cone, -1.0, 1.0)
@@ -88,6 +110,14 @@ def relative_grey(
       The distance from the core's mean in standard deviations of the core, from -4 (0) to 4 (1);
       and the logarithm of the likelihood ratio of the core against the ring around it, both taken
       for Gaussian, from -6 (0) to 6 (1). Both 0.5 in rows without a click.
+
+    >>> from ecc_jax.ops.disks import disk
+    >>> bright = disk(jnp.array([[8.0, 8.0]]), jnp.array([4.0]), (17, 17)).astype(jnp.float32)
+    >>> clicks = Clicks(jnp.full((1, 1, 2), 8.0), jnp.full((1, 1), 4.0),
+    ...                 jnp.ones((1, 1), bool), jnp.ones(1, int))
+    >>> z, ratio = relative_grey(bright[..., None], clicks)
+    >>> [round(float(m[0, y, 8, 0]), 2) for m in (z, ratio) for y in (8, 0)]
+    [0.5, 0.0, 1.0, 0.0]
     """
     disks = first_disk(clicks)
     distance = distance_in_radii(disks, (image.shape[1], image.shape[2]))
