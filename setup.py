@@ -60,7 +60,7 @@ setuptools.setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["ecc_jax*", "tfds_builders*"]),
-    package_data={"ecc_jax": ["py.typed"], "tfds_builders": ["*/README.md"]},
+    package_data={"ecc_jax": ["py.typed", "shipped/**/*"], "tfds_builders": ["*/README.md"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     classifiers=[

@@ -15,7 +15,7 @@ from ecc_jax.clicks.radius import ENCLOSING_RULES
 from ecc_jax.clicks.sampling import group_size
 from ecc_jax.clicks.user import CLICK_RULES, EVALUATION_RADII, TRAINING_RADII
 from ecc_jax.data import augment, sampling
-from ecc_jax.inference import crops, pipelines, prior, segmenter, view
+from ecc_jax.inference import crops, orientations, pipelines, prior, segmenter, view
 from ecc_jax.models import build
 from ecc_jax.ops import damage
 from ecc_jax.phantom import volumes as phantom
@@ -65,6 +65,7 @@ def _names() -> tuple[tuple[str, tuple[Any, ...]], ...]:
         ("loss.dice", losses.DICE_SCOPES),
         ("schedule.decay", config.DECAYS),
         ("inference.pipeline", pipelines.NAMES),
+        ("inference.orientations", orientations.CHOICES),
         ("inference.zoom_rule", crops.RULES),
         ("train.sampling", sampling.RULES),
         ("train.radius", TRAINING_RADII),
@@ -249,6 +250,15 @@ def _validate_surroundings(config: ml_collections.ConfigDict) -> None:
         raise ValueError(
             "inference.pipeline=zoom_in answers with nothing outside its crop, model.edits=local "
             "keeps the previous mask there; leave the pipeline at full_frame"
+        )
+    if config.inference.orientations > 1 and model.view == "slice":
+        raise ValueError(
+            "inference.orientations=8 turns a square over; model.view=slice shows whole slices: "
+            "leave it at 1 (inference.flip averages mirror images)"
+        )
+    if config.inference.orientations > 1 and config.inference.flip:
+        raise ValueError(
+            "inference.orientations=8 holds the mirror image already; leave inference.flip away"
         )
     if train.source == "sessions":
         _check(config, "train.click_gamma", lambda v: 0.5 <= v < 0.99, "0.5 <= gamma < 0.99")

@@ -105,7 +105,14 @@ def _word_shipped(config: ml_collections.ConfigDict) -> None:
     config.data.phantom_patients = 240
     config.data.folds = 2  # half of the patients is never trained on, so that it can be tested
     config.train.sampling = "patients"
-    config.train.groups = ("/LIDC_=3", "/STS_=1.5", "/phantom_=2")
+    # Six patients with sarcoma are soon known by heart; the phantom's soft tissue never is.
+    config.train.groups = ("/LIDC_=3", "/STS_=0.75", "/phantom_=4")
+    # Most lesions of lung are bright on black: made faint, noisy or dark they resemble others.
+    config.augment.contrast = 1.0
+    config.augment.brightness = 0.3
+    config.augment.gamma = 0.5
+    config.augment.noise = 0.08
+    config.augment.invert_prob = 0.3
     config.train.steps_per_epoch = 600
     config.train.epochs = 10
     config.validation.slices = 192

@@ -37,12 +37,15 @@ def export(run: Path, dest: Path) -> int:
             f"{run} holds no {admission.RECORD_FILE}: nobody could tell who must not be tested "
             "with these weights"
         )
-    variables = checkpoints.restore_variables(folder, checkpoints.best_step(folder))
+    best = checkpoints.best_step(folder)
+    variables = checkpoints.restore_variables(folder, best)
+    score = checkpoints.read_progress(folder, best)["score"]
     for key in _PATHS:
         schema.set_key(config, key, "")
     partial = dest.with_name(f"{dest.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    checkpoints.save_weights(partial, variables)
+    checkpoints.save_weights(partial, variables, step=best, score=score)
+    _forget_paths(partial / "checkpoints")
     values = schema.to_dict(config)
     atomic.write_text(partial / workdir.CONFIG_FILE, json.dumps(values, indent=1))
     record = seen.to_json([_without_paths(entry, dest.name) for entry in history])
@@ -51,6 +54,14 @@ def export(run: Path, dest: Path) -> int:
         dest.rmdir()
     partial.rename(dest)
     return sum(path.stat().st_size for path in dest.rglob("*") if path.is_file())
+
+
+def _forget_paths(folder: Path) -> None:
+    """Empties Orbax's marks, which quote where a checkpoint was written; only their names count."""
+    for mark in folder.rglob("commit_success.txt"):
+        mark.write_text("committed\n", encoding="utf-8")
+    for step in checkpoints.complete_steps(folder):
+        checkpoints.write_manifest(folder / str(step))
 
 
 def _without_paths(entry: seen.Seen, name: str) -> seen.Seen:

@@ -83,7 +83,7 @@ def inference_options(config: ml_collections.ConfigDict) -> InferenceOptions:
         threshold=options.threshold,
         scales_radius=config.clicks.radius != "fixed",
     )
-    return InferenceOptions(options.pipeline, options.flip, zoom)
+    return InferenceOptions(options.pipeline, options.flip, zoom, options.orientations)
 
 
 def augmentation(config: ml_collections.ConfigDict) -> Augmentation | None:

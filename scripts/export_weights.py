@@ -9,6 +9,7 @@ stands wherever a run is only read: --mode=evaluate --workdir=DEST --out=DIR,
 """
 
 import argparse
+import sys
 
 from absl import logging
 

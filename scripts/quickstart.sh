@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs ecc_jax, trains the quick RITM with dynamic disks on synthetic CT, writes a report.
-# No data, no GPU: about ten minutes on two CPU cores. Arguments are passed on to ecc_jax.main.
+# Installs ecc_jax, trains the flagship on synthetic CT from scratch, writes a report.
+# No data, no GPU: about eight minutes on two CPU cores. Arguments are passed on to ecc_jax.main.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/environment.sh
 ecc_environment ""
-exec "$PY" -m ecc_jax.main --config=configs/ritm_dynamic.py:quick "$@"
+exec "$PY" -m ecc_jax.main --config=configs/ecc.py:quick "$@"

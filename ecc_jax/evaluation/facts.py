@@ -15,6 +15,7 @@ from ecc_jax import parallel
 from ecc_jax.evaluation.rollouts import EvalSet
 from ecc_jax.evaluation.step import RolloutOptions
 from ecc_jax.inference.pipelines import InferenceOptions
+from ecc_jax.inference.segmenter import Segmenter
 
 _PACKAGES = ("jax", "flax", "optax", "numpy", "scikit-image")
 
@@ -29,7 +30,6 @@ def facts_of_rollouts(data: EvalSet, options: RolloutOptions, mesh: Mesh) -> dic
         "next_click": user.rule,
         "enclosing": user.enclosing,
         "threshold": float(user.threshold),
-        "inference": describe_inference(options.inference),
         "versions": {
             "python": platform.python_version(),
             "ecc_jax": ecc_jax.__version__,
@@ -62,12 +62,22 @@ def describe_initial_mask(name: str, damage: float) -> str:
     return f"ground truth, {name} by {damage:g} of the lesion's depth"
 
 
-def describe_inference(options: InferenceOptions) -> str:
-    """Returns the test-time treatment in words; methods of one table should share it."""
-    zoom = options.zoom
+def describe_inference(options: InferenceOptions, segmenter: Segmenter) -> str:
+    """Returns what the network is shown and how it is run, in words."""
+    zoom, view = options.zoom, segmenter.view
     words = ["whole slice"]
+    if view is not None:
+        words = [f"square of {view.factor:g} radii around the first disk, {view.grid} pixels wide"]
+    if segmenter.intensity == "core":
+        words.append("grey values relative to the disk's")
+    if segmenter.prior == "painter":
+        words.append("scores added to the painter's")
+    if segmenter.edits == "local":
+        words.append("later clicks change their surroundings")
     if options.pipeline == "zoom_in":
-        words = [f"zoom-in after click {zoom.skip_clicks} ({zoom.rule} side {zoom.target} pixels)"]
+        words[0] = f"zoom-in after click {zoom.skip_clicks} ({zoom.rule} side {zoom.target} pixels)"
+    if options.orientations > 1:
+        words.append(f"{options.orientations} orientations averaged")
     return ", ".join([*words, "mirror image averaged"] if options.flip else words)
 
 

@@ -289,10 +289,11 @@ def _facts(
     protocol = config.eval.protocol
     words = config.words.split(",") if config.words else []
     found = facts.facts_of_rollouts(bench.data, bench.options, mesh)
-    inference = found.pop("inference")
+    if bench.network:
+        segmenter = bench.network.segmenter
+        found["inference"] = facts.describe_inference(bench.options.inference, segmenter)
     return {
         **found,
-        **({"inference": inference} if bench.network else {}),
         "dataset": config.data.name,
         "split": config.data.split,
         "fold": facts.describe_fold(config.data.folds, config.data.fold),

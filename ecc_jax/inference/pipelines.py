@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ecc_jax.inference.crops import Zoom, crop, find_region, grid_shape, move_clicks, paste
+from ecc_jax.inference.orientations import in_all_orientations, mean_of_orientations
 from ecc_jax.inference.prior import logit_of, obeyed
 from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.inference.view import Square, cut, is_inside, moved, put_back, square_around
@@ -22,11 +23,14 @@ class InferenceOptions(NamedTuple):
       pipeline: One of `NAMES`.
       flip: Average the scores of the image and its mirror image.
       zoom: The crops of `zoom_in`.
+      orientations: 8 averages the scores of a square view in all its orientations, mirror images
+        among them; 1 leaves it at one.
     """
 
     pipeline: str = "full_frame"
     flip: bool = False
     zoom: Zoom = Zoom()
+    orientations: int = 1
 
 
 FULL_FRAME = InferenceOptions()
@@ -43,13 +47,17 @@ def make_predict(segmenter: Segmenter, variables: Any, options: InferenceOptions
     return PIPELINES[options.pipeline](segmenter, variables, options)
 
 
-def full_frame(segmenter: Segmenter, variables: Any, *, flip: bool = False) -> Predict:
+def full_frame(
+    segmenter: Segmenter, variables: Any, *, flip: bool = False, orientations: int = 1
+) -> Predict:
     """Returns a `Predict` that shows the network its view of the slice: all of it by default.
 
     Args:
       segmenter: The network, which runs in evaluation mode, and its encoding.
       variables: Its variables.
       flip: Average the logits of the image and its mirror image; twice the work.
+      orientations: 8 averages those of a square view in all its orientations; eight times the
+        work of the network.
     """
 
     def predict(
@@ -57,7 +65,9 @@ def full_frame(segmenter: Segmenter, variables: Any, *, flip: bool = False) -> P
         clicks: Clicks,
         prev_mask: Float[Array, "b h w 1"],
     ) -> Float[Array, "b h w 1"]:
-        return _probability(segmenter, variables, image, clicks, prev_mask, flip=flip)
+        return _probability(
+            segmenter, variables, image, clicks, prev_mask, flip=flip, orientations=orientations
+        )
 
     return predict
 
@@ -155,22 +165,23 @@ def _probability(
     prev_mask: Float[Array, "b h w 1"],
     *,
     flip: bool,
+    orientations: int = 1,
 ) -> Float[Array, "b h w 1"]:
     """Returns the network's answer at the size of the image, whatever part of it is shown."""
     pixels: Any = 1.0
     if segmenter.view is None:
-        scores = _scores(segmenter, variables, image, clicks, prev_mask, flip=flip)
+        inputs = segmenter.inputs(image, clicks, prev_mask)
+        scores = _scores(segmenter, variables, inputs, flip=flip)
     else:
         grid, square = segmenter.view.grid, square_around(clicks, segmenter.view)
         pixels = square.side / grid
-        scores = _scores(
-            segmenter,
-            variables,
-            cut(image, square, grid),
-            moved(clicks, square, grid),
-            cut(prev_mask, square, grid),
-            flip=flip,
-        )
+        there = moved(clicks, square, grid)
+        inputs = segmenter.inputs(cut(image, square, grid), there, cut(prev_mask, square, grid))
+        if orientations == 1:
+            scores = _scores(segmenter, variables, inputs, flip=flip)
+        else:
+            turned = segmenter.logits(variables, *map(in_all_orientations, inputs))
+            scores = mean_of_orientations(turned)
         scores = _on_slice(segmenter, scores, square, prev_mask)
     logits = segmenter.answered(variables, scores, clicks, prev_mask, pixels=pixels)
     prob = jax.nn.sigmoid(logits)
@@ -195,20 +206,13 @@ def _on_slice(
 
 
 def _scores(
-    segmenter: Segmenter,
-    variables: Any,
-    image: Float[Array, "b h w c"],
-    clicks: Clicks,
-    prev_mask: Float[Array, "b h w 1"],
-    *,
-    flip: bool,
+    segmenter: Segmenter, variables: Any, inputs: tuple[Array, ...], *, flip: bool
 ) -> Float[Array, "b h w 1"]:
     """Returns the network's scores of what it is shown."""
-    inputs = segmenter.inputs(image, clicks, prev_mask)
     if not flip:
         return segmenter.logits(variables, *inputs)
     logits = segmenter.logits(variables, *map(_with_mirror, inputs))
-    pairs = logits.reshape(image.shape[0], 2, *logits.shape[1:])
+    pairs = logits.reshape(logits.shape[0] // 2, 2, *logits.shape[1:])
     return 0.5 * (pairs[:, 0] + pairs[:, 1, :, ::-1])
 
 
@@ -242,7 +246,7 @@ def _probability_on_crop(
 
 PIPELINES: dict[str, Callable[[Segmenter, Any, InferenceOptions], Predict]] = {
     "full_frame": lambda network, variables, options: full_frame(
-        network, variables, flip=options.flip
+        network, variables, flip=options.flip, orientations=options.orientations
     ),
     "zoom_in": lambda network, variables, options: zoom_in(
         network, variables, zoom=options.zoom, flip=options.flip

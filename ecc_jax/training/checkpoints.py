@@ -266,15 +266,23 @@ def restore_variables(directory: str | Path, step: int) -> dict[str, Any]:
     return values["average"] if has_average else values
 
 
-def save_weights(workdir: Path, variables: dict[str, Any]) -> None:
-    """Writes imported weights in the form of a run, for `best_variables`.
+def save_weights(
+    workdir: Path,
+    variables: dict[str, Any],
+    *,
+    step: int = IMPORTED_STEP,
+    score: float | None = None,
+) -> None:
+    """Writes weights alone in the form of a run, for `best_variables`.
 
     Args:
       workdir: Receives the folder `checkpoints`, which it must not have yet.
       variables: {"params": …, "batch_stats": …} of a network.
+      step: Updates that it has had; imported ones count as none.
+      score: Its validation score, if it has one; without, `step` must be `IMPORTED_STEP`.
     """
     store = Checkpoints(workdir / "checkpoints", warn=lambda text: None)  # no others will follow
-    store.save(IMPORTED_STEP, Weights(**variables), progress_values(Plateau(), 0), None)
+    store.save(step, Weights(**variables), progress_values(Plateau(), 0), score)
     store.close()
 
 

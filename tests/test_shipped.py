@@ -1,0 +1,144 @@
+"""The weights that come with the package, and runs that are exported like them."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from ecc_jax import config, export, places, runs, workdir
+from ecc_jax.admission import RECORD_FILE
+from ecc_jax.data.seen import SHAPING, Scans, Seen, Source, to_json
+from ecc_jax.settings import segmenter_of
+from ecc_jax.training import checkpoints
+
+FOLDER = workdir.SHIPPED_FOLDER
+MEGABYTE = 10**6
+
+
+def refusal(call):
+    """The one line with which something is refused."""
+    with pytest.raises(ValueError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def ball(noise, *, size=96, radius=11, contrast=60):
+    yy, xx = np.mgrid[:size, :size]
+    target = np.hypot(yy - 45, xx - 51) < radius
+    grain = np.random.default_rng(0).normal(0, noise, target.shape)
+    return (target * contrast + grain).astype(np.float32), target
+
+
+def overlap(one, other):
+    return (one & other).sum() / (one | other).sum()
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return runs.load_predictor("shipped")
+
+
+def test_weights_are_small_whole_and_tell_no_paths():
+    files = [path for path in FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 10 * MEGABYTE
+    (step,) = checkpoints.complete_steps(FOLDER / "checkpoints")
+    checkpoints.verify_manifest(FOLDER / "checkpoints" / str(step))
+    saved = workdir.load_config(FOLDER)
+    assert (saved.data.path, saved.data.root, saved.model.pretrained) == ("", "", "")
+    for path in files:
+        assert b"/tmp/" not in path.read_bytes() and b"/home/" not in path.read_bytes(), path
+    card = (FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for needed in ("CC BY 3.0", "LIDC-IDRI", "Soft-tissue-Sarcoma", "not for diagnosis"):
+        assert needed in card
+
+
+def test_who_was_trained_on_is_written_down_without_the_test_half():
+    (record,) = json.loads((FOLDER / RECORD_FILE).read_text(encoding="utf-8"))
+    trained = record["patients"]["train"]
+    assert sum("LIDC" in name for name in trained) == 150
+    assert all(scans["volumes"] and scans["slices"] for scans in trained.values())
+
+
+def test_a_misplaced_disk_is_corrected_by_what_is_seen(predictor):
+    """The disk is a third too small; the answer follows the edge of the ball, not the disk."""
+    image, target = ball(noise=12)
+    predictor.set_image(image, window_hu=(-150, 250))
+    mask = predictor.add_click(45, 51, 7.5)
+    yy, xx = np.mgrid[:96, :96]
+    disk = np.hypot(yy - 45, xx - 51) < 7.5
+    assert overlap(mask, target) > overlap(disk, target) + 0.2
+    predictor.undo()
+    assert overlap(predictor.redo(), mask) == 1
+
+
+def test_every_click_counts(predictor):
+    image, _ = ball(noise=30)
+    predictor.set_image(image, window_hu=(-150, 250))
+    predictor.add_click(45, 51, 9.0)
+    mask = predictor.add_click(45, 80, 3.0)  # background that the user calls lesion
+    assert mask[45, 80]
+    mask = predictor.add_click(45, 51, 3.0, False)  # lesion that the user calls background
+    assert not mask[45, 51] and mask[45, 80]
+
+
+def test_the_shipped_run_takes_no_report():
+    message = refusal(lambda: runs.evaluate(None, {}, lambda tree: FOLDER, "shipped"))
+    assert "takes no report" in message and "--out=DIR" in message
+
+
+def test_a_folder_of_that_name_goes_before(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert places.run_folder("shipped") == FOLDER
+    (tmp_path / "shipped").mkdir()
+    assert places.run_folder("shipped").resolve() == tmp_path / "shipped"
+
+
+def test_own_folders_start_from_it_and_other_networks_are_refused():
+    tree = config.flagship("ct_folder_2d,quick")
+    assert tree.model.pretrained == "shipped"
+    workdir.check_pretrained(tree)
+    assert workdir.with_absolute_paths(tree).model.pretrained == "shipped"
+    assert config.flagship("quick").model.pretrained == ""
+    for key, value in (("grid", 96), ("prior", "none"), ("name", "disk_tiny")):
+        other = config.flagship("ct_folder_2d")
+        other.model[key] = value
+        assert f"model.{key}" in refusal(lambda other=other: workdir.check_pretrained(other))
+
+
+@pytest.fixture
+def tiny_run(tmp_path):
+    """A run of a tiny flagship of which only the weights are trained."""
+    tree = config.flagship()
+    tree.model.name = "disk_tiny"
+    tree.data.path = str(tmp_path / "data")
+    run = tmp_path / "run"
+    variables = segmenter_of(tree).init_variables(3)
+    checkpoints.save_weights(run, variables, step=7, score=0.25)
+    workdir.write_config(tree, run)
+    patients = {split: {f"{split}_1": Scans({"v": "a"}, ["b"])} for split in SHAPING}
+    seen = Seen(str(run), Source("ct_folder_2d", str(tmp_path / "data"), by_slice=False), patients)
+    (run / RECORD_FILE).write_text(json.dumps(to_json([seen])), encoding="utf-8")
+    return run, variables
+
+
+def test_export_keeps_weights_step_and_patients_and_forgets_paths(tiny_run, tmp_path):
+    run, variables = tiny_run
+    dest = tmp_path / "weights"
+    size = export.export(run, dest)
+    assert 0 < size < MEGABYTE
+    step, again = checkpoints.best_variables(dest, variables)
+    assert step == 7
+    jax.tree.map(np.testing.assert_array_equal, again, variables)
+    for path in dest.rglob("*"):
+        assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes(), path
+    (record,) = json.loads((dest / RECORD_FILE).read_text(encoding="utf-8"))
+    assert record["source"]["place"] == "weights" and "train_1" in record["patients"]["train"]
+    assert "choose another DEST" in refusal(lambda: export.export(run, dest))
+
+
+def test_export_without_a_record_is_refused(tiny_run, tmp_path):
+    run, _ = tiny_run
+    (run / RECORD_FILE).unlink()
+    assert RECORD_FILE in refusal(lambda: export.export(run, tmp_path / "weights"))
