@@ -108,6 +108,8 @@ def keep_patients_apart(
         if not is_same_dataset:
             if key in ("folds", "fold") and not is_asked:
                 merged.data[key] = 0
+            elif key == "patient_regex" and not is_asked and merged.data[key] == saved.data[key]:
+                merged.data[key] = ""  # names of the run's own data
         elif not is_asked:
             if is_own or key != "patient_regex":  # names elsewhere may be of another form
                 merged.data[key] = saved.data[key]

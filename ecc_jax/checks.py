@@ -260,7 +260,22 @@ def _validate_surroundings(config: ml_collections.ConfigDict) -> None:
         raise ValueError(
             "inference.orientations=8 holds the mirror image already; leave inference.flip away"
         )
+    if model.view == "disk" and "fixed" in (train.radius, config.clicks.radius):
+        raise ValueError(
+            "model.view=disk takes its size from the radius that is dragged, and the radius rule "
+            "fixed has none; leave train.radius and clicks.radius at another rule, or "
+            "model.view=slice"
+        )
+    if model.edits == "local":
+        for key in ("inference.threshold", "train.threshold"):
+            _check(config, key, lambda v: 0.25 <= v < 0.75, "0.25 to 0.75 with model.edits=local")
+    _check(config, "augment.view_zoom", lambda v: 0 <= v <= 0.5, "0 to 0.5")
     if train.source == "sessions":
+        if train.click_counts == "rows":
+            raise ValueError(
+                "train.click_counts=rows is for train.source=iterative; in sessions every row has "
+                "its own count already: leave it away"
+            )
         _check(config, "train.click_gamma", lambda v: 0.5 <= v < 0.99, "0.5 <= gamma < 0.99")
         if config.loss.dice == "batch":
             raise ValueError("loss.dice=batch knows no rows to leave out; train.source=sessions")

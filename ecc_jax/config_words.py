@@ -132,10 +132,11 @@ def apply_words(config: ml_collections.ConfigDict, arg: str) -> ml_collections.C
 
     Args:
       config: A locked tree; changed in place and returned.
-      arg: Words in any order: at most one dataset name, `small`, `quick`.
+      arg: Words in any order: at most one dataset name, `small`, `quick`; or `shipped` alone, for
+        the flagship.
 
     Raises:
-      ValueError: Unknown word, or two datasets.
+      ValueError: Unknown word, two datasets, or `shipped` beside others.
     """
     words = sorted({word.strip() for word in arg.split(",") if word.strip()})
     valid = [*catalog.DATASETS, *WORDS]
@@ -143,6 +144,11 @@ def apply_words(config: ml_collections.ConfigDict, arg: str) -> ml_collections.C
         if word not in valid:
             raise ValueError(f"unknown config word {word!r}; valid words: {', '.join(valid)}")
     datasets = [word for word in words if word in catalog.DATASETS]
+    if "shipped" in words and (len(words) > 1 or config.model.name != FLAGSHIP):
+        raise ValueError(
+            f"the word shipped is the whole recipe of configs/ecc.py; got {', '.join(words)} for "
+            f"{config.name}: write configs/ecc.py:shipped"
+        )
     if len(datasets) > 1:
         raise ValueError(f"expected at most one dataset, got {', '.join(datasets)}")
     if datasets:

@@ -1,7 +1,7 @@
 """A run's best weights as a folder to share: weights, configuration, who was trained on."""
 
 import json
-import shutil
+import tempfile
 from pathlib import Path
 
 from ecc_jax import admission, atomic, workdir
@@ -13,7 +13,7 @@ from ecc_jax.training import checkpoints
 _PATHS = ("data.path", "data.root", "model.pretrained")
 
 
-def export(run: Path, dest: Path) -> int:
+def export(run: Path, dest: Path) -> tuple[int, int]:
     """Writes the best weights of a run without optimiser, and without paths of this machine.
 
     Args:
@@ -21,7 +21,7 @@ def export(run: Path, dest: Path) -> int:
       dest: Folder to make; it stands for the run wherever a run is only read.
 
     Returns:
-      Bytes written.
+      The step of the weights, and the bytes written.
 
     Raises:
       ValueError: No run, no validated checkpoint, nobody wrote down who was trained on, or `dest`
@@ -42,8 +42,11 @@ def export(run: Path, dest: Path) -> int:
     score = checkpoints.read_progress(folder, best)["score"]
     for key in _PATHS:
         schema.set_key(config, key, "")
-    partial = dest.with_name(f"{dest.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    with config.unlocked():
+        config.eval = schema.default().eval  # how the run was tested is no part of its weights
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=dest.parent, prefix=f".{dest.name}-"))
+    partial.chmod(0o755)
     checkpoints.save_weights(partial, variables, step=best, score=score)
     _forget_paths(partial / "checkpoints")
     values = schema.to_dict(config)
@@ -53,7 +56,7 @@ def export(run: Path, dest: Path) -> int:
     if dest.exists():
         dest.rmdir()
     partial.rename(dest)
-    return sum(path.stat().st_size for path in dest.rglob("*") if path.is_file())
+    return best, sum(path.stat().st_size for path in dest.rglob("*") if path.is_file())
 
 
 def _forget_paths(folder: Path) -> None:

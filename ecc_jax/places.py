@@ -9,6 +9,7 @@ from pathlib import Path
 
 # The run that comes with the package, by this name wherever a run's folder is asked for.
 SHIPPED = "shipped"
+SHIPPED_FOLDER = Path(__file__).with_name(SHIPPED)
 AGAIN = "free space; the same command resumes"
 # TensorStore, which writes checkpoints, has its own errors; they quote the system's number.
 _QUOTED_NUMBER = re.compile(r"os_error_code='(\d+)'")
@@ -49,9 +50,12 @@ def run_folder(name: str | os.PathLike[str]) -> Path:
 
     A folder of that very name goes before it.
     """
-    if os.fspath(name) == SHIPPED and not os.path.isdir(name):
-        return Path(__file__).with_name(SHIPPED)
-    return expanded(name)
+    return SHIPPED_FOLDER if is_shipped(name) else expanded(name)
+
+
+def is_shipped(name: str | os.PathLike[str]) -> bool:
+    """Returns whether a name means the package's own run, and no folder of that name."""
+    return os.fspath(name) == SHIPPED and not os.path.isdir(name)
 
 
 def absolute(path: str | os.PathLike[str]) -> str:

@@ -165,7 +165,7 @@ def _check_out(folder: Path, *, is_given: bool) -> None:
     """Refuses a folder that can take no report before anything is computed for it."""
     if is_given:
         check_report_folder(folder)
-    elif folder.parent == SHIPPED_FOLDER:
+    elif folder.parent.resolve() == SHIPPED_FOLDER.resolve():
         raise ValueError(
             f"{folder.parent} is part of the package and takes no report; {_ELSEWHERE}"
         )

@@ -136,7 +136,7 @@ class InteractiveModel(Protocol):
         self,
         variables: Any,
         image: Float[AnyArray, "b h w 3"],
-        guidance: Float[AnyArray, "b h w 2"],
+        guidance: Float[AnyArray, "b h w g"],
         prev_mask: Float[AnyArray, "b h w 1"],
         *,
         train: bool = False,

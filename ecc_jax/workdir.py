@@ -15,18 +15,10 @@ from ecc_jax import config as schema
 from ecc_jax.training import checkpoints
 
 CONFIG_FILE = "config.json"
-SHIPPED_FOLDER = Path(places.__file__).with_name(places.SHIPPED)
-# Keys of a network that another's weights must share with it, if their run wrote them down.
-_NETWORK_KEYS = (
-    "name",
-    "encoding",
-    "view",
-    "grid",
-    "view_factor",
-    "prior",
-    "intensity",
-    "edits",
-)
+SHIPPED_FOLDER = places.SHIPPED_FOLDER
+# Keys of a network that another's weights must share with it, those of a square view among them.
+_SQUARE_KEYS = ("grid", "view_factor")
+_NETWORK_KEYS = ("name", "encoding", "view", *_SQUARE_KEYS, "prior", "intensity", "edits")
 CONVERSION_FILE = "conversion.json"  # written by scripts/convert_weights.py
 # Keys that change no number of a report.
 _NO_RESULT_KEYS = ("eval.save_masks", "eval.latency_clicks", "data.read_threads")
@@ -37,7 +29,7 @@ def with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.Con
     copy = schema.from_dict(schema.to_dict(config))
     for group, key in (("data", "path"), ("data", "root"), ("model", "pretrained")):
         # The name of the package's own run stays: installed elsewhere it is the same run.
-        is_shipped = key == "pretrained" and places.run_folder(copy[group][key]) == SHIPPED_FOLDER
+        is_shipped = key == "pretrained" and places.is_shipped(copy[group][key])
         if copy[group][key] and not is_shipped:
             copy[group][key] = places.absolute(copy[group][key])
     if copy.eval.initial_mask.endswith(".npz"):
@@ -178,7 +170,9 @@ def report_name(saved: ml_collections.ConfigDict, config: ml_collections.ConfigD
 
 
 def check_same_run(config: ml_collections.ConfigDict, folder: Path) -> None:
-    """Refuses to train into the workdir of another configuration that has trained there."""
+    """Refuses to train into the package's own run, or that of another configuration."""
+    if folder.resolve() == SHIPPED_FOLDER.resolve():
+        raise ValueError(f"{folder} belongs to the package; choose another --workdir")
     if (folder / CONVERSION_FILE).is_file():
         raise ValueError(
             f"{folder} holds converted weights; choose another --workdir, and start from them "
@@ -223,11 +217,13 @@ def check_pretrained(config: ml_collections.ConfigDict) -> None:
         )
     if not (folder / CONFIG_FILE).is_file():
         return
-    saved = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["model"]
-    if (folder / CONVERSION_FILE).is_file():
-        saved = {"name": saved["name"]}  # foreign weights know nothing of the rest
-    for key in _NETWORK_KEYS:
-        if key in saved and saved[key] != config.model[key]:
+    saved = load_config(folder).model
+    # Foreign weights know nothing of the rest; a whole slice has no square.
+    is_foreign, is_whole = (folder / CONVERSION_FILE).is_file(), config.model.view == "slice"
+    for key in _NETWORK_KEYS[:1] if is_foreign else _NETWORK_KEYS:
+        if key in _SQUARE_KEYS and is_whole:
+            continue
+        if saved[key] != config.model[key]:
             raise ValueError(
                 f"model.pretrained: {folder} holds weights of model.{key}={saved[key]}, but "
                 f"model.{key} is {config.model[key]}; set --config.model.{key}={saved[key]}, or "

@@ -2,7 +2,7 @@
 
     python scripts/ablation.py --list
     python scripts/ablation.py --data DIR --out runs/ablation --steps 600
-    python scripts/ablation.py --data DIR --out runs/ablation --only full,no_prior
+    python scripts/ablation.py --data DIR --out runs/ablation --only no_prior,iterative
 
 DIR is what `configs/ecc.py:shipped` takes as data.path. Every variant is a run of its own, on the
 same patients and with the same seed, tested on the half that nobody trained on; the same command
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ecc_jax import atomic, console
+from ecc_jax import atomic, console, places
 from ecc_jax.report import compare
 from ecc_jax.report.tables import number, table, with_interval
 
@@ -66,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, variant in VARIANTS.items():
             print(f"{name:18}{variant.description}: {' '.join(variant.overrides) or '-'}")
         return 0
-    names = [name for name in VARIANTS if not arguments.only or name in arguments.only.split(",")]
+    wanted = arguments.only.split(",") if arguments.only else list(VARIANTS)
+    # All others are compared with the whole.
+    names = [name for name in VARIANTS if name == WHOLE or name in wanted]
     unknown = sorted(set(filter(None, arguments.only.split(","))) - set(VARIANTS))
     if unknown or arguments.data is None:
         asked = f"unknown variant {', '.join(unknown)}" if unknown else "--data=DIR is missing"
@@ -78,8 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = subprocess.run(command, cwd=ROOT).returncode
         if code:
             return code
-    done = [name for name in VARIANTS if (arguments.out / name / "report").is_dir()]
-    text = results_table(arguments.out, done)
+    text = results_table(arguments.out, names)
     atomic.write_text(arguments.out / "ablation.md", text + "\n")
     print(text)
     console.say_path(arguments.out / "ablation.md")
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     path = console.path_argument
     parser.add_argument("--list", action="store_true", help="show the variants and leave")
     parser.add_argument("--data", type=path, help="folder of the raw data")
-    parser.add_argument("--root", type=path, default="", help="prepared data, see data.root")
+    parser.add_argument("--root", type=path, help="prepared data, see data.root")
     parser.add_argument(
         "--out", type=path, default=Path("runs/ablation"), help="folder of the runs"
     )
@@ -106,8 +107,8 @@ def _command(name: str, arguments: argparse.Namespace) -> list[str]:
     """Returns the training of one variant, evaluated on slices of nobody it has seen."""
     steps = max(1, arguments.steps // 4)
     values = (
-        f"data.path={arguments.data}",
-        f"data.root={arguments.root or ''}",
+        f"data.path={places.absolute(arguments.data)}",
+        f"data.root={places.absolute(arguments.root) if arguments.root else ''}",
         f"train.steps_per_epoch={steps}",
         "train.epochs=4",
         "validation.slices=96",
@@ -117,7 +118,7 @@ def _command(name: str, arguments: argparse.Namespace) -> list[str]:
     )
     return [
         *(sys.executable, "-m", "ecc_jax.main", "--config=configs/ecc.py:shipped"),
-        f"--workdir={arguments.out / name}",
+        f"--workdir={places.absolute(arguments.out / name)}",
         *(f"--config.{value}" for value in values),
     ]
 
@@ -127,7 +128,7 @@ def results_table(folder: Path, names: Sequence[str]) -> str:
 
     Args:
       folder: Holds a run for each.
-      names: The variants; the first is what the others are compared with.
+      names: The variants; the first, the whole, is what the others are compared with.
     """
     runs = {name: compare.open_side(str(folder / name)) for name in names}
     first = runs[names[0]]

@@ -26,11 +26,11 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.set_verbosity(logging.ERROR)  # Orbax warns that a checkpoint has no score
     try:
-        size = export.export(arguments.run, arguments.dest)
+        step, size = export.export(arguments.run, arguments.dest)
     except (ValueError, OSError) as error:
         console.complain(error)
         return 1
-    print(f"{size / 1e6:.1f} MB")
+    print(f"weights of step {step}, {size / 1e6:.1f} MB")
     console.say_path(arguments.dest)
     return 0
 

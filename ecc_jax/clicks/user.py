@@ -33,6 +33,7 @@ HABITS = {
 RANDOM_HABITS = "habits"
 # Folded into a row's key; clicks fold in their number.
 _HABIT_KEY = 2**21
+_RADIUS_KEY = 3
 
 
 @jax.tree_util.register_dataclass
@@ -281,7 +282,7 @@ def _unsteady_factor(keys: Key[Array, " b"], noise: Any) -> Any:
     """Returns by which factor the hand misses each radius."""
     if isinstance(noise, float) and noise == 0.0:
         return 1.0
-    own = jax.vmap(jax.random.fold_in, (0, None))(keys, 2)
+    own = jax.vmap(jax.random.fold_in, (0, None))(keys, _RADIUS_KEY)
     return 1.0 + noise * jax.vmap(lambda key: jax.random.uniform(key, minval=-1.0))(own)
 
 

@@ -12,7 +12,7 @@ from ecc_jax.inference.crops import Zoom, crop, find_region, grid_shape, move_cl
 from ecc_jax.inference.orientations import in_all_orientations, mean_of_orientations
 from ecc_jax.inference.prior import logit_of, obeyed
 from ecc_jax.inference.segmenter import Segmenter
-from ecc_jax.inference.view import Square, cut, is_inside, moved, put_back, square_around
+from ecc_jax.inference.view import Square, cut, moved, put_back, square_around
 from ecc_jax.types import Clicks, Predict
 
 
@@ -202,7 +202,8 @@ def _on_slice(
     values = put_back(scores, square, shape)
     if segmenter.prior != "none":
         return values
-    return jnp.where(is_inside(square, shape), values, logit_of(prev_mask))
+    is_inside = put_back(jnp.ones_like(scores), square, shape) > 0
+    return jnp.where(is_inside, values, logit_of(prev_mask))
 
 
 def _scores(

@@ -114,14 +114,19 @@ def edited(
 
     Returns:
       The answer within about 3 radii of the newest disk, the previous mask from 5 radii on. Where
-      no pixel was lesion before, nothing is to be kept, and the answer counts everywhere.
+      no pixel was lesion before, nothing is to be kept, and the answer counts everywhere. A
+      background click makes no pixel likelier to be lesion: the simulated user only ever places
+      one on a surplus, so networks learn to find lesion beside it.
     """
     shape = (prev_mask.shape[1], prev_mask.shape[2])
     distance = distance_in_radii(newest_disk(clicks), shape)
     near = jax.nn.sigmoid(_REACH_EDGE * (_REACH - distance))
     near = jnp.where(distance < _REACH_END, near, 0.0)
     is_first = ~jnp.any(prev_mask > 0.5, axis=(1, 2, 3), keepdims=True)
-    return jnp.where(is_first, logits, near * logits + (1.0 - near) * logit_of(prev_mask))
+    before = logit_of(prev_mask)
+    after = jnp.where(is_first, logits, near * logits + (1.0 - near) * before)
+    is_background = (newest_disk(clicks).sign < 0)[:, None, None, None]
+    return jnp.where(is_background, jnp.minimum(after, before), after)
 
 
 def obeyed(prob: Float[Array, "b h w 1"], clicks: Clicks) -> Float[Array, "b h w 1"]:

@@ -8,7 +8,7 @@ compilation serves every disk.
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from ecc_jax.clicks.surroundings import first_disk
 from ecc_jax.ops.affine import resample_affine
@@ -90,26 +90,20 @@ def put_back(
     return values[..., None]
 
 
-def is_inside(square: Square, shape: tuple[int, int]) -> Bool[Array, "b h w 1"]:
-    """Returns whether each pixel of the slice lies in the square of its row."""
-    low, high = square.yx, square.yx + square.side[:, None]
-    rows, columns = (
-        (jnp.arange(size)[None, :] + 0.5 >= low[:, axis, None])
-        & (jnp.arange(size)[None, :] + 0.5 <= high[:, axis, None])
-        for axis, size in enumerate(shape)
-    )
-    return (rows[:, :, None] & columns[:, None, :])[..., None]
-
-
 def moved(clicks: Clicks, square: Square, grid: int) -> Clicks:
     """Returns the clicks as they lie on the grid of each square."""
     scale = (grid / square.side)[:, None]
-    yx = (clicks.yx + 0.5 - square.yx[:, None]) * scale[..., None] - 0.5
+    yx = _on_grid(clicks.yx, square.yx[:, None], scale[..., None])
     return clicks._replace(yx=yx, radius=clicks.radius * scale)
 
 
 def moved_click(click: Click, square: Square, grid: int) -> Click:
     """Returns one click per row as it lies on the grid of each square."""
     scale = grid / square.side
-    yx = (click.yx + 0.5 - square.yx) * scale[:, None] - 0.5
+    yx = _on_grid(click.yx, square.yx, scale[:, None])
     return click._replace(yx=yx, radius=click.radius * scale)
+
+
+def _on_grid(yx: Array, corner: Array, scale: Array) -> Array:
+    """Returns pixel centres on the grid: pixel i of either covers [i, i + 1)."""
+    return (yx + 0.5 - corner) * scale - 0.5

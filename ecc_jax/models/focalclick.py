@@ -76,7 +76,7 @@ class Refiner(nn.Module):
 
         Args:
           image: Focus image in [0, 1], not normalised.
-          guidance: Disks of positive and of negative clicks.
+          guidance: Disks of positive and of negative clicks, and perhaps more maps.
           coarse_logits: Coarse scores of the same region.
           features: Coarse features of the same region, at any resolution.
           train: Normalise with the statistics of the batch.
@@ -119,7 +119,7 @@ class FocalClick(RITM):
     def __call__(
         self,
         image: Float[AnyArray, "b h w 3"],
-        guidance: Float[AnyArray, "b h w 2"],
+        guidance: Float[AnyArray, "b h w g"],
         prev_mask: Float[AnyArray, "b h w 1"],
         *,
         train: bool = False,
@@ -128,7 +128,8 @@ class FocalClick(RITM):
         prediction = super().__call__(image, guidance, prev_mask, train=train)
         if self.is_initializing():
             box = jnp.tile(jnp.asarray([[0.0, 0.0, *image.shape[1:3]]]), (image.shape[0], 1))
-            self.refine(image, guidance, prediction.features, prediction.logits, box, train=train)
+            disks = guidance[..., :2]
+            self.refine(image, disks, prediction.features, prediction.logits, box, train=train)
         return prediction
 
     def refine(

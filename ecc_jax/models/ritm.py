@@ -20,11 +20,11 @@ class GuidanceFusion(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, guidance: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 f"]:
+    def __call__(self, guidance: Float[Array, "b h w g"]) -> Float[Array, "b h2 w2 f"]:
         """Returns the map that is added to the stem, at stride 2.
 
         Args:
-          guidance: Previous mask, positive disks, negative disks, in this order.
+          guidance: Previous mask, positive disks, negative disks, in this order, and perhaps more.
         """
         x = conv(16, 1, use_bias=True, name="maps_transform_0", dtype=self.dtype)(guidance)
         x = jax.nn.leaky_relu(x, negative_slope=0.2)
@@ -66,7 +66,7 @@ class RITM(nn.Module):
     def __call__(
         self,
         image: Float[AnyArray, "b h w 3"],
-        guidance: Float[AnyArray, "b h w 2"],
+        guidance: Float[AnyArray, "b h w g"],
         prev_mask: Float[AnyArray, "b h w 1"],
         *,
         train: bool = False,
@@ -75,7 +75,7 @@ class RITM(nn.Module):
 
         Args:
           image: Values in [0, 1]; the normalisation of ImageNet happens here.
-          guidance: Disks of positive and of negative clicks.
+          guidance: Disks of positive and of negative clicks, and perhaps more maps.
           prev_mask: Lesion probability before the newest click, zeros at the start.
           train: Use batch statistics and dropout. Then `apply` needs
             `mutable=["batch_stats"]` and `rngs={"dropout": key}`.

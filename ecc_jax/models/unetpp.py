@@ -148,7 +148,7 @@ class UNetPP(nn.Module):
     def __call__(
         self,
         image: Float[AnyArray, "b h w 3"],
-        guidance: Float[AnyArray, "b h w 2"],
+        guidance: Float[AnyArray, "b h w g"],
         prev_mask: Float[AnyArray, "b h w 1"],
         *,
         train: bool = False,
@@ -160,7 +160,7 @@ class UNetPP(nn.Module):
 
         Args:
           image: Values in [0, 1]; the normalisation of ImageNet happens here.
-          guidance: Maps of positive and of negative clicks.
+          guidance: Maps of positive and of negative clicks, and perhaps more.
           prev_mask: Only its shape is checked: the original network has no such input.
           train: Use batch statistics. Then `apply` needs `mutable=["batch_stats"]`.
 

@@ -63,9 +63,10 @@ def check(config: ml_collections.ConfigDict, mesh: Mesh) -> None:
     Raises:
       ValueError: Batches that do not split over the devices, or no weights to start from.
     """
+    fresh = options.fresh_slices(config)
     for key, rows in (
         ("train.batch_size", config.train.batch_size),
-        ("train.batch_size, its renewed rows,", options.fresh_slices(config)),
+        ("train.batch_size (divided by the rows of a session's group)", fresh),
         ("train.microbatch", config.train.microbatch),
         ("eval.batch_size", config.eval.batch_size),
     ):
@@ -126,7 +127,9 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
         )._replace(num_clicks=config.validation.clicks),
         store=store,
         writer=MetricsWriter(
-            workdir, resume_step=int(state.step), is_active=parallel.is_first_host()
+            workdir,
+            resume_step=int(state.step) if store.steps() else -1,
+            is_active=parallel.is_first_host(),
         ),
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,

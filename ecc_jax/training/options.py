@@ -27,7 +27,12 @@ def click_source_of(config: ml_collections.ConfigDict, segmenter: Segmenter) -> 
     """Returns where the clicks of a train step come from."""
     user, train = settings.training_user(config), config.train
     if train.source == "sessions":
-        return session_clicks(user, max_clicks=train.max_clicks, gamma=train.click_gamma)
+        return session_clicks(
+            user,
+            max_clicks=train.max_clicks,
+            gamma=train.click_gamma,
+            holds_clicks=segmenter.edits == "local",
+        )
     return iterative_clicks(segmenter, user, max_clicks=train.max_clicks)
 
 
@@ -65,7 +70,7 @@ def first_variables(config: ml_collections.ConfigDict, segmenter: Segmenter) -> 
 
 def lengths(config: ml_collections.ConfigDict, num_slices: int) -> tuple[int, int]:
     """Returns steps per epoch and in all."""
-    one_pass = max(1, num_slices // config.train.batch_size)
+    one_pass = max(1, num_slices // fresh_slices(config))
     steps_per_epoch = config.train.steps_per_epoch or one_pass
     total = config.train.epochs * steps_per_epoch
     limit = config.train.max_steps or total

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ecc_jax.clicks.encoding import append_click, empty_clicks
 from ecc_jax.clicks.sampling import group_size
 from ecc_jax.clicks.user import RobotUser
+from ecc_jax.inference.prior import obeyed
 from ecc_jax.interaction import Scene, Session, scene_click, start
 from ecc_jax.training.inputs import ClickSource
 from ecc_jax.training.objective import Inputs
@@ -48,13 +49,16 @@ class Pool(NamedTuple):
     is_open: Bool[Array, "m g"]
 
 
-def session_clicks(user: RobotUser, *, max_clicks: int, gamma: float) -> ClickSource:
+def session_clicks(
+    user: RobotUser, *, max_clicks: int, gamma: float, holds_clicks: bool = False
+) -> ClickSource:
     """Returns the clicks of a pool of sessions.
 
     Args:
       user: Who clicks.
       max_clicks: A session ends after so many.
       gamma: A session goes on with this probability, see `group_size`.
+      holds_clicks: Whether answers hold at the pixels of the clicks, as they do in use.
     """
     size = group_size(gamma)
 
@@ -77,7 +81,11 @@ def session_clicks(user: RobotUser, *, max_clicks: int, gamma: float) -> ClickSo
         weight = exists.astype(jnp.float32)
         return Inputs(rows.image, rows.target, clicks, rows.prob, weight), pool
 
-    return ClickSource(begin, inputs, _answered, size)
+    def answered(pool: Pool, inputs: Inputs, logits: Array) -> Pool:
+        prob = jax.nn.sigmoid(logits)
+        return _answered(pool, inputs, obeyed(prob, inputs.clicks) if holds_clicks else prob)
+
+    return ClickSource(begin, inputs, answered, size)
 
 
 def empty_pool(groups: int, size: int, shape: tuple[int, int], *, capacity: int) -> Pool:
@@ -127,10 +135,10 @@ def renewed(key: Any, pool: Pool, scene: Scene) -> Pool:
     return jax.tree.map(put, pool, fresh)
 
 
-def _answered(pool: Pool, inputs: Inputs, logits: Float[Array, "b h w 1"]) -> Pool:
+def _answered(pool: Pool, inputs: Inputs, prob: Float[Array, "b h w 1"]) -> Pool:
     """Returns the pool after the network's answer."""
     exists: Any = inputs.weight > 0  # type: ignore[operator]  # sessions always weigh their rows
-    prob = jnp.where(exists[:, None, None, None], jax.nn.sigmoid(logits), inputs.prev_mask)
+    prob = jnp.where(exists[:, None, None, None], prob, inputs.prev_mask)
     is_open = exists & (inputs.clicks.count < inputs.clicks.radius.shape[1])
     groups, size = pool.is_open.shape
     clicks, prob, is_open = jax.tree.map(

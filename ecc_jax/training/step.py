@@ -232,8 +232,9 @@ def _accumulate(
 ) -> tuple[tuple[Any, Any, Any, Any, Any], Any]:
     """Averages gradients, loss, IoU and clicks over `count` microbatches, in turn.
 
-    Batch statistics are those of a microbatch, updated one after the other. Microbatch i takes
-    the rows i, i + count, ...: each device then keeps the rows it already holds.
+    Microbatches count alike, whatever rows of theirs have something left to click. Batch
+    statistics are those of a microbatch, updated one after the other. Microbatch i takes the rows
+    i, i + count, ...: each device then keeps the rows it already holds.
     """
     if count == 1:
         return gradients(state.batch_stats, part, dropout_key)

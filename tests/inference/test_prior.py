@@ -106,6 +106,26 @@ def test_every_click_holds_at_its_pixel(seed, kind, rows, index):
         assert (prob[y, x] > 0.5) == (sign > 0)
 
 
+@settings(deadline=None, max_examples=20)
+@given(
+    seed=st.integers(0, 10_000),
+    kind=st.sampled_from(["empty", "blob", "full"]),
+    y=st.floats(0, SIZE - 1),
+    x=st.floats(0, SIZE - 1),
+    radius=st.floats(0.5, 20),
+    index=st.integers(0, 1),
+)
+def test_a_background_click_adds_no_lesion(seed, kind, y, x, radius, index):
+    """Whatever the weights are; all but the first click, which holds at its pixel."""
+    image = jnp.asarray(np.random.default_rng(seed).random((1, SIZE, SIZE, 1), np.float32))
+    variables, before = shaken(VIEWS[index], seed), previous(kind) > 0.5
+    clicks = clicks_of([(20, 22, 5, 1), (y, x, radius, -1)])
+    prob = ANSWERS[index](variables, image, clicks, as_map(before))
+    added = (np.asarray(prob)[0, ..., 0] > 0.5) & ~before
+    added[20, 22] = False
+    assert not added.any()
+
+
 def _answer(segmenter):
     return jax.jit(lambda variables, *scene: make_predict(segmenter, variables, FULL_FRAME)(*scene))
 

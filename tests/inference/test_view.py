@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from ecc_jax.inference import view
+from ecc_jax.types import Click
 from tests.clicks.test_surroundings import clicks_of
 
 VIEW = view.DiskView(grid=32, factor=2.5)
@@ -56,6 +57,12 @@ def test_moved_clicks_lie_where_the_pixels_go(y, x, radius):
     where = np.unravel_index(int(np.argmax(patch)), patch.shape)
     np.testing.assert_allclose(moved.yx[0, 0], where, atol=0.5 + 16 / float(square.side[0]))
     scale = VIEW.grid / float(square.side[0])
+    # The first disk is the middle of its square, and the middle of the grid lies between pixels.
+    np.testing.assert_allclose(moved.yx[0, 0], VIEW.grid / 2 - 0.5, atol=1e-3)
+    one = Click(clicks.yx[:, 0], clicks.radius[:, 0], clicks.is_positive[:, 0], jnp.ones(1, bool))
+    np.testing.assert_allclose(
+        view.moved_click(one, square, VIEW.grid).yx, moved.yx[:, 0], atol=1e-4
+    )
     assert float(moved.radius[0, 0]) == pytest.approx(radius * scale, rel=1e-5)
 
 
@@ -66,11 +73,11 @@ def test_what_is_cut_comes_back_and_nothing_outside():
     clicks = clicks_of([(24, 24, 6, 1)])
     square = view.square_around(clicks, VIEW)
     there = view.put_back(view.cut(image, square, VIEW.grid), square, (48, 48))
-    inside = np.asarray(view.is_inside(square, (48, 48)))
-    # Its edges pass through the centres of the outermost pixels.
-    assert inside.sum() == 31 * 31
+    yy, xx = np.mgrid[:48, :48]
+    inside = (np.maximum(abs(yy - 24), abs(xx - 24)) < 15)[None, ..., None]
+    outside = (np.maximum(abs(yy - 24), abs(xx - 24)) > 15)[None, ..., None]
     np.testing.assert_allclose(np.where(inside, there, 0), np.where(inside, image, 0), atol=0.02)
-    assert (np.asarray(there)[~inside] == 0).all()
+    assert (np.asarray(there)[outside] == 0).all()
 
 
 def test_beyond_the_slice_there_is_nothing():

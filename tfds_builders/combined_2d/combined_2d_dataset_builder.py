@@ -143,10 +143,10 @@ def prepared_sources(options: DataOptions) -> dict[str, Path]:
         except ValueError as error:
             missing.append(f"{name}: {error}")
     if missing:
-        how_to = catalog.DATASETS["combined_2d"].how_to_get
+        folders = ", ".join(f"DIR/{name}" for name in names)
         raise ValueError(
-            f"{options.name} lacks {len(missing)} of {len(names)} sources; {how_to} ("
-            f"{'; '.join(missing)})"
+            f"{options.name} lacks {len(missing)} of {len(names)} sources; prepare them first, or "
+            f"pass --config.data.path=DIR with their raw data in {folders} ({'; '.join(missing)})"
         )
     return directories
 
