@@ -11,6 +11,7 @@ from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.places import run_folder
 from ecc_jax.training import checkpoints
 from ecc_jax.training.inputs import ClickSource, iterative_clicks
+from ecc_jax.training.messages import say
 from ecc_jax.training.objective import LossOptions, make_objective
 from ecc_jax.training.sessions import session_clicks
 from ecc_jax.training.state import TrainState, create, make_optimizer
@@ -65,6 +66,7 @@ def first_variables(config: ml_collections.ConfigDict, segmenter: Segmenter) -> 
     )
     if not config.model.pretrained:
         return fresh
+    say(f"starts from model.pretrained={config.model.pretrained}, which competes for the best")
     return checkpoints.best_variables(run_folder(config.model.pretrained), fresh)[1]
 
 
