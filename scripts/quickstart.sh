@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs ecc_jax, trains the flagship on synthetic CT from scratch, writes a report.
-# No data, no GPU: about eight minutes on two CPU cores. Arguments are passed on to ecc_jax.main.
+# No data, no GPU: about five minutes on two CPU cores. Arguments are passed on to ecc_jax.main.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/environment.sh
