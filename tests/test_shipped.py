@@ -61,14 +61,16 @@ def test_who_was_trained_on_is_written_down_without_the_test_half():
     assert all(scans["volumes"] and scans["slices"] for scans in trained.values())
 
 
-def test_a_misplaced_disk_is_corrected_by_what_is_seen(predictor):
-    """The disk is a third too small; the answer follows the edge of the ball, not the disk."""
-    image, target = ball(noise=12)
-    predictor.set_image(image, window_hu=(-150, 250))
-    mask = predictor.add_click(45, 51, 7.5)
+def test_the_answer_follows_what_is_seen_and_not_the_disk(predictor):
+    """An oblong lesion under the average disk, which is too wide one way, too short the other."""
     yy, xx = np.mgrid[:96, :96]
-    disk = np.hypot(yy - 45, xx - 51) < 7.5
-    assert overlap(mask, target) > overlap(disk, target) + 0.2
+    target = np.hypot((yy - 45) / 8, (xx - 51) / 16) < 1
+    noise = np.random.default_rng(0).normal(0, 12, target.shape)
+    image = (60.0 * target + noise).astype(np.float32)
+    predictor.set_image(image, window_hu=(-150, 250))
+    mask = predictor.add_click(45, 51, 12.0)
+    disk = np.hypot(yy - 45, xx - 51) < 12
+    assert overlap(mask, target) > overlap(disk, target) + 0.15
     predictor.undo()
     assert overlap(predictor.redo(), mask) == 1
 
