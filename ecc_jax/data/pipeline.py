@@ -278,11 +278,18 @@ def train_batches(
     else:
         source = grain.MapDataset.source(_Chosen(slices, positions, window_hu))
         rows = source.seed(seed).shuffle()[host::hosts].repeat()
-    dataset = rows.batch(batch_size // hosts, batch_fn=stack)
+    local = batch_size // hosts
+    # Batches of one row are as many as the rows, a number that grain's own count overflows.
+    dataset = rows.map(_alone) if local == 1 else rows.batch(local, batch_fn=stack)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, 2))
     iterator = iter(dataset.to_iter_dataset(options))
     iterator.set_state({"next_index": first_step})
     return iterator
+
+
+def _alone(row: Batch) -> Batch:
+    """Returns one row as a batch."""
+    return stack([row])
 
 
 def stack(rows: Sequence[Batch]) -> Batch:

@@ -112,6 +112,13 @@ def test_training_reshuffles_and_covers_every_pass():
     assert _order(0, 3, seed=1) != _order(0, 3)
 
 
+def test_batches_of_one_row_are_endless_too():
+    batches = pipeline.train_batches(_slices(3), np.arange(3), batch_size=1, seed=0, threads=0)
+    rows = [next(batches) for _ in range(7)]
+    assert all(row.image_hu.shape[0] == 1 for row in rows)
+    assert sorted(int(row.position[0]) for row in rows[:3]) == [0, 1, 2]
+
+
 def test_missing_index_names_file_and_remedy(tmp_path):
     with pytest.raises(ValueError, match="index.json is missing.*build_dataset"):
         pipeline.open_split(tmp_path, "train")

@@ -208,7 +208,7 @@ def test_sessions_on_eight_devices_equal_those_on_one():
         many, others = sharded(many, parallel.to_global(batch, mesh), np.float32(1e-3))
         assert float(values["loss"]) == pytest.approx(float(others["loss"]), abs=1e-4)
     np.testing.assert_array_equal(one.pool.clicks.count, many.pool.clicks.count)
-    np.testing.assert_array_equal(one.pool.image, many.pool.image)
+    np.testing.assert_allclose(one.pool.image, many.pool.image, atol=1e-5)
 
 
 def test_microbatches_hold_whole_groups():

@@ -183,7 +183,7 @@ def _start(folder, workdir, **model):
 
 def test_training_refuses_weights_of_another_network_before_anything_else(converted, tmp_path):
     source, dest, _ = converted
-    message = f"holds weights of {NAME}, but model.name is ritm_hrnet32; set --config.model.name="
+    message = f"weights of model.name={NAME}, but model.name is ritm_hrnet32; set --config.model"
     with pytest.raises(ValueError, match=message):
         _start(dest, tmp_path / "run")
     with pytest.raises(ValueError, match="is a file; convert it first with python scripts/conv"):

@@ -143,7 +143,7 @@ def prepared_sources(options: DataOptions) -> dict[str, Path]:
         except ValueError as error:
             missing.append(f"{name}: {error}")
     if missing:
-        folders = ", ".join(f"DIR/{name}" for name in names)
+        folders = " and ".join([", ".join(f"DIR/{n}" for n in names[:-1]), f"DIR/{names[-1]}"])
         raise ValueError(
             f"{options.name} lacks {len(missing)} of {len(names)} sources; prepare them first, or "
             f"pass --config.data.path=DIR with their raw data in {folders} ({'; '.join(missing)})"
