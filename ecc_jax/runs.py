@@ -23,7 +23,6 @@ from ecc_jax.training import checkpoints
 from ecc_jax.training import loop as training
 from ecc_jax.workdir import (
     CONFIG_FILE,
-    SHIPPED_FOLDER,
     alone_in,
     check_complete,
     check_pretrained,
@@ -165,7 +164,7 @@ def _check_out(folder: Path, *, is_given: bool) -> None:
     """Refuses a folder that can take no report before anything is computed for it."""
     if is_given:
         check_report_folder(folder)
-    elif folder.parent.resolve() == SHIPPED_FOLDER.resolve():
+    elif folder.parent.resolve() == places.SHIPPED_FOLDER.resolve():
         raise ValueError(
             f"{folder.parent} is part of the package and takes no report; {_ELSEWHERE}"
         )

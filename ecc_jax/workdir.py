@@ -15,7 +15,6 @@ from ecc_jax import config as schema
 from ecc_jax.training import checkpoints
 
 CONFIG_FILE = "config.json"
-SHIPPED_FOLDER = places.SHIPPED_FOLDER
 # Keys of a network that another's weights must share with it, those of a square view among them.
 _SQUARE_KEYS = ("grid", "view_factor")
 _NETWORK_KEYS = ("name", "encoding", "view", *_SQUARE_KEYS, "prior", "intensity", "edits")
@@ -171,7 +170,7 @@ def report_name(saved: ml_collections.ConfigDict, config: ml_collections.ConfigD
 
 def check_same_run(config: ml_collections.ConfigDict, folder: Path) -> None:
     """Refuses to train into the package's own run, or that of another configuration."""
-    if folder.resolve() == SHIPPED_FOLDER.resolve():
+    if folder.resolve() == places.SHIPPED_FOLDER.resolve():
         raise ValueError(f"{folder} belongs to the package; choose another --workdir")
     if (folder / CONVERSION_FILE).is_file():
         raise ValueError(

@@ -12,7 +12,7 @@ from ecc_jax.data.seen import SHAPING, Scans, Seen, Source, to_json
 from ecc_jax.settings import segmenter_of
 from ecc_jax.training import checkpoints
 
-FOLDER = workdir.SHIPPED_FOLDER
+FOLDER = places.SHIPPED_FOLDER
 MEGABYTE = 10**6
 
 
