@@ -135,6 +135,9 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     _check(config, "inference.zoom_expansion", lambda v: 1 <= v < math.inf, "at least 1")
     _check(config, "validation.select_after", lambda v: 0 <= v < 1, "at least 0 and below 1")
     _check(config, "train.click_gamma", lambda v: 0 < v <= 1, "0 < click_gamma <= 1")
+    _check(config, "train.habit_share", lambda v: 0 <= v <= 1, "a share, 0 to 1")
+    for key in ("train.jitter", "train.radius_spread"):
+        _check(config, key, lambda v: 0 <= v <= 0.5, "0 to 0.5")
     # Keys of random generators have 32 bits; larger seeds would repeat smaller ones.
     _check(config, "seed", lambda v: v < 2**32, "below 2 ** 32")
     _check(
@@ -270,6 +273,7 @@ def _validate_surroundings(config: ml_collections.ConfigDict) -> None:
         for key in ("inference.threshold", "train.threshold"):
             _check(config, key, lambda v: 0.25 <= v < 0.75, "0.25 to 0.75 with model.edits=local")
     _check(config, "augment.view_zoom", lambda v: 0 <= v <= 0.5, "0 to 0.5")
+    _check(config, "augment.view_turn", lambda v: 0 <= v <= 1, "a probability, 0 to 1")
     if train.source == "sessions":
         if train.click_counts == "rows":
             raise ValueError(

@@ -105,6 +105,9 @@ def _train() -> dict[str, Any]:
         "log_every": 10,  # steps between records in metrics.jsonl
         "radius": "normal",  # disks of the simulated user: normal | uniform | average | tight |
         # enclosing | fixed | habits (every session between tight and enclosing in its own way)
+        "habit_share": 1.0,  # of `habits`: sessions with their own, the others drag average radii
+        "jitter": 0.0,  # half of the users miss the disk's centre: the largest sd, share of radius
+        "radius_spread": 0.0,  # and have a factor in all their radii: sd of its logarithm
         "next_click": "largest_component",  # where they go: largest_component | deepest
         "fixed_radius": 5.0,  # radius of `fixed`, network-input pixels
         "source": "iterative",  # iterative: n - 1 clicks without gradient, one with | sessions:
@@ -158,6 +161,7 @@ def _augment() -> dict[str, Any]:
         "invert_prob": 0.0,  # probability that black and white change places
         "noise": 0.0,  # largest standard deviation of pixel noise, share of the window
         "view_zoom": 0.12,  # sd of the logarithm of the side of the square that model.view shows
+        "view_turn": 0.0,  # probability that the square is turned, by any angle
     }
 
 
@@ -195,7 +199,8 @@ def _eval() -> dict[str, Any]:
         "initial_mask": "",  # a mask to refine: eroded | dilated | shifted ground truth, or an
         # .npz file of masks; empty = none
         "damage": 0.2,  # size of that defect relative to the lesion's depth
-        "baselines": ("blank_image", "flooding"),  # optional rows; also random_walker
+        # Optional rows of the report; also random_walker.
+        "baselines": ("blank_image", "same_disks", "flooding"),
         "external": "",  # package.module:factory of another predictor to evaluate
         "tuning_slices": 256,  # training slices that flooding and painter are tuned on
         "flooding_tolerances": 24,  # tolerances tried

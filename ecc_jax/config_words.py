@@ -32,7 +32,7 @@ def _word_quick(config: ml_collections.ConfigDict) -> None:
     # Few validation patients can prefer weights that have hardly begun to learn.
     config.validation.select_after = 0.5
     config.eval.tuning_slices = 64
-    config.eval.baselines = ("blank_image", "flooding", "random_walker")
+    config.eval.baselines = ("blank_image", "same_disks", "flooding", "random_walker")
     if config.model.name != FLAGSHIP:
         _quick_thesis(config)
 
@@ -55,6 +55,7 @@ def _own_folder(config: ml_collections.ConfigDict) -> None:
     config.augment.scale = (0.6, 1.4)
     config.augment.vertical_flip_prob = 0.5
     config.augment.transpose_prob = 0.5
+    config.augment.view_turn = 0.5
     config.augment.contrast = 0.7
     config.augment.brightness = 0.3
     config.augment.gamma = 0.5
@@ -80,6 +81,8 @@ def flagship(config: ml_collections.ConfigDict) -> None:
     config.augment.invert_prob = 0.05
     config.train.source = "sessions"
     config.train.radius = "habits"
+    config.train.jitter = 0.2
+    config.train.radius_spread = 0.2
     config.train.click_gamma = 0.75
     config.train.max_clicks = 10
     config.train.batch_size = 32

@@ -62,6 +62,9 @@ def training_user(config: ml_collections.ConfigDict) -> RobotUser:
         rule=config.train.next_click,
         radius=config.train.radius,
         fixed_radius=config.train.fixed_radius,
+        habit_share=config.train.habit_share,
+        jitter_share=config.train.jitter,
+        radius_spread=config.train.radius_spread,
         threshold=config.train.threshold,
     )
 
@@ -89,7 +92,8 @@ def inference_options(config: ml_collections.ConfigDict) -> InferenceOptions:
 def augmentation(config: ml_collections.ConfigDict) -> Augmentation | None:
     """Returns how training slices are varied; None where they are used as stored."""
     values: dict[str, Any] = schema.to_dict(config.augment)
-    values.pop("view_zoom")  # of the view, not of the slice
+    for of_the_view in ("view_zoom", "view_turn"):
+        values.pop(of_the_view)
     name = values.pop("name")
     if name == "none":
         return None

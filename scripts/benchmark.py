@@ -1,14 +1,19 @@
-"""Times the parts: python scripts/benchmark.py {clicks,train,evaluate,data} [--json FILE].
+"""Times the parts: python scripts/benchmark.py {clicks,train,evaluate,data,recipes} [--json FILE].
 
 Every figure is the median over --repeats calls after a warm-up, with the device synchronised;
 compile time stands apart. Compare only figures of one run: ratios hold, seconds depend on what
 else the machine does. Input is synthetic: balls in noise, for `data` a prepared ct_phantom_2d.
+
+    python scripts/benchmark.py recipes --recipes configs/ritm_dynamic.py:quick configs/ecc.py:quick
+
+times whole configurations as they are: steps of training, and the answer to a single click.
 """
 
 import argparse
 import functools
 import json
 import platform
+import runpy
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,18 +26,25 @@ from scipy import ndimage
 
 from ecc_jax import config as schema
 from ecc_jax import console, parallel
-from ecc_jax.clicks.encoding import disk_maps, empty_clicks
+from ecc_jax.clicks.encoding import append_click, disk_maps, empty_clicks
 from ecc_jax.clicks.user import next_click
 from ecc_jax.data import pipeline
 from ecc_jax.data.augment import augment
 from ecc_jax.evaluation.step import RolloutOptions, Situation, make_rollout_step
+from ecc_jax.inference.pipelines import make_predict
 from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.models.build import NAMES, build, init_variables
 from ecc_jax.ops.components import label_components
 from ecc_jax.ops.distance import distance_transform
-from ecc_jax.settings import segmenter_of
+from ecc_jax.settings import evaluation_user, inference_options, segmenter_of
 from ecc_jax.training import state as states
-from ecc_jax.training.options import step_options, train_step_of
+from ecc_jax.training.options import (
+    first_state,
+    fresh_slices,
+    optimizer_of,
+    step_options,
+    train_step_of,
+)
 from ecc_jax.training.step import first_step_with
 from ecc_jax.types import Batch
 from tfds_builders.preparation import DataOptions, prepare
@@ -187,6 +199,67 @@ def bench_data(args: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
+def bench_recipes(args: argparse.Namespace) -> dict[str, Any]:
+    """Times train steps and single clicks of whole configurations, in turn."""
+    results = {}
+    for recipe in args.recipes:
+        config = load_recipe(recipe)
+        results[f"{recipe}, train step"] = _time_training(config, args.repeats)
+        results[f"{recipe}, one click"] = _time_click(config, args.repeats)
+    return results
+
+
+def load_recipe(recipe: str) -> Any:
+    """Returns the configuration of "FILE.py" or "FILE.py:WORDS"."""
+    file, _, words = recipe.partition(":")
+    return runpy.run_path(file)["get_config"](words)
+
+
+def _time_training(config: Any, repeats: int) -> dict[str, Any]:
+    """Times consecutive steps: how long one takes depends on how many clicks it draws."""
+    segmenter, optimizer = segmenter_of(config), optimizer_of(config)
+    state = first_state(config, segmenter)
+    fresh, size = fresh_slices(config), config.data.size
+    batch = synthetic_batch(fresh, size, size)
+    multipliers = states.rate_multipliers(state.params, trunk=1.0)
+    rate = np.float32(1e-4)
+    step = jax.jit(train_step_of(config, segmenter, optimizer, multipliers), donate_argnums=0)
+    start = time.perf_counter()
+    compiled = step.lower(state, batch, rate).compile()
+    seconds = time.perf_counter() - start
+    times = []
+    for _ in range(4 + 8 * repeats):
+        start = time.perf_counter()
+        state, _ = jax.block_until_ready(compiled(state, batch, rate))
+        times.append(time.perf_counter() - start)
+    steady = np.array(times[4:])
+    return {
+        "compile_s": seconds,
+        "mean_s": float(steady.mean()),
+        "median_s": float(np.median(steady)),
+        "rows_per_s": config.train.batch_size / float(steady.mean()),
+    }
+
+
+def _time_click(config: Any, repeats: int) -> dict[str, float]:
+    """Times the answer to the first click on one slice."""
+    segmenter, size = segmenter_of(config), config.data.size
+    variables = jax.device_put(segmenter.init_variables(0))
+    batch = synthetic_batch(1, size, size)
+    image = jnp.asarray(batch.image_hu, jnp.float32)[..., None] / 400.0 + 0.4
+    user = evaluation_user(config)
+    keys = jax.random.split(jax.random.key(0), 1)
+    none = empty_clicks(1, config.eval.num_clicks)
+    first = next_click(keys, jnp.zeros((1, size, size), bool), batch.target > 0, none, user=user)
+    options = inference_options(config)
+
+    def answer(weights: Any, image: Any, clicks: Any, prev_mask: Any) -> Any:
+        return make_predict(segmenter, weights, options)(image, clicks, prev_mask)
+
+    inputs = (variables, image, append_click(none, first), jnp.zeros_like(image))
+    return measure(answer, inputs, 4 * repeats)
+
+
 def _take(items: Iterator[Any], count: int) -> None:
     for _ in range(count):
         next(items)
@@ -205,6 +278,7 @@ BENCHMARKS = {
     "train": bench_train,
     "evaluate": bench_evaluate,
     "data": bench_data,
+    "recipes": bench_recipes,
 }
 
 
@@ -230,6 +304,8 @@ def main() -> None:
         "--size", type=int, nargs=2, default=(128, 128), metavar=("H", "W"), help="pixels"
     )
     parser.add_argument("--clicks", type=int, nargs="+", default=(1, 3, 8), help="for train")
+    recipes = ("configs/ritm_dynamic.py:quick", "configs/ecc.py:quick")
+    parser.add_argument("--recipes", nargs="+", default=recipes, help="FILE.py[:WORDS]")
     parser.add_argument("--repeats", type=int, default=5)
     path = console.path_argument
     parser.add_argument("--json", type=path, help="also write the figures to this file")
@@ -237,6 +313,8 @@ def main() -> None:
     _check(parser, args)
     device = parallel.describe_devices(parallel.make_mesh())
     setting = f"{args.model}, {args.dtype}, batch {args.batch}, {args.size[0]} x {args.size[1]}"
+    if args.what == "recipes":
+        setting = "as configured"
     print(f"{args.what}: {setting}; {device}, jax {jax.__version__}")
     results = BENCHMARKS[args.what](args)
     for name, values in results.items():

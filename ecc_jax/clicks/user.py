@@ -32,7 +32,7 @@ HABITS = {
 # Training's radii: every session has a habit of its own between these.
 RANDOM_HABITS = "habits"
 # Folded into a row's key; clicks fold in their number.
-_HABIT_KEY = 2**21
+_HABIT_KEY, _HAND_KEY = 2**21, 2**21 + 1
 _RADIUS_KEY = 3
 
 
@@ -55,6 +55,12 @@ class RobotUser:
       radius_noise: The hand's error in it: each radius is off by at most this share of it, drawn
         uniformly.
       jitter: The hand's error: standard deviation, pixels, of the disk's centre along each axis.
+      jitter_share: The same as a share of the disk's radius, added to it. Of a user in training:
+        the largest, see `of_rows`.
+      radius_spread: Of a user in training: standard deviation of the logarithm of the factor that
+        unsteady sessions have in all their radii.
+      habit_share: Of a user in training with `RANDOM_HABITS`: share of the sessions with a habit of
+        their own; the others drag to the average radius.
       threshold: Probability above which the user takes a pixel for lesion.
     """
 
@@ -68,6 +74,9 @@ class RobotUser:
     radius_scale: Any = 1.0
     radius_noise: Any = 0.0
     jitter: Any = 0.0
+    jitter_share: Any = 0.0
+    radius_spread: Any = 0.0
+    habit_share: Any = 1.0
     threshold: Any = 0.5
 
     def with_habit(self, name: str) -> "RobotUser":
@@ -84,22 +93,45 @@ class RobotUser:
         """Returns one user per row: where radii follow `RANDOM_HABITS`, each with a habit drawn.
 
         Args:
-          keys: One per row; a row keeps its habit from click to click.
+          keys: One per row; a row keeps its habit and its hand from click to click.
 
         Returns:
           Users whose first disk lies between a tenth and four fifths of the way from tight to
-          enclosing, later ones between tight and four fifths, each radius 8 % off at most.
+          enclosing, later ones between tight and four fifths, or half the way all of them if they
+          are not among `habit_share`; each radius 8 % off at most. Where `jitter_share` or
+          `radius_spread` are above 0, half of the users have an unsteady hand: a share of their own
+          between 0 and `jitter_share`, and a factor of their own in all radii, within two standard
+          deviations.
         """
         if self.radius != RANDOM_HABITS:
-            return self
+            return self._with_hands(keys)
         own = jax.vmap(jax.random.fold_in, (0, None))(keys, _HABIT_KEY)
-        draws = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(own)
-        return dataclasses.replace(
+        draws = jax.vmap(lambda key: jax.random.uniform(key, (3,)))(own)
+        has_own = draws[:, 2] < self.habit_share
+        habits = dataclasses.replace(
             self,
             radius="weighted",
-            first_weight=0.1 + 0.7 * draws[:, 0],
-            later_weight=0.8 * draws[:, 1],
+            first_weight=jnp.where(has_own, 0.1 + 0.7 * draws[:, 0], 0.5),
+            later_weight=jnp.where(has_own, 0.8 * draws[:, 1], 0.5),
             radius_noise=0.08,
+        )
+        return habits._with_hands(keys)
+
+    def _with_hands(self, keys: Key[Array, " b"]) -> "RobotUser":
+        """Returns one user per row, half of them with an unsteady hand; see `of_rows`."""
+        if self.jitter_share == 0.0 and self.radius_spread == 0.0:
+            return self
+        own = jax.vmap(jax.random.fold_in, (0, None))(keys, _HAND_KEY)
+        pairs = jax.vmap(jax.random.split)(own)
+        draws = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(pairs[:, 0])
+        normal = jax.vmap(lambda key: jax.random.truncated_normal(key, -2.0, 2.0))(pairs[:, 1])
+        is_unsteady = draws[:, 0] < 0.5
+        spread = jnp.where(is_unsteady, self.radius_spread * normal, 0.0)
+        return dataclasses.replace(
+            self,
+            jitter_share=jnp.where(is_unsteady, self.jitter_share * draws[:, 1], 0.0),
+            radius_scale=self.radius_scale * jnp.exp(spread),
+            radius_spread=0.0,
         )
 
 
@@ -171,7 +203,7 @@ def next_click(
     yx, exists = _deepest_pixel(choice.depth)
     weight = jnp.where(clicks.count == 0, user.first_weight, user.later_weight)
     radius = _radius(keys, choice.region, yx, weight, user)
-    yx = _unsteady(keys, yx, user.jitter, (target.shape[1], target.shape[2]))
+    yx = _unsteady(keys, yx, _hand_error(user, radius), (target.shape[1], target.shape[2]))
     return Click(
         yx=jnp.where(exists[:, None], yx, 0.0),
         radius=jnp.where(exists, radius, 0.0),
@@ -286,6 +318,13 @@ def _unsteady_factor(keys: Key[Array, " b"], noise: Any) -> Any:
     return 1.0 + noise * jax.vmap(lambda key: jax.random.uniform(key, minval=-1.0))(own)
 
 
+def _hand_error(user: RobotUser, radius: Float[Array, " b"]) -> Any:
+    """Returns the standard deviation of the disks' centres along each axis, pixels."""
+    if isinstance(user.jitter_share, float) and user.jitter_share == 0.0:
+        return user.jitter
+    return user.jitter + user.jitter_share * radius
+
+
 def _unsteady(
     keys: Key[Array, " b"],
     yx: Float[Array, "b 2"],
@@ -294,10 +333,11 @@ def _unsteady(
 ) -> Float[Array, "b 2"]:
     """Returns where the hand lands: a pixel centre inside the image."""
     if isinstance(jitter, float) and jitter == 0.0:
-        return yx  # training, whose users are steady, draws nothing
+        return yx  # steady users draw nothing
     # The keys themselves are spent on radii.
     own = jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
-    offset = jitter * jax.vmap(lambda key: jax.random.normal(key, (2,)))(own)
+    offset = jax.vmap(lambda key: jax.random.normal(key, (2,)))(own)
+    offset = offset * jnp.broadcast_to(jitter, yx.shape[:1])[:, None]
     last = jnp.array([[shape[0] - 1, shape[1] - 1]], jnp.float32)
     return jnp.clip(jnp.round(yx + offset), 0.0, last)
 

@@ -105,10 +105,17 @@ class Bench(NamedTuple):
 
 
 class First(NamedTuple):
-    """The rollouts that other methods build on: the network's and the average painter's."""
+    """What other methods build on.
+
+    Attributes:
+      network: The network's rollout.
+      painter: That of the painter with average radii.
+      tuned: The user whose radii serve the painter best, see `tune_painter`.
+    """
 
     network: Results | None
     painter: Results
+    tuned: RobotUser
 
 
 class Runner(NamedTuple):
@@ -126,7 +133,9 @@ class Runner(NamedTuple):
 def run_first(bench: Bench) -> First:
     """Runs what other methods build on."""
     network = bench.run_network(keep=bench.keep) if bench.network else None
-    return First(network, bench.run_painter(bench.painter.options.user.with_habit("average")))
+    painter = bench.run_painter(bench.painter.options.user.with_habit("average"))
+    tuned = tune_painter(bench.tuner, bench.train, mesh=bench.mesh, on_batch=bench.advance)
+    return First(network, painter, tuned)
 
 
 def run_all(bench: Bench, first: First) -> dict[str, MethodResult]:
@@ -191,9 +200,21 @@ def _painter_tight(bench: Bench, first: First) -> MethodResult | None:
 
 
 def _painter_tuned(bench: Bench, first: First) -> MethodResult | None:
-    user = tune_painter(bench.tuner, bench.train, mesh=bench.mesh, on_batch=bench.advance)
-    facts = MethodFacts(first_weight=user.first_weight, later_weight=user.later_weight)
-    return bench.run_painter(user).method._replace(facts=facts)
+    return bench.run_painter(first.tuned).method._replace(facts=_weights_of(first.tuned))
+
+
+def _same_disks(bench: Bench, first: First) -> MethodResult | None:
+    # Static disks tell no size.
+    user = bench.options.user
+    if bench.network is None or "same_disks" not in bench.baselines or user.radius == "fixed":
+        return None
+    weights = (first.tuned.first_weight, first.tuned.later_weight)
+    user = dataclasses.replace(user, first_weight=weights[0], later_weight=weights[1])
+    return bench.run_network(user=user).method._replace(facts=_weights_of(first.tuned))
+
+
+def _weights_of(user: RobotUser) -> MethodFacts:
+    return MethodFacts(first_weight=user.first_weight, later_weight=user.later_weight)
 
 
 def tune_painter(
@@ -317,6 +338,11 @@ def _wanted(name: str, passes: Callable[[Bench], int]) -> Callable[[Bench], int]
     return lambda bench: passes(bench) if name in bench.baselines else 0
 
 
+def _with_tuned_user(bench: Bench) -> int:
+    is_run = "same_disks" in bench.baselines and bench.options.user.radius != "fixed"
+    return _with_network(bench) if is_run else 0
+
+
 # In the order in which they run; a report has its own.
 RUNNERS = {
     "model": Runner(_with_network, _model),
@@ -328,6 +354,7 @@ RUNNERS = {
     "disk_painter_tuned": Runner(
         lambda bench: _all(bench) + 2 * len(WEIGHTS) * len(bench.train.positions), _painter_tuned
     ),
+    "same_disks": Runner(_with_tuned_user, _same_disks),
     "blank_image": Runner(_wanted("blank_image", _with_network), _blank_image),
     "start_mask": Runner(_none, _start_mask),
     "flooding": Runner(_none, _flooding),

@@ -5,13 +5,14 @@ alike, and a small grid holds it. Squares are traced, one per row; the grid is f
 compilation serves every disk.
 """
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ecc_jax.clicks.surroundings import first_disk
-from ecc_jax.ops.affine import resample_affine
+from ecc_jax.ops.affine import resample_affine, turned
 from ecc_jax.types import Click, Clicks
 
 VIEWS = ("slice", "disk")
@@ -73,11 +74,29 @@ def square_around(
     return Square(0.5 * (low + high) + 0.5 - 0.5 * side[:, None], side)
 
 
-def cut(image: Float[Array, "b h w 1"], square: Square, grid: int) -> Float[Array, "b g g 1"]:
-    """Returns what lies in each square on a grid; 0 outside the slice."""
+def cut(
+    image: Float[Array, "b h w 1"],
+    square: Square,
+    grid: int,
+    *,
+    angles: Float[Array, " b"] | None = None,
+) -> Float[Array, "b g g 1"]:
+    """Returns what lies in each square on a grid; 0 outside the slice.
+
+    Args:
+      image: Slices.
+      square: One of each slice.
+      grid: Pixels per side of the answer.
+      angles: Radians by which each square is turned about its centre; None turns none.
+    """
     scale = grid / square.side
-    shift = -square.yx * scale[:, None]
-    patch = resample_affine(image[..., 0], shape=(grid, grid), scale=scale, translation=shift)
+    # A turned square reaches beyond its own corners.
+    margin = 0 if angles is None else math.ceil(0.5 * (math.sqrt(2.0) - 1.0) * grid)
+    shift = margin - square.yx * scale[:, None]
+    wide = grid + 2 * margin
+    patch = resample_affine(image[..., 0], shape=(wide, wide), scale=scale, translation=shift)
+    if angles is not None:
+        patch = turned(patch, angles)[:, margin:-margin, margin:-margin]
     return patch[..., None]
 
 

@@ -77,6 +77,16 @@ METHODS = (
         has_network=True,
     ),
     Method(
+        "same_disks",
+        "model, clicked with the tuned painter's disks",
+        "the network clicked by the user whose radii serve the painter best. Disks of another size "
+        "tell another thing; here both are told alike, so its distance to the tuned painter is "
+        "what the network reads from the image.",
+        Look(SKY, "--", "o", 4.0, 1.4, is_dispensable=True),
+        has_network=True,
+        is_optional=True,
+    ),
+    Method(
         "external",
         "external predictor",
         "a predictor from outside this package, corrected by the same simulated user.",
@@ -165,7 +175,7 @@ METHODS = (
 )
 BY_NAME = {method.name: method for method in METHODS}
 # The first of these that was run is what the report is about.
-SUBJECTS = tuple(m.name for m in METHODS if m.has_network and m.sees_image)
+SUBJECTS = tuple(m.name for m in METHODS if m.has_network and m.sees_image and not m.is_optional)
 CONTROLS = tuple(m.name for m in METHODS if not m.sees_image and not m.answers_once)
 PAINTERS = tuple(name for name in CONTROLS if not BY_NAME[name].has_network)
 OPTIONAL = tuple(m.name for m in METHODS if m.is_optional)

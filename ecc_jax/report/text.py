@@ -71,7 +71,8 @@ those at least half as deep, the radius measured at each; on {consistent} slices
 of this report have disks measured on the ground truth itself. Every outline: \
 [{csv}]({csv})."""
 
-_DISPENSABLE = " and ".join(f"“{m.label}”" for m in METHODS if m.look.is_dispensable)
+_LESS_WANTED = [f"“{m.label}”" for m in METHODS if m.look.is_dispensable]
+_DISPENSABLE = f"{', '.join(_LESS_WANTED[:-1])} and {_LESS_WANTED[-1]}"
 # By file name; other pictures have their name.
 _CAPTIONS = {
     "curves.png": "Mean IoU per click and gain over the controls that see no image; shaded: 95 % "

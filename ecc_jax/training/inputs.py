@@ -19,8 +19,8 @@ from ecc_jax.inference.view import DiskView, cut, moved_click, square_around
 from ecc_jax.interaction import Scene, simulate, simulated_click, start
 from ecc_jax.training.objective import Inputs
 
-# Folded into a row's key for the size of its view; clicks fold in their number.
-_ZOOM_KEY = 2**22
+# Folded into a row's key for the size of its view and its turn; clicks fold in their number.
+_ZOOM_KEY, _TURN_KEY = 2**22, 2**22 + 1
 
 
 class ClickSource(NamedTuple):
@@ -73,6 +73,7 @@ def shown_scene(
     view: DiskView | None,
     user: RobotUser,
     zoom_spread: float = 0.0,
+    turn_prob: float = 0.0,
 ) -> Scene:
     """Returns what the network is shown of each slice, ready to be clicked through.
 
@@ -83,6 +84,7 @@ def shown_scene(
       view: The square around the first disk; None shows the whole slice.
       user: Who places the first click, on the whole slice.
       zoom_spread: Standard deviation of the logarithm of a factor of the square's side.
+      turn_prob: Probability that a square is turned about its centre, by an angle of its own.
 
     Returns:
       The slices themselves; or their squares, on the view's grid, with the first click.
@@ -97,11 +99,20 @@ def shown_scene(
     square = square_around(clicks, view, zoom=zoom)
     both = jnp.concatenate([image, target[..., None].astype(jnp.float32)], axis=0)
     squares = jax.tree.map(lambda x: jnp.concatenate([x, x]), square)
-    patches = cut(both, squares, view.grid)
+    angles = jnp.tile(_turns(keys, turn_prob), 2) if turn_prob > 0 else None
+    patches = cut(both, squares, view.grid, angles=angles)
     rows = image.shape[0]
     return Scene(
         keys=keys,
         image=patches[:rows],
         target=patches[rows:, ..., 0] > 0.5,
+        # The centre of the square, so that it stays where it is.
         first_click=moved_click(click, square, view.grid),
     )
+
+
+def _turns(keys: Key[Array, " b"], probability: float) -> Float[Array, " b"]:
+    """Returns the angle of each row's square, radians; 0 where it is not turned."""
+    own = jax.vmap(jax.random.fold_in, (0, None))(keys, _TURN_KEY)
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(own)
+    return jnp.where(draws[:, 0] < probability, 2.0 * jnp.pi * draws[:, 1], 0.0)

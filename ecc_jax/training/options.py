@@ -121,4 +121,5 @@ def step_options(config: ml_collections.ConfigDict) -> StepOptions:
         is_pretrained=bool(config.model.pretrained),
         has_own_counts=config.train.click_counts == "rows",
         zoom_spread=config.augment.view_zoom,
+        turn_prob=config.augment.view_turn,
     )

@@ -39,6 +39,7 @@ class StepOptions(NamedTuple):
       click_gamma: p(n clicks) is proportional to click_gamma ** (n - 1).
       has_own_counts: Whether each row of a batch draws its own count, where clicks are iterative.
       zoom_spread: Of the size of the square that is shown, see `inputs.shown_scene`.
+      turn_prob: Probability that it is turned.
       threshold: Probability above which a pixel counts as lesion in the IoU that is logged.
       microbatches: Forward passes of a step.
       stats_momentum: Of the running batch statistics, per microbatch.
@@ -57,6 +58,7 @@ class StepOptions(NamedTuple):
     is_pretrained: bool
     has_own_counts: bool = False
     zoom_spread: float = 0.0
+    turn_prob: float = 0.0
 
 
 class Task(NamedTuple):
@@ -224,6 +226,7 @@ def _scene(rows: Batch, keys: Any, task: Task, options: StepOptions) -> Scene:
         view=task.segmenter.view,
         user=task.user,
         zoom_spread=options.zoom_spread,
+        turn_prob=options.turn_prob,
     )
 
 

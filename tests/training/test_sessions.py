@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ecc_jax import parallel
-from ecc_jax.clicks.user import RobotUser
+from ecc_jax.clicks.encoding import empty_clicks
+from ecc_jax.clicks.user import RobotUser, next_click
 from ecc_jax.data.augment import Augmentation
 from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.inference.view import DiskView
@@ -225,3 +226,38 @@ def test_microbatches_hold_whole_groups():
 def test_scene_without_a_view_keeps_the_slice():
     scene = scene_of(0)
     assert isinstance(scene, Scene) and scene.first_click is None
+
+
+def test_some_sessions_drag_average_radii_and_half_have_an_unsteady_hand():
+    keys = jax.random.split(jax.random.key(4), 2000)
+    user = RobotUser(radius="habits", habit_share=0.4, jitter_share=0.2, radius_spread=0.25)
+    rows = user.of_rows(keys)
+    is_average = np.asarray(rows.first_weight) == 0.5
+    assert is_average.mean() == pytest.approx(0.6, abs=0.05)
+    np.testing.assert_array_equal(is_average, np.asarray(rows.later_weight) == 0.5)
+    share, scale = np.asarray(rows.jitter_share), np.asarray(rows.radius_scale)
+    steady = share == 0
+    assert steady.mean() == pytest.approx(0.5, abs=0.05)
+    np.testing.assert_array_equal(scale[steady], 1.0)
+    assert 0.19 < share.max() <= 0.2
+    assert np.exp(-0.5) <= scale.min() < 0.75 and 1.35 < scale.max() <= np.exp(0.5) + 1e-6
+    # A habit says nothing of the hand.
+    assert np.corrcoef(is_average, steady)[0, 1] == pytest.approx(0, abs=0.08)
+    average = RobotUser(radius="average", jitter_share=0.2).of_rows(keys)
+    assert average.radius == "average" and float(average.jitter_share.max()) > 0.19
+
+
+def test_a_share_of_the_radius_moves_large_disks_further():
+    yy, xx = np.mgrid[:96, :96]
+    radius = np.array([[[6.0]], [[24.0]]])
+    target = jnp.asarray(np.hypot(yy - 48, xx - 48) <= radius)
+    user = RobotUser(jitter_share=0.2)
+    keys = jax.random.split(jax.random.key(0), 200)
+
+    def place(key):
+        pair = jnp.stack([key, key])
+        return next_click(pair, ~target & target, target, empty_clicks(2, 1), user=user).yx
+
+    moves = np.asarray(jax.jit(jax.vmap(place))(keys)) - 48
+    # The mean of tight and enclosing is about half a pixel above the disk's radius.
+    np.testing.assert_allclose(moves.std(axis=(0, 2)), 0.2 * radius[:, 0, 0], rtol=0.2)
