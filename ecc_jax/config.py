@@ -140,7 +140,7 @@ def _data() -> dict[str, Any]:
         "fold": 0,  # the fold that is tested, 0 to folds - 1
         "sources": (),  # datasets that combined_2d joins; empty = the four of the thesis
         "balanced": True,  # equally many slices of each source; False = all of every source
-        "phantom_kind": "mixed",  # lung | kidney | liver | pancreas | mixed
+        "phantom_kind": "mixed",  # lung | kidney | liver | pancreas | mixed | limb | all
         "phantom_patients": 120,  # synthetic patients
         "max_slices_per_patient": 0,  # training slices used per patient; 0 = all
         "read_threads": 4,  # reader threads; 0 = read in the main thread

@@ -27,6 +27,9 @@ RANGES = {
     "flood_blurred": (0.0, 0.60),
     "threshold": (0.0, 0.40),
 }
+# Of the real sarcomas, cut out with little around them, flooding reaches 0.21; where more of the
+# body is shown it leaks further.
+OWN_RANGES = {"limb": {"flood": (0.14, 0.50)}}
 SLICES_PER_PATIENT = 8
 
 
@@ -133,9 +136,10 @@ def measure(kind: str, size: int, patients: int, seed: int) -> dict[str, float]:
     return result
 
 
-def outside(figures: dict[str, float]) -> list[str]:
-    """Returns the names of the figures that are not in their range."""
-    return [name for name, (low, high) in RANGES.items() if not low <= figures[name] <= high]
+def outside(figures: dict[str, float], kind: str = "") -> list[str]:
+    """Returns the names of the figures that are not in their range, or that of the kind."""
+    ranges = RANGES | OWN_RANGES.get(kind, {})
+    return [name for name, (low, high) in ranges.items() if not low <= figures[name] <= high]
 
 
 def main() -> int:
@@ -152,7 +156,7 @@ def main() -> int:
     for size in options.sizes:
         for kind in options.kinds:
             figures = measure(kind, size, options.patients, options.seed)
-            wrong = outside(figures)
+            wrong = outside(figures, kind)
             failed = failed or bool(wrong)
             cells = [
                 f"{figures[c]:13.3f}{'!' if c in wrong else ' '}"
@@ -162,6 +166,7 @@ def main() -> int:
             ]
             print(f"{kind:9}{size:5}" + "".join(cells), flush=True)
     print("! outside its range: " + ", ".join(f"{k} {v}" for k, v in RANGES.items()))
+    print("ranges of their own: " + ", ".join(f"{k} {v}" for k, v in OWN_RANGES.items()))
     return int(failed)
 
 

@@ -44,7 +44,7 @@ class DataOptions(NamedTuple):
         may differ between volumes.
       split_rule: `patient` splits whole patients, `thesis` splits slices (leaks patients).
       split_seed: Seed of the split.
-      kind: Organ of the phantom (lung, kidney, liver, pancreas, mixed).
+      kind: Organ of the phantom (lung, kidney, liver, pancreas, mixed, limb, all).
       num_patients: Patients of the phantom.
       sources: Datasets that combined_2d joins; empty means the four of the thesis.
       balanced: Whether combined_2d keeps equally many slices of each source, or all of them.

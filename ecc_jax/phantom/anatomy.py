@@ -89,7 +89,7 @@ def draw_trunk(
     outline = _superellipse(y, x, (0.0, 0.0), trunk.half)
     body = cover(outline, width)
     whole = (slice(None), slice(None), slice(None))
-    _draw_table(canvas, trunk)
+    draw_table(canvas, trunk.half[0] + 12)
     paint(canvas, whole, body, 5.0)
     stranding = evaluate_waves(sample_waves(rng, 9.0), canvas.axes)
     fat_hu = FAT_HU + 9 * stranding
@@ -119,10 +119,10 @@ def _superellipse(
     return distance
 
 
-def _draw_table(canvas: Canvas, trunk: Trunk) -> None:
-    """Draws the couch as a thin shell below the back; axes unwarped, it is no part of the body."""
+def draw_table(canvas: Canvas, below: Real) -> None:
+    """Draws the couch as a thin shell, lowest at y = `below` mm; unwarped, no part of the body."""
     _, y, x = canvas.axes
-    depth = y[:, None] - (trunk.half[0] + 12 - 0.0009 * x[None, :] ** 2)
+    depth = y[:, None] - (below - 0.0009 * x[None, :] ** 2)
     shell = np.clip(0.5 - (np.abs(depth) - 1.2) / canvas.spacing[1], 0, 1).astype(np.float32)
     canvas.hu[:] += shell[None] * np.float32(620)
 

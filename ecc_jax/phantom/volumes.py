@@ -1,18 +1,18 @@
 """Synthetic CT volumes with lesions, for trying, testing and teaching without patient data.
 
 A patient is drawn from (seed, patient number) alone, so the same one comes back whatever else is
-generated. See `phantom_shapes` for the drawing, `phantom_anatomy` and `phantom_organs` for the
-surroundings, `phantom_lesions` for the lesions.
+generated. See `shapes` for the drawing, `anatomy`, `organs` and `limbs` for the surroundings,
+`lesions` and `sarcomas` for the lesions.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int16, UInt8
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from ecc_jax import catalog
-from ecc_jax.phantom.anatomy import Trunk, sample_trunk
+from ecc_jax.phantom.anatomy import sample_trunk
 from ecc_jax.phantom.lesions import (
     Lesion,
     draw_lesion,
@@ -20,29 +20,37 @@ from ecc_jax.phantom.lesions import (
     sample_abdominal_lesions,
     sample_lung_lesions,
 )
+from ecc_jax.phantom.limbs import draw_limb, sample_limb
 from ecc_jax.phantom.organs import draw_abdomen, draw_thorax, sample_abdomen
+from ecc_jax.phantom.sarcomas import draw_sarcoma, sample_sarcoma
 from ecc_jax.phantom.shapes import Canvas, Point, make_canvas
 
 # Raised whenever the same arguments give other volumes, so that prepared sets are built anew.
 GENERATION = 1
 ORGANS = ("lung", "kidney", "liver", "pancreas")
-KINDS = (*ORGANS, "mixed")
+# What a patient may be: the four organs, or an extremity. The order names random streams.
+PARTS = (*ORGANS, "limb")
+KINDS = (*ORGANS, "mixed", "limb", "all")
+# Share of extremities among the patients of `all`.
+LIMB_SHARE = 1 / 3
 WINDOW_HU = {
     "lung": catalog.LUNG_HU,
     "kidney": catalog.SOFT_TISSUE_HU,
     "liver": catalog.LIVER_HU,
     "pancreas": catalog.SOFT_TISSUE_HU,
+    "limb": catalog.SOFT_TISSUE_HU,
 }
 # In-plane spacing at 512 x 512, slice spacing (mm), and how fast pixels grow as matrices shrink.
-PIXEL_MM = {"lung": 0.70, "kidney": 0.78, "liver": 0.76, "pancreas": 0.78}
-SLICE_MM = {"lung": 1.0, "kidney": 3.0, "liver": 2.0, "pancreas": 2.0}
-COARSENING = {"lung": -0.4, "kidney": 0.2, "liver": 0.1, "pancreas": 0.1}
+PIXEL_MM = {"lung": 0.70, "kidney": 0.78, "liver": 0.76, "pancreas": 0.78, "limb": 0.98}
+SLICE_MM = {"lung": 1.0, "kidney": 3.0, "liver": 2.0, "pancreas": 2.0, "limb": 3.27}
+COARSENING = {"lung": -0.4, "kidney": 0.2, "liver": 0.1, "pancreas": 0.1, "limb": 0.0}
 # Standard deviation of the noise in HU, lowest and highest of the patients.
 NOISE_HU = {
     "lung": (20.0, 45.0),
     "kidney": (7.0, 12.0),
     "liver": (5.5, 9.5),
     "pancreas": (5.0, 9.0),
+    "limb": (6.0, 31.0),
 }
 
 
@@ -54,7 +62,7 @@ class Volume(NamedTuple):
       mask: 1 where at least half of the voxel is lesion, else 0.
       spacing_mm: Distance of voxel centres along z, y and x.
       window_hu: HU range in which the organ is looked at.
-      kind: Organ of the lesions: `lung`, `kidney`, `liver` or `pancreas`.
+      kind: Organ of the lesions: `lung`, `kidney`, `liver` or `pancreas`; or `limb`.
     """
 
     image_hu: Int16[np.ndarray, "d h w"]
@@ -76,7 +84,8 @@ def generate_volume(
     Args:
       seed: Seed of the set.
       patient: Number of the patient in the set.
-      kind: Organ of the lesions, or `mixed`: each patient one of the four.
+      kind: Organ of the lesions; `limb` for an extremity with a sarcoma; `mixed`: each patient
+        one of the four organs; `all`: a third of the patients `limb`, the others as in `mixed`.
       size: Rows and columns, at least 32.
       num_slices: Slices, at least 4.
 
@@ -84,9 +93,29 @@ def generate_volume(
       ValueError: For an unknown kind, or a size or number of slices too small.
     """
     _check(kind, size, num_slices)
-    if kind == "mixed":
-        kind = ORGANS[np.random.default_rng([seed, patient]).integers(len(ORGANS))]
-    streams = [np.random.default_rng([seed, patient, ORGANS.index(kind), n]) for n in range(4)]
+    kind = _choose(seed, patient, kind)
+    streams = [np.random.default_rng([seed, patient, PARTS.index(kind), n]) for n in range(4)]
+    spacing = (SLICE_MM[kind], *(_pixel_mm(kind, size),) * 2)
+    if kind == "limb":
+        image, mask = _generate_limb(streams, spacing, size, num_slices)
+    else:
+        image, mask = _generate_trunk(streams, spacing, kind, size, num_slices)
+    return Volume(image, mask, spacing, WINDOW_HU[kind], kind)
+
+
+def _choose(seed: int, patient: int, kind: str) -> str:
+    """Returns what a patient of a kind is."""
+    if kind == "all" and np.random.default_rng([seed, patient, len(KINDS)]).uniform() < LIMB_SHARE:
+        return "limb"
+    if kind in ("all", "mixed"):
+        return ORGANS[np.random.default_rng([seed, patient]).integers(len(ORGANS))]
+    return kind
+
+
+def _generate_trunk(
+    streams: list[np.random.Generator], spacing: Point, kind: str, size: int, num_slices: int
+) -> tuple[Int16[np.ndarray, "d h w"], UInt8[np.ndarray, "d h w"]]:
+    """Returns HU and mask of a chest or belly with lesions in an organ."""
     plan_rng, lesion_rng, draw_rng, noise_rng = streams
     trunk = sample_trunk(plan_rng, chest=kind == "lung")
     slab_mm = 20 * SLICE_MM[kind]
@@ -96,7 +125,6 @@ def generate_volume(
     else:
         abdomen = sample_abdomen(plan_rng, trunk)
         lesions = sample_abdominal_lesions(lesion_rng, abdomen, kind, slab_mm)
-    spacing = (SLICE_MM[kind], *(_pixel_mm(kind, size),) * 2)
     axes = _axes(plan_rng, lesions[0].centre, spacing, kind, size, num_slices)
     canvas = make_canvas(draw_rng, axes, spacing)
     if abdomen is None:
@@ -104,8 +132,21 @@ def generate_volume(
     else:
         organ = draw_abdomen(canvas, draw_rng, trunk, abdomen, kind=kind)
     mask = _draw_lesions(canvas, draw_rng, lesions, organ, kind)
-    image = _finish(canvas, noise_rng, trunk, kind)
-    return Volume(image, mask, spacing, WINDOW_HU[kind], kind)
+    return _finish(canvas, noise_rng, trunk.half, kind), mask
+
+
+def _generate_limb(
+    streams: list[np.random.Generator], spacing: Point, size: int, num_slices: int
+) -> tuple[Int16[np.ndarray, "d h w"], UInt8[np.ndarray, "d h w"]]:
+    """Returns HU and mask of an extremity with a sarcoma."""
+    plan_rng, lesion_rng, draw_rng, noise_rng = streams
+    limb = sample_limb(plan_rng)
+    sarcoma = sample_sarcoma(lesion_rng, limb)
+    axes = _axes(plan_rng, sarcoma.mass.centre, spacing, "limb", size, num_slices)
+    canvas = make_canvas(draw_rng, axes, spacing)
+    tissue = draw_limb(canvas, draw_rng, limb, sarcoma.mass)
+    mask = draw_sarcoma(canvas, sarcoma, tissue)
+    return _finish(canvas, noise_rng, limb.half, "limb"), mask
 
 
 def _check(kind: str, size: int, num_slices: int) -> None:
@@ -159,23 +200,54 @@ def _draw_lesions(
 
 
 def _finish(
-    canvas: Canvas, rng: np.random.Generator, trunk: Trunk, kind: str
+    canvas: Canvas, rng: np.random.Generator, half: tuple[float, float], kind: str
 ) -> Int16[np.ndarray, "d h w"]:
     """Blurs like a scanner and adds noise with the grain of a reconstruction.
 
-    Noise grain is a band of frequencies (a blur minus a wider blur), slightly longer along x than
-    along y, and weaker towards the skin and in air, as in filtered back-projection.
+    Noise is weaker towards the skin and in air.
+
+    Args:
+      canvas: What has been drawn.
+      rng: Draws the noise.
+      half: Half depth and half width of the body, mm.
+      kind: What the patient is.
     """
     image = canvas.hu
     blur = 0.45 / max(canvas.spacing[1], 0.5)
     image = ndimage.gaussian_filter(image, (0, blur, blur), truncate=3)
-    grain = rng.uniform(0.55, 0.85)
-    white = rng.standard_normal(image.shape, dtype=np.float32)
-    noise = ndimage.gaussian_filter(white, (0.35, grain, 1.1 * grain), truncate=3)
-    noise -= 0.7 * ndimage.gaussian_filter(noise, (0, 2.5, 2.5), truncate=2)
-    noise /= noise.std()
-    y, x = canvas.axes[1] / trunk.half[0], canvas.axes[2] / trunk.half[1]
+    noise = _streaks(rng, image.shape) if kind == "limb" else _grain(rng, image.shape)
+    y, x = canvas.axes[1] / half[0], canvas.axes[2] / half[1]
     radius = np.sqrt(y[:, None] ** 2 + x[None, :] ** 2)
     level = np.clip(1.15 - 0.35 * radius, 0.5, 1.15) * rng.uniform(*NOISE_HU[kind])
     image += noise * level.astype(np.float32)
     return np.clip(np.rint(image), -1024, 3071).astype(np.int16)
+
+
+def _grain(rng: np.random.Generator, shape: tuple[int, int, int]) -> Float32[np.ndarray, "d h w"]:
+    """Returns noise of standard deviation 1 with the grain of filtered back-projection.
+
+    It is a band of frequencies (a blur minus a wider blur), slightly longer along x than along y.
+    """
+    grain = rng.uniform(0.55, 0.85)
+    white = rng.standard_normal(shape, dtype=np.float32)
+    noise = ndimage.gaussian_filter(white, (0.35, grain, 1.1 * grain), truncate=3)
+    noise -= 0.7 * ndimage.gaussian_filter(noise, (0, 2.5, 2.5), truncate=2)
+    noise /= noise.std()
+    return noise
+
+
+def _streaks(rng: np.random.Generator, shape: tuple[int, int, int]) -> Float32[np.ndarray, "d h w"]:
+    """Returns noise of standard deviation 1 whose grain is drawn out along the densest path.
+
+    Rays through both hips or thighs are the noisiest, so most of the noise varies across them.
+    """
+    coarse, turn = rng.uniform(0.55, 0.9), rng.uniform(-0.25, 0.25)
+    share = rng.uniform(0.0, 0.2)  # of the noise that has no direction
+    white = rng.standard_normal(shape, dtype=np.float32)
+    fy, fx = fft.fftfreq(shape[1])[:, None], fft.rfftfreq(shape[2])[None, :]
+    squares = fy**2 + fx**2
+    across = (fy * np.cos(turn) + fx * np.sin(turn)) ** 2 / (squares + 1e-9)
+    band = np.sqrt(squares) * np.exp(-squares * (2 * np.pi * coarse) ** 2 / 2)
+    band = (band * np.sqrt(share + (1 - share) * across**10)).astype(np.float32)
+    noise = fft.irfft2(fft.rfft2(white) * band, s=shape[1:])
+    return (noise / noise.std()).astype(np.float32)

@@ -64,6 +64,8 @@ def test_outside_names_what_misses_its_range():
     good = {"disk": 0.7, "flood": 0.3, "flood_blurred": 0.4, "threshold": 0.1}
     assert difficulty.outside(good) == []
     assert difficulty.outside(good | {"disk": 0.9, "flood": 0.1}) == ["disk", "flood"]
+    assert difficulty.outside(good | {"flood": 0.15}) == ["flood"]
+    assert difficulty.outside(good | {"flood": 0.15}, "limb") == []
 
 
 @pytest.mark.slow
@@ -71,4 +73,4 @@ def test_outside_names_what_misses_its_range():
 @pytest.mark.parametrize("kind", phantom.KINDS)
 def test_phantom_is_neither_trivial_nor_hopeless(kind, size, patients):
     figures = difficulty.measure(kind, size, patients, 0)
-    assert difficulty.outside(figures) == [], figures
+    assert difficulty.outside(figures, kind) == [], figures

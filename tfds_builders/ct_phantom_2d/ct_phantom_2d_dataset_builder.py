@@ -16,7 +16,7 @@ CACHE_BYTES = 2**28
 
 
 class Builder(slice_builder.SliceBuilder):
-    """Lesion slices of synthetic CT volumes of lung, kidney, liver and pancreas."""
+    """Lesion slices of synthetic CT volumes of lung, kidney, liver, pancreas and limbs."""
 
     USED_OPTIONS = ("kind", "num_patients")
     BUILDER_CONFIGS = [
