@@ -55,7 +55,6 @@ def _own_folder(config: ml_collections.ConfigDict) -> None:
     config.augment.scale = (0.6, 1.4)
     config.augment.vertical_flip_prob = 0.5
     config.augment.transpose_prob = 0.5
-    config.augment.view_turn = 0.5
     config.augment.contrast = 0.7
     config.augment.brightness = 0.3
     config.augment.gamma = 0.5
@@ -81,7 +80,8 @@ def flagship(config: ml_collections.ConfigDict) -> None:
     config.augment.invert_prob = 0.05
     config.train.source = "sessions"
     config.train.radius = "habits"
-    config.train.jitter = 0.2
+    config.train.habit_share = 0.5
+    config.train.jitter = 0.25
     config.train.radius_spread = 0.2
     config.train.click_gamma = 0.75
     config.train.max_clicks = 10
@@ -105,18 +105,20 @@ def _word_shipped(config: ml_collections.ConfigDict) -> None:
     config.data.balanced = False
     config.data.patient_regex = r"^(LIDC_\d+|STS_\d+)"
     config.data.size = 192
+    config.data.phantom_kind = "all"
     config.data.phantom_patients = 240
     config.data.folds = 2  # half of the patients is never trained on, so that it can be tested
     config.train.sampling = "patients"
-    # Six patients with sarcoma are soon known by heart; the phantom's soft tissue never is.
-    config.train.groups = ("/LIDC_=3", "/STS_=0.75", "/phantom_=4")
+    # A few patients with sarcoma are soon known by heart; the phantom's soft tissue never is.
+    config.train.groups = ("/LIDC_=3", "/STS_=1", "/phantom_=4")
     # Most lesions of lung are bright on black: made faint, noisy or dark they resemble others.
     config.augment.contrast = 1.0
     config.augment.brightness = 0.3
     config.augment.gamma = 0.5
     config.augment.noise = 0.08
     config.augment.invert_prob = 0.3
-    config.train.steps_per_epoch = 600
+    config.augment.view_turn = 0.5
+    config.train.steps_per_epoch = 500
     config.train.epochs = 10
     config.validation.slices = 192
     config.eval.max_slices = 192

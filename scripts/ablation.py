@@ -5,8 +5,8 @@
     python scripts/ablation.py --data DIR --out runs/ablation --only no_prior,iterative
 
 DIR is what `configs/ecc.py:shipped` takes as data.path. Every variant is a run of its own, on the
-same patients and with the same seed, tested on the half that nobody trained on; the same command
-goes on where it was stopped. The table gives IoU after some clicks, below it the difference from
+same half of the patients and with the same seed, tested on the other half; the same command goes
+on where it was stopped. The table gives IoU after some clicks, below it the difference from
 the flagship with its 95 % interval over patients (not over training runs).
 """
 
@@ -52,10 +52,17 @@ VARIANTS = {
     "no_prior": Variant("scores not added to the painter's", ("model.prior=none",)),
     "window_only": Variant("no grey values relative to the disk", ("model.intensity=window",)),
     "edits_everywhere": Variant("later clicks may change everything", ("model.edits=everywhere",)),
-    "average_radius": Variant("trained on average radii alone", ("train.radius=average",)),
+    "average_radius": Variant("every session drags average radii", ("train.habit_share=0.0",)),
+    "all_habits": Variant("every session drags in its own way", ("train.habit_share=1.0",)),
+    "steady": Variant("steady hands", ("train.jitter=0.0", "train.radius_spread=0.0")),
+    "no_turn": Variant("squares not turned", ("augment.view_turn=0.0",)),
+    "bce2_dice": Variant("2 BCE + Dice in place of BCE + Dice", ("loss.main=bce2_dice",)),
+    "grid_96": Variant("a grid of 96 in place of 64", ("model.grid=96",)),
+    "disk_wide": Variant("channels 16 to 128 in place of 12 to 96", ("model.name=disk_wide",)),
     "hrnet18s": Variant(
         "HRNet18-small on a grid of 96", ("model.name=ritm_hrnet18s", "model.grid=96")
     ),
+    "hrnet32": Variant("HRNet32 on a grid of 96", ("model.name=ritm_hrnet32", "model.grid=96")),
 }
 
 
@@ -109,6 +116,7 @@ def _command(name: str, arguments: argparse.Namespace) -> list[str]:
     values = (
         f"data.path={places.absolute(arguments.data)}",
         f"data.root={places.absolute(arguments.root) if arguments.root else ''}",
+        "data.folds=2",
         f"train.steps_per_epoch={steps}",
         "train.epochs=4",
         "validation.slices=96",
