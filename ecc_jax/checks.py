@@ -13,7 +13,7 @@ from ecc_jax import catalog, config, losses
 from ecc_jax.clicks import encoding
 from ecc_jax.clicks.radius import ENCLOSING_RULES
 from ecc_jax.clicks.sampling import group_size
-from ecc_jax.clicks.user import CLICK_RULES, EVALUATION_RADII, TRAINING_RADII
+from ecc_jax.clicks.user import CLICK_RULES, EVALUATION_RADII, RANDOM_HABITS, TRAINING_RADII
 from ecc_jax.data import augment, sampling
 from ecc_jax.inference import crops, orientations, pipelines, prior, segmenter, view
 from ecc_jax.models import build
@@ -39,6 +39,7 @@ def validate(tree: ml_collections.ConfigDict) -> None:
     _validate_augment(tree)
     _check_batch(tree)
     _validate_surroundings(tree)
+    _validate_hands(tree)
 
 
 def _names() -> tuple[tuple[str, tuple[Any, ...]], ...]:
@@ -135,9 +136,6 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     _check(config, "inference.zoom_expansion", lambda v: 1 <= v < math.inf, "at least 1")
     _check(config, "validation.select_after", lambda v: 0 <= v < 1, "at least 0 and below 1")
     _check(config, "train.click_gamma", lambda v: 0 < v <= 1, "0 < click_gamma <= 1")
-    _check(config, "train.habit_share", lambda v: 0 <= v <= 1, "a share, 0 to 1")
-    for key in ("train.jitter", "train.radius_spread"):
-        _check(config, key, lambda v: 0 <= v <= 0.5, "0 to 0.5")
     # Keys of random generators have 32 bits; larger seeds would repeat smaller ones.
     _check(config, "seed", lambda v: v < 2**32, "below 2 ** 32")
     _check(
@@ -239,6 +237,24 @@ def _validate_augment(config: ml_collections.ConfigDict) -> None:
     _check(config, "augment.crop", _is_crop, "two whole numbers, height, width >= 32")
 
 
+def _validate_hands(config: ml_collections.ConfigDict) -> None:
+    """Checks how training's users differ from each other."""
+    train = config.train
+    _check(config, "train.habit_share", lambda v: 0 <= v <= 1, "a share, 0 to 1")
+    for key in ("train.jitter", "train.radius_spread"):
+        _check(config, key, lambda v: 0 <= v <= 0.5, "0 to 0.5")
+    if train.habit_share < 1 and train.radius != RANDOM_HABITS:
+        raise ValueError(
+            f"train.habit_share is for train.radius={RANDOM_HABITS}; with another radius, here "
+            f"{train.radius}, set train.habit_share=1.0"
+        )
+    if train.radius_spread and train.radius == "fixed":
+        raise ValueError(
+            "train.radius_spread varies radii, and train.radius=fixed has one; set "
+            "train.radius_spread=0.0"
+        )
+
+
 def _validate_surroundings(config: ml_collections.ConfigDict) -> None:
     """Checks what surrounds the network, and the pool of sessions."""
     _check(config, "model.grid", lambda v: v >= 16, "at least 16 pixels")
@@ -274,6 +290,11 @@ def _validate_surroundings(config: ml_collections.ConfigDict) -> None:
             _check(config, key, lambda v: 0.25 <= v < 0.75, "0.25 to 0.75 with model.edits=local")
     _check(config, "augment.view_zoom", lambda v: 0 <= v <= 0.5, "0 to 0.5")
     _check(config, "augment.view_turn", lambda v: 0 <= v <= 1, "a probability, 0 to 1")
+    if config.augment.view_turn and model.view == "slice":
+        raise ValueError(
+            "augment.view_turn turns the square of model.view=disk; model.view=slice has none: set "
+            "augment.view_turn=0.0"
+        )
     if train.source == "sessions":
         if train.click_counts == "rows":
             raise ValueError(

@@ -199,8 +199,7 @@ def _eval() -> dict[str, Any]:
         "initial_mask": "",  # a mask to refine: eroded | dilated | shifted ground truth, or an
         # .npz file of masks; empty = none
         "damage": 0.2,  # size of that defect relative to the lesion's depth
-        # Optional rows of the report; also random_walker.
-        "baselines": ("blank_image", "same_disks", "flooding"),
+        "baselines": ("blank_image", "flooding"),  # optional rows; also same_disks, random_walker
         "external": "",  # package.module:factory of another predictor to evaluate
         "tuning_slices": 256,  # training slices that flooding and painter are tuned on
         "flooding_tolerances": 24,  # tolerances tried

@@ -32,7 +32,7 @@ def _word_quick(config: ml_collections.ConfigDict) -> None:
     # Few validation patients can prefer weights that have hardly begun to learn.
     config.validation.select_after = 0.5
     config.eval.tuning_slices = 64
-    config.eval.baselines = ("blank_image", "same_disks", "flooding", "random_walker")
+    config.eval.baselines = (*config.eval.baselines, "random_walker")
     if config.model.name != FLAGSHIP:
         _quick_thesis(config)
 
@@ -78,6 +78,7 @@ def flagship(config: ml_collections.ConfigDict) -> None:
     config.augment.gamma = 0.4
     config.augment.noise = 0.04
     config.augment.invert_prob = 0.05
+    config.eval.baselines = ("blank_image", "same_disks", "flooding")
     config.train.source = "sessions"
     config.train.radius = "habits"
     config.train.habit_share = 0.5

@@ -75,21 +75,6 @@ def bce_dice(
     return 0.5 * bce_loss(logits, target) + 0.5 * dice_loss(logits, target)
 
 
-def bce2_dice(
-    logits: Float[Array, "b h w 1"], target: Bool[Array, "b h w"] | Float[Array, "b h w"]
-) -> Float[Array, " b"]:
-    """Returns two thirds of the binary cross-entropy plus a third of the Dice loss of each row.
-
-    Args:
-      logits: Unbounded scores.
-      target: Ground truth, bool or 0..1.
-
-    Returns:
-      Loss of each row, at least 0.
-    """
-    return (2.0 * bce_loss(logits, target) + dice_loss(logits, target)) / 3.0
-
-
 def bce_dice_batch(
     logits: Float[Array, "b h w 1"], target: Bool[Array, "b h w"] | Float[Array, "b h w"]
 ) -> Float[Array, ""]:
@@ -185,7 +170,7 @@ def _focal_terms(
 
 
 # The main losses by their configured names; a new one is an entry here.
-MAIN = {"bce_dice": bce_dice, "bce2_dice": bce2_dice, "nfl": normalised_focal_loss, "bce": bce_loss}
+MAIN = {"bce_dice": bce_dice, "nfl": normalised_focal_loss, "bce": bce_loss}
 # Losses that may take one Dice over the whole batch.
 _OVER_BATCH = {"bce_dice": bce_dice_batch}
 MAIN_LOSSES = tuple(MAIN)

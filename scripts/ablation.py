@@ -46,8 +46,11 @@ VARIANTS = {
         "one click count per row in place of sessions", (_ITERATIVE, "train.click_counts=rows")
     ),
     "slice_view": Variant(
-        "shown 128 x 128 pixels of the slice in place of the disk's square",
-        ("model.view=slice", "augment.name=ritm", "augment.crop=(128,128)"),
+        "shown 128 x 128 pixels of the slice in place of the disk's square, not turned",
+        (
+            *("model.view=slice", "augment.view_turn=0.0"),
+            *("augment.name=ritm", "augment.crop=(128,128)"),
+        ),
     ),
     "no_prior": Variant("scores not added to the painter's", ("model.prior=none",)),
     "window_only": Variant("no grey values relative to the disk", ("model.intensity=window",)),
@@ -56,9 +59,7 @@ VARIANTS = {
     "all_habits": Variant("every session drags in its own way", ("train.habit_share=1.0",)),
     "steady": Variant("steady hands", ("train.jitter=0.0", "train.radius_spread=0.0")),
     "no_turn": Variant("squares not turned", ("augment.view_turn=0.0",)),
-    "bce2_dice": Variant("2 BCE + Dice in place of BCE + Dice", ("loss.main=bce2_dice",)),
     "grid_96": Variant("a grid of 96 in place of 64", ("model.grid=96",)),
-    "disk_wide": Variant("channels 16 to 128 in place of 12 to 96", ("model.name=disk_wide",)),
     "hrnet18s": Variant(
         "HRNet18-small on a grid of 96", ("model.name=ritm_hrnet18s", "model.grid=96")
     ),

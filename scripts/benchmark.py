@@ -12,11 +12,13 @@ times whole configurations as they are: steps of training, and the answer to a s
 import argparse
 import functools
 import json
+import math
 import platform
 import runpy
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -203,15 +205,23 @@ def bench_recipes(args: argparse.Namespace) -> dict[str, Any]:
     """Times train steps and single clicks of whole configurations, in turn."""
     results = {}
     for recipe in args.recipes:
-        config = load_recipe(recipe)
+        config = load_recipe(recipe)  # checked before, see _check
         results[f"{recipe}, train step"] = _time_training(config, args.repeats)
         results[f"{recipe}, one click"] = _time_click(config, args.repeats)
     return results
 
 
 def load_recipe(recipe: str) -> Any:
-    """Returns the configuration of "FILE.py" or "FILE.py:WORDS"."""
+    """Returns the configuration of "FILE.py" or "FILE.py:WORDS".
+
+    Raises:
+      ValueError: No such file, or unknown words.
+    """
     file, _, words = recipe.partition(":")
+    if not Path(file).is_file():
+        raise ValueError(
+            f"--recipes: {file} is no file; name configurations such as configs/ecc.py"
+        )
     return runpy.run_path(file)["get_config"](words)
 
 
@@ -236,6 +246,7 @@ def _time_training(config: Any, repeats: int) -> dict[str, Any]:
     return {
         "compile_s": seconds,
         "mean_s": float(steady.mean()),
+        "sd_of_mean_s": float(steady.std() / math.sqrt(len(steady))),
         "median_s": float(np.median(steady)),
         "rows_per_s": config.train.batch_size / float(steady.mean()),
     }
@@ -287,6 +298,11 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     least = 2 if args.what == "train" else 1
     if args.batch < least:
         parser.error(f"--batch must be at least {least} for {args.what}, got {args.batch}")
+    try:
+        for recipe in args.recipes if args.what == "recipes" else ():
+            load_recipe(recipe)
+    except ValueError as error:
+        parser.error(str(error))
     if min(*args.size, args.repeats, *args.clicks) < 1:
         parser.error("--size, --repeats and --clicks must be at least 1")
     if args.json and not args.json.absolute().parent.is_dir():

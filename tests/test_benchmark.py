@@ -37,6 +37,25 @@ def test_clicks_benchmark_writes_json(benchmark, tmp_path, monkeypatch, capsys):
     assert "next_click" in capsys.readouterr().out
 
 
+def test_recipes_are_timed_as_they_are_configured(benchmark, tmp_path, monkeypatch):
+    recipe = tmp_path / "tiny.py"
+    recipe.write_text(
+        "from configs import ecc\n"
+        "def get_config(arg=''):\n"
+        "    tree = ecc.get_config(arg)\n"
+        "    tree.model.name, tree.model.grid = 'disk_tiny', 16\n"
+        "    tree.train.batch_size, tree.data.size = 4, 32\n"
+        "    return tree\n"
+    )
+    arguments = f"benchmark.py recipes --repeats 1 --recipes {recipe}:quick --json"
+    monkeypatch.setattr(sys, "argv", [*arguments.split(), str(tmp_path / "recipes.json")])
+    benchmark.main()
+    results = json.loads((tmp_path / "recipes.json").read_text())["results"]
+    step, click = results[f"{recipe}:quick, train step"], results[f"{recipe}:quick, one click"]
+    assert step["rows_per_s"] == pytest.approx(4 / step["mean_s"])
+    assert step["sd_of_mean_s"] < step["mean_s"] and 0 < click["median_s"] < click["compile_s"]
+
+
 def test_data_benchmark_reads_prepared_slices(benchmark, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     arguments = "benchmark.py data --batch 4 --size 32 32 --repeats 1 --json"
@@ -53,6 +72,8 @@ def test_data_benchmark_reads_prepared_slices(benchmark, tmp_path, monkeypatch):
         ("train --batch 1", "--batch must be at least 2 for train, got 1"),
         ("clicks --batch 0", "--batch must be at least 1"),
         ("clicks --repeats 0", "must be at least 1"),
+        ("recipes --recipes configs/nobody.py", "configs/nobody.py is no file"),
+        ("recipes --recipes configs/ecc.py:fast", "fast"),
         ("clicks --json nowhere/clicks.json", "nowhere is not a folder"),
     ],
 )

@@ -123,7 +123,7 @@ def test_from_dict_refuses_keys_of_another_version():
         ("train.radius", "average_then_tight", "normal, uniform"),
         ("train.threshold", 0.0, "between 0 and 1"),
         ("model.encoding", "gaussian", "disk"),
-        ("loss.main", "focal", "bce_dice, bce2_dice, nfl, bce"),
+        ("loss.main", "focal", "bce_dice, nfl, bce"),
         ("loss.dice", "pixel", "sample, batch"),
         ("data.sources", ("lidc_2d", "nonsense"), "some of .*lidc_2d"),
         ("train.sampling", "volumes", "slices, patients; got 'volumes'"),

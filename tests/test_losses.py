@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from ecc_jax.losses import (
-    bce2_dice,
     bce_dice,
     bce_dice_batch,
     bce_loss,
@@ -34,7 +33,6 @@ def test_match_formulas_in_numpy(seed):
     np.testing.assert_allclose(bce_loss(logits, target), bce, rtol=1e-4)
     np.testing.assert_allclose(dice_loss(logits, target), dice, rtol=1e-4)
     np.testing.assert_allclose(bce_dice(logits, target), (bce + dice) / 2, rtol=1e-4)
-    np.testing.assert_allclose(bce2_dice(logits, target), (2 * bce + dice) / 3, rtol=1e-4)
 
 
 def test_dice_agrees_with_optax():

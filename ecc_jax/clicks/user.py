@@ -58,7 +58,7 @@ class RobotUser:
       jitter_share: The same as a share of the disk's radius, added to it. Of a user in training:
         the largest, see `of_rows`.
       radius_spread: Of a user in training: standard deviation of the logarithm of the factor that
-        unsteady sessions have in all their radii.
+        unsteady sessions have in all their radii, before its tails beyond 2 are cut.
       habit_share: Of a user in training with `RANDOM_HABITS`: share of the sessions with a habit of
         their own; the others drag to the average radius.
       threshold: Probability above which the user takes a pixel for lesion.
@@ -119,7 +119,7 @@ class RobotUser:
 
     def _with_hands(self, keys: Key[Array, " b"]) -> "RobotUser":
         """Returns one user per row, half of them with an unsteady hand; see `of_rows`."""
-        if self.jitter_share == 0.0 and self.radius_spread == 0.0:
+        if not any(_is_on(value) for value in (self.jitter_share, self.radius_spread)):
             return self
         own = jax.vmap(jax.random.fold_in, (0, None))(keys, _HAND_KEY)
         pairs = jax.vmap(jax.random.split)(own)
@@ -310,9 +310,14 @@ def _radius(
     return radius * user.radius_scale * _unsteady_factor(keys, user.radius_noise)
 
 
+def _is_on(error: Any) -> bool:
+    """Returns whether something must be drawn: not where the error is the number 0, untraced."""
+    return not (isinstance(error, float) and error == 0.0)
+
+
 def _unsteady_factor(keys: Key[Array, " b"], noise: Any) -> Any:
     """Returns by which factor the hand misses each radius."""
-    if isinstance(noise, float) and noise == 0.0:
+    if not _is_on(noise):
         return 1.0
     own = jax.vmap(jax.random.fold_in, (0, None))(keys, _RADIUS_KEY)
     return 1.0 + noise * jax.vmap(lambda key: jax.random.uniform(key, minval=-1.0))(own)
@@ -320,7 +325,7 @@ def _unsteady_factor(keys: Key[Array, " b"], noise: Any) -> Any:
 
 def _hand_error(user: RobotUser, radius: Float[Array, " b"]) -> Any:
     """Returns the standard deviation of the disks' centres along each axis, pixels."""
-    if isinstance(user.jitter_share, float) and user.jitter_share == 0.0:
+    if not _is_on(user.jitter_share):
         return user.jitter
     return user.jitter + user.jitter_share * radius
 
@@ -332,8 +337,8 @@ def _unsteady(
     shape: tuple[int, int],
 ) -> Float[Array, "b 2"]:
     """Returns where the hand lands: a pixel centre inside the image."""
-    if isinstance(jitter, float) and jitter == 0.0:
-        return yx  # steady users draw nothing
+    if not _is_on(jitter):
+        return yx
     # The keys themselves are spent on radii.
     own = jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
     offset = jax.vmap(lambda key: jax.random.normal(key, (2,)))(own)

@@ -1,8 +1,9 @@
 """What is known before the network looks: the previous mask with the newest disk painted on it.
 
-Scores of the network are added to the painter's, so an untrained network answers as the painter
-does. Learned numbers weigh the painter and correct the radii that people drag: two for the first
-disk, which holds the lesion, and two for later ones, which reach over what they correct.
+Scores of the network are added to the painter's, so an untrained network answers as a painter whose
+disks are somewhat smaller than they were dragged. Learned numbers weigh the painter and correct the
+radii: two for the first disk, which holds the lesion, and two for later ones, which reach over what
+they correct.
 """
 
 from typing import Any
@@ -36,8 +37,8 @@ def initial_params() -> dict[str, Any]:
     """Returns the learned numbers before training, of the first and of the later disks.
 
     First disks are painted 10 % smaller than dragged; later ones 60 %, for a disk half way between
-    tight and enclosing covers more that was right than it corrects. Weights below 1 leave the
-    answer as it is and let the image overrule it sooner. All are near where training ends.
+    tight and enclosing covers more that was right than it corrects. Weights below 1 let
+    the image overrule the painter sooner. All are near where training ends.
     """
     return {"weight": jnp.full((2,), 0.65), "log_radius": jnp.array([-0.1, -0.9], jnp.float32)}
 
@@ -98,14 +99,18 @@ def with_prior(
     """Returns the scores of the network added to those of the painter.
 
     Args:
-      params: The learned numbers, see `initial_params`.
+      params: The learned numbers, see `initial_params`. The first are for a first click on an empty
+        mask.
       scores: Of the network.
       prev_mask: Lesion probability before the newest click.
       clicks: All clicks.
       pixels: See `painted`.
     """
-    which = (clicks.count > 1).astype(jnp.int32)
-    log_radius, weight = params["log_radius"][which], params["weight"][which]
+    # What corrects an initial mask is no first disk.
+    is_later = (clicks.count > 1) | jnp.any(prev_mask > 0.5, axis=(1, 2, 3))
+    log_radius, weight = (
+        jnp.where(is_later, params[name][1], params[name][0]) for name in ("log_radius", "weight")
+    )
     mask = painted(prev_mask, clicks, log_radius=log_radius, pixels=pixels)
     return scores + weight[:, None, None, None] * logit_of(mask)
 

@@ -31,7 +31,6 @@ _TINY = {
 }
 _RESNET50 = {"width": 64, "layers": (3, 4, 6, 3)}
 _DISK_UNET = {"widths": (12, 24, 48, 96), "bottom": 96}
-_DISK_WIDE = {"widths": (16, 32, 64, 128), "bottom": 128}
 _TINY_RESNET = {"width": 4, "layers": (1, 1, 1, 1), "decoder_widths": (16, 8, 8, 4, 4)}
 
 
@@ -74,7 +73,7 @@ SPECS = {
     ),
     "disk": Spec(
         DiskUNet,
-        {"unet": _DISK_UNET, "wide": _DISK_WIDE, "tiny": {"widths": (4, 8), "bottom": 8}},
+        {"unet": _DISK_UNET, "tiny": {"widths": (4, 8), "bottom": 8}},
         trunk="",
         score_heads=("score_head",),
     ),

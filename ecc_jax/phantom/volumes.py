@@ -31,8 +31,8 @@ ORGANS = ("lung", "kidney", "liver", "pancreas")
 # What a patient may be: the four organs, or an extremity. The order names random streams.
 PARTS = (*ORGANS, "limb")
 KINDS = (*ORGANS, "mixed", "limb", "all")
-# Share of extremities among the patients of `all`.
-LIMB_SHARE = 1 / 3
+# Share of extremities among the patients of `all`, and what seeds who they are.
+LIMB_SHARE, _ALL_KEY = 1 / 3, 7
 WINDOW_HU = {
     "lung": catalog.LUNG_HU,
     "kidney": catalog.SOFT_TISSUE_HU,
@@ -105,7 +105,7 @@ def generate_volume(
 
 def _choose(seed: int, patient: int, kind: str) -> str:
     """Returns what a patient of a kind is."""
-    if kind == "all" and np.random.default_rng([seed, patient, len(KINDS)]).uniform() < LIMB_SHARE:
+    if kind == "all" and np.random.default_rng([seed, patient, _ALL_KEY]).uniform() < LIMB_SHARE:
         return "limb"
     if kind in ("all", "mixed"):
         return ORGANS[np.random.default_rng([seed, patient]).integers(len(ORGANS))]

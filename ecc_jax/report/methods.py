@@ -80,8 +80,8 @@ METHODS = (
         "same_disks",
         "model, clicked with the tuned painter's disks",
         "the network clicked by the user whose radii serve the painter best. Disks of another size "
-        "tell another thing; here both are told alike, so its distance to the tuned painter is "
-        "what the network reads from the image.",
+        "tell another thing. Here both drag by the same rule: its distance to the tuned painter is "
+        "what the network adds to such disks, by the image and by what it learnt of shapes.",
         Look(SKY, "--", "o", 4.0, 1.4, is_dispensable=True),
         has_network=True,
         is_optional=True,

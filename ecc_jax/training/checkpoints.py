@@ -306,7 +306,7 @@ def best_variables(workdir: Path, like: dict[str, Any]) -> tuple[int, dict[str, 
         name = sorted(key for key in {*want, *got} if want.get(key) != got.get(key))[0]
         raise MismatchError(
             f"{workdir} holds another network: {name} expected {want.get(name)}, got "
-            f"{got.get(name)}; set model.name to that run's"
+            f"{got.get(name)}; set the keys of model to that run's, or use the version that made it"
         )
     return best, loaded
 

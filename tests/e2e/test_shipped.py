@@ -2,9 +2,16 @@
 
 import json
 
+import jax
+import numpy as np
 import pytest
 
+from ecc_jax import places, runs, workdir
+from ecc_jax.clicks.user import DEFAULT_USER
+from ecc_jax.evaluation.step import RolloutOptions, Situation, make_rollout_step
+from ecc_jax.phantom.volumes import generate_volume
 from ecc_jax.training import checkpoints
+from ecc_jax.types import Batch
 from tests.e2e.commands import TINY, run_main
 
 pytestmark = pytest.mark.slow
@@ -61,3 +68,31 @@ def test_an_own_folder_starts_from_them_and_does_not_end_below(tmp_path, small_f
     assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["pretrained"] == (
         "shipped"
     )
+
+
+def _phantom_batch(patients, *, size=96):
+    """The largest lesion slice of phantoms of another seed than any training's."""
+    volumes = [generate_volume(11, n, size=size, num_slices=8) for n in range(patients)]
+    places_ = [int(v.mask.sum(axis=(1, 2)).argmax()) for v in volumes]
+    pairs = list(zip(volumes, places_, strict=True))
+    return Batch(
+        image_hu=np.stack([volume.image_hu[z] for volume, z in pairs]),
+        window_hu=np.array([volume.window_hu for volume in volumes], np.float32),
+        target=np.stack([volume.mask[z] for volume, z in pairs]),
+        valid=np.ones(patients, bool),
+        position=np.arange(patients, dtype=np.int32),
+        pixel_mm=np.array([volume.spacing_mm[1] for volume in volumes], np.float32),
+    )
+
+
+def test_mean_iou_does_not_fall_from_click_to_click_and_lies_above_the_painters():
+    tree = workdir.load_config(places.SHIPPED_FOLDER)
+    segmenter, variables, _ = runs.load_network(places.SHIPPED_FOLDER, tree)
+    batch, options = _phantom_batch(40), RolloutOptions(capacity=10)
+    means = []
+    for network, weights in ((segmenter, variables), (None, ())):
+        step = jax.jit(make_rollout_step(network, options))
+        outcome = step(weights, batch, np.int32(10), Situation(DEFAULT_USER))
+        means.append(np.asarray(outcome.scores["iou"]).mean(axis=0))
+    assert np.diff(means[0]).min() >= -0.005
+    assert (means[0] > means[1] + 0.03).all()

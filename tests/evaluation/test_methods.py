@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ecc_jax import parallel
+from ecc_jax.clicks.user import RobotUser
 from ecc_jax.evaluation import methods
 from ecc_jax.evaluation.host import HostPredictor
 from ecc_jax.evaluation.methods import RUNNERS, WEIGHTS, num_passes, run_all, run_first
@@ -83,6 +84,19 @@ def test_the_masks_asked_for_are_those_of_the_network():
     assert set(found.masks) == {CLICKS} and found.masks[CLICKS].shape == (COUNT, SIZE, SIZE)
     with pytest.raises(ValueError, match="has no network"):
         bench_of().run_network()
+
+
+def test_the_network_is_clicked_with_the_disks_of_the_tuned_painter():
+    bench = bench_of(baselines=("same_disks",))
+    bench = bench._replace(network=network_of(bench.options))
+    results = run_all(bench, run_first(bench))
+    own, painter = results["same_disks"], results["disk_painter_tuned"]
+    np.testing.assert_array_equal(own.clicks.radius[:, 0], painter.clicks.radius[:, 0])
+    assert own.facts.first_weight == painter.facts.first_weight
+    assert own.facts.later_weight == painter.facts.later_weight
+    static = bench.options._replace(user=RobotUser(radius="fixed"))
+    bench = bench._replace(options=static, network=network_of(static))
+    assert "same_disks" not in run_all(bench, run_first(bench))
 
 
 def test_a_blank_image_changes_what_the_network_sees_and_nothing_else():

@@ -77,6 +77,21 @@ def test_an_untrained_network_answers_as_the_painter(segmenter):
     assert not second[away < 2.3].any() and (second == mask)[away > 3.6].all()
 
 
+def test_a_first_click_on_a_mask_corrects_it_as_later_clicks_do():
+    segmenter = VIEWS[1]
+    variables = segmenter.init_variables(0)
+    predict = make_predict(segmenter, variables, FULL_FRAME)
+    image = jnp.zeros((1, SIZE, SIZE, 1))
+    yy, xx = np.mgrid[:SIZE, :SIZE]
+    mask = as_map(np.hypot(yy - 20, xx - 22) < 11)
+    removed = []
+    for at in ((20, 33), (20, 22)):
+        prob = np.asarray(predict(image, clicks_of([(*at, 8, -1)]), mask))
+        removed.append(int(((prob < 0.5) & np.asarray(mask > 0.5)).sum()))
+    # At the rim and in the middle: disks of 8 pixels are taken for 8 exp(-0.9) = 3.3.
+    assert 0 < removed[0] < 25 and 25 < removed[1] < 50
+
+
 @settings(deadline=None, max_examples=25)
 @given(
     seed=st.integers(0, 10_000),

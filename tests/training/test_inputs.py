@@ -105,3 +105,27 @@ def test_the_square_of_a_view_holds_the_first_click_where_the_slice_has_it():
     assert share == pytest.approx((6 / 6.0) ** 2, abs=0.15)
     plain = shown_scene(keys, image, target, view=None, user=user)
     assert plain.first_click is None and plain.image is image
+
+
+def test_a_turned_square_keeps_its_click_and_turns_image_and_target_alike():
+    yy, xx = np.mgrid[:64, :64]
+    # Oblong, so that a turn shows.
+    target = jnp.asarray(np.hypot((yy - 30) / 5.0, (xx - 33) / 10.0) < 1)[None].repeat(8, axis=0)
+    image = target[..., None].astype(jnp.float32)
+    keys = jax.random.split(jax.random.key(1), 8)
+    view, user = DiskView(grid=48), RobotUser(radius="average")
+
+    def scene_of(turn_prob):
+        return shown_scene(keys, image, target, view=view, user=user, turn_prob=turn_prob)
+
+    straight, turned, some = scene_of(0.0), scene_of(1.0), scene_of(0.5)
+    np.testing.assert_array_equal(straight.first_click.yx, turned.first_click.yx)
+    np.testing.assert_array_equal(straight.first_click.radius, turned.first_click.radius)
+    # The image is the lesion, so it must lie under the target, whatever the angle.
+    np.testing.assert_array_equal(turned.image[..., 0] > 0.5, turned.target)
+    areas = np.asarray([scene.target.sum(axis=(1, 2)) for scene in (straight, turned)])
+    np.testing.assert_allclose(areas[1], areas[0], rtol=0.05)
+    changed = np.asarray(jnp.any(turned.target != straight.target, axis=(1, 2)))
+    assert changed.all()
+    share = np.asarray(jnp.any(some.target != straight.target, axis=(1, 2)))
+    assert 0 < share.sum() < 8
