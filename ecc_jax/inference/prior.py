@@ -40,7 +40,9 @@ def initial_params() -> dict[str, Any]:
     tight and enclosing covers more that was right than it corrects. Weights below 1 let
     the image overrule the painter sooner. All are near where training ends.
     """
-    return {"weight": jnp.full((2,), 0.65), "log_radius": jnp.array([-0.1, -0.9], jnp.float32)}
+    values = {"weight": (0.65, 0.65), "log_radius": (-0.1, -0.9)}
+    # With a type of their own: weak ones would compile the train step twice.
+    return {name: jnp.array(pair, jnp.float32) for name, pair in values.items()}
 
 
 def painted(
