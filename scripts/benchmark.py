@@ -32,6 +32,7 @@ from ecc_jax.clicks.encoding import append_click, disk_maps, empty_clicks
 from ecc_jax.clicks.user import next_click
 from ecc_jax.data import pipeline
 from ecc_jax.data.augment import augment
+from ecc_jax.data.window import apply_window
 from ecc_jax.evaluation.step import RolloutOptions, Situation, make_rollout_step
 from ecc_jax.inference.pipelines import make_predict
 from ecc_jax.inference.segmenter import Segmenter
@@ -72,12 +73,17 @@ def synthetic_batch(rows: int, height: int, width: int) -> Any:
 
 def measure(function: Callable[..., Any], args: tuple[Any, ...], repeats: int) -> dict[str, float]:
     """Compiles and times a function; seconds."""
+    compiled, costs = compile_timed(jax.jit(function), *args)
+    return {**costs, **median_seconds(functools.partial(_wait, compiled, *args), repeats)}
+
+
+def compile_timed(function: Any, *args: Any) -> tuple[Any, dict[str, float]]:
+    """Compiles a jitted function; returns it with the seconds that took and the memory it needs."""
     start = time.perf_counter()
-    compiled = jax.jit(function).lower(*args).compile()
-    compile_seconds = time.perf_counter() - start
-    return {
-        "compile_s": compile_seconds,
-        **median_seconds(functools.partial(_wait, compiled, *args), repeats),
+    compiled = function.lower(*args).compile()
+    seconds = time.perf_counter() - start
+    return compiled, {
+        "compile_s": seconds,
         "memory_mib": parallel.memory_needed(compiled) / 2**20,
     }
 
@@ -140,13 +146,8 @@ def bench_train(args: argparse.Namespace) -> dict[str, Any]:
     options = step_options(config)
     step = jax.jit(train_step_of(config, segmenter, optimizer, multipliers))
     rate = np.float32(1e-4)
-    start = time.perf_counter()
-    compiled = step.lower(state, batch, rate).compile()
-    compilation = {
-        "compile_s": time.perf_counter() - start,
-        "memory_mib": parallel.memory_needed(compiled) / 2**20,
-    }
-    results = {"compilation": compilation}
+    compiled, costs = compile_timed(step, state, batch, rate)
+    results: dict[str, Any] = {"compilation": costs}
     for clicks in args.clicks:
         at = state._replace(step=jnp.asarray(first_step_with(options, clicks), jnp.int32))
         timing = median_seconds(functools.partial(_wait, compiled, at, batch, rate), args.repeats)
@@ -234,9 +235,7 @@ def _time_training(config: Any, repeats: int) -> dict[str, Any]:
     multipliers = states.rate_multipliers(state.params, trunk=1.0)
     rate = np.float32(1e-4)
     step = jax.jit(train_step_of(config, segmenter, optimizer, multipliers), donate_argnums=0)
-    start = time.perf_counter()
-    compiled = step.lower(state, batch, rate).compile()
-    seconds = time.perf_counter() - start
+    compiled, costs = compile_timed(step, state, batch, rate)
     times = []
     for _ in range(4 + 8 * repeats):
         start = time.perf_counter()
@@ -244,7 +243,7 @@ def _time_training(config: Any, repeats: int) -> dict[str, Any]:
         times.append(time.perf_counter() - start)
     steady = np.array(times[4:])
     return {
-        "compile_s": seconds,
+        **costs,
         "mean_s": float(steady.mean()),
         "sd_of_mean_s": float(steady.std() / math.sqrt(len(steady))),
         "median_s": float(np.median(steady)),
@@ -257,7 +256,7 @@ def _time_click(config: Any, repeats: int) -> dict[str, float]:
     segmenter, size = segmenter_of(config), config.data.size
     variables = jax.device_put(segmenter.init_variables(0))
     batch = synthetic_batch(1, size, size)
-    image = jnp.asarray(batch.image_hu, jnp.float32)[..., None] / 400.0 + 0.4
+    image = apply_window(batch.image_hu, batch.window_hu)[..., None]
     user = evaluation_user(config)
     keys = jax.random.split(jax.random.key(0), 1)
     none = empty_clicks(1, config.eval.num_clicks)

@@ -181,7 +181,7 @@ def evaluate(
         bench = bench._replace(advance=bar.update)
         first = methods.run_first(bench)
         results = methods.run_all(bench, first)
-        drawn = readers.run_readers(bench, outlines, results) if outlines else None
+        drawn = readers.run_readers(bench, outlines, first.tuned) if outlines else None
         summary = {
             **_facts(config, directory, bench, mesh),
             **_network_facts(config, trained),

@@ -204,13 +204,9 @@ def _painter_tuned(bench: Bench, first: First) -> MethodResult | None:
 
 
 def _same_disks(bench: Bench, first: First) -> MethodResult | None:
-    # Static disks tell no size.
-    user = bench.options.user
-    if bench.network is None or "same_disks" not in bench.baselines or user.radius == "fixed":
+    if not _with_tuned_user(bench):
         return None
-    weights = (first.tuned.first_weight, first.tuned.later_weight)
-    user = dataclasses.replace(user, first_weight=weights[0], later_weight=weights[1])
-    return bench.run_network(user=user).method._replace(facts=_weights_of(first.tuned))
+    return bench.run_network(user=first.tuned).method._replace(facts=_weights_of(first.tuned))
 
 
 def _weights_of(user: RobotUser) -> MethodFacts:
@@ -339,6 +335,7 @@ def _wanted(name: str, passes: Callable[[Bench], int]) -> Callable[[Bench], int]
 
 
 def _with_tuned_user(bench: Bench) -> int:
+    # Static disks tell no size.
     is_run = "same_disks" in bench.baselines and bench.options.user.radius != "fixed"
     return _with_network(bench) if is_run else 0
 

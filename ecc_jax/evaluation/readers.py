@@ -5,7 +5,6 @@ measured on what one reader drew, and scored against what the other readers agre
 answers by the same compiled rollout as everywhere.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,7 +26,6 @@ from ecc_jax.evaluation.step import RolloutOptions, Situation, predict_of, scene
 from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.interaction import interact, mask_of, start
 from ecc_jax.report.readers import ROWS, ReaderScores
-from ecc_jax.report.results import MethodResult
 from ecc_jax.types import Batch, Click
 
 # Places of a lesion that are clicked, one by one, for the consistency.
@@ -139,25 +137,20 @@ def num_passes(bench: Bench, outlines: Outlines | None) -> int:
     return 4 * len(outlines.place) + 2 * len(bench.data.positions)
 
 
-def run_readers(
-    bench: Bench, outlines: Outlines, results: Mapping[str, MethodResult]
-) -> ReaderScores:
+def run_readers(bench: Bench, outlines: Outlines, tuned: RobotUser) -> ReaderScores:
     """Scores network, disk, own outline and painters against the other readers.
 
     Args:
       bench: The network and the painter, compiled.
       outlines: From `find_outlines`.
-      results: Of the methods of the report, for the radius weight of the tuned painter.
+      tuned: The user whose radii serve the painter best.
     """
-    weights = [result.facts.first_weight for result in results.values()]
-    tuned = next(weight for weight in weights if weight is not None)
-    user = dataclasses.replace(bench.painter.options.user, first_weight=tuned)
     parts = []
     size = max(_HELD // bench.painter.batch_size, 1) * bench.painter.batch_size
     for first in range(0, len(outlines.place), size):
         rows = np.arange(first, min(first + size, len(outlines.place)))
         data = EvalSet(outlines.slices, rows, 1, bench.data.window_hu)
-        parts.append(_scores(bench._replace(data=data), user))
+        parts.append(_scores(bench._replace(data=data), tuned))
     whole = jax.tree.map(lambda *pieces: np.concatenate(pieces), *parts)
     return ReaderScores(
         place=outlines.place,

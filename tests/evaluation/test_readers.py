@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ecc_jax.clicks.user import first_clicks
+from ecc_jax.clicks.user import RobotUser, first_clicks
 from ecc_jax.data.readers import readings_of
 from ecc_jax.evaluation import readers
 from ecc_jax.evaluation.methods import Network
@@ -16,11 +16,10 @@ from ecc_jax.evaluation.rollouts import EvalSet, compile_rollout
 from ecc_jax.evaluation.step import make_rollout_step
 from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.report.readers import ROWS
-from ecc_jax.report.results import MethodFacts, MethodResult
 from ecc_jax.types import Prediction
 from tests.evaluation.benches import BATCH, NETWORK_USER, SIZE, bench_of, eval_set
 
-TUNED = {"painter": MethodResult({}, facts=MethodFacts(first_weight=0.3, later_weight=0.0))}
+TUNED = RobotUser(radius="weighted", first_weight=0.3, later_weight=0.0)
 
 
 class Drawing:
