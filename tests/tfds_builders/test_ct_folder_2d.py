@@ -254,6 +254,9 @@ def test_folder_without_volumes(options, tmp_path):
     for name in ("images", "labels"):
         (tmp_path / "empty" / name).mkdir(parents=True)
     assert "holds no .nii or .nii.gz file" in error(options._replace(path=str(tmp_path / "empty")))
+    (tmp_path / "empty/images/a.png").touch()
+    message = error(options._replace(path=str(tmp_path / "empty")))
+    assert message.endswith("file; python scripts/pictures_to_nifti.py makes volumes of PNG slices")
 
 
 def test_image_without_label(folder, options):

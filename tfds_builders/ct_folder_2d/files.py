@@ -85,7 +85,10 @@ def read_folder(folder: Path) -> Contents:
     ignored = {**images.ignored, **labels.ignored}
     if not images.files:
         seen = f", but {short(list(ignored))}" if ignored else ""
-        raise ValueError(f"{images.folder}: holds no .nii or .nii.gz file{seen}; {INFO.how_to_get}")
+        remedy = INFO.how_to_get
+        if any(images.folder.glob("*.png")):
+            remedy = "python scripts/pictures_to_nifti.py makes volumes of PNG slices"
+        raise ValueError(f"{images.folder}: holds no .nii or .nii.gz file{seen}; {remedy}")
     for other in FOLDERS:
         if other != names:
             unused = (name for name in other if (folder / name).is_dir())

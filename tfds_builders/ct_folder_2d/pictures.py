@@ -1,0 +1,170 @@
+"""Grey PNG slices with PNG masks as a folder of NIfTI volumes, so that ct_folder_2d reads them.
+
+Public sets and exports of viewers often hold windowed 8-bit pictures. Their grey values are put
+back on the window's HU scale; what the window cut off stays cut off.
+"""
+
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Bool, Integer
+from skimage import io
+
+from tfds_builders.options import check_window
+from tfds_builders.words import short
+
+SUFFIX = ".png"
+
+
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    window_hu: tuple[float, float],
+    lesion: Sequence[int] = (),
+    spacing_mm: float | None = None,
+) -> list[str]:
+    """Writes one volume of one slice for every picture, and a mask with 1 where the lesion is.
+
+    Names are kept, so the expression that finds the patient in a name still does. Nothing is
+    written before every picture was read.
+
+    Args:
+      source: Holds images/NAME.png and labels/NAME.png of the same shape.
+      out: Folder to make; must be empty or not there.
+      window_hu: HU of black and of white.
+      lesion: Values of the label pictures that are lesion; may be left out if all of them together
+        have one value besides 0.
+      spacing_mm: Side of a pixel. None leaves it unknown: distances are then in pixels.
+
+    Returns:
+      Names of the volumes.
+
+    Raises:
+      ValueError: No such folder, a picture without partner, not grey or of another shape than its
+        partner, lossy labels, an unknown lesion value, `out` holds something.
+      OSError: A file cannot be written.
+    """
+    low, high = check_window(window_hu, where="the window of the pictures")
+    if spacing_mm is not None and not (np.isfinite(spacing_mm) and spacing_mm > 0):
+        raise ValueError(f"the side of a pixel must be positive, in mm; got {spacing_mm:g}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out}: is there already; name a new folder, or empty this one")
+    pairs = _pairs(source)
+    values = lesion_values({name: _grey(label) for name, (_, label) in pairs.items()}, lesion)
+    for image, label in pairs.values():
+        shapes = _grey(image).shape, _grey(label).shape
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"{label}: its shape is {shapes[1]}, that of its image {shapes[0]}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.incomplete-"))
+    try:
+        for name, (image, label) in pairs.items():
+            _write(staging / out.name / "images", name, _hu(_grey(image), low, high), spacing_mm)
+            mask = np.isin(_grey(label), values).astype(np.uint8)
+            _write(staging / out.name / "labels", name, mask, spacing_mm)
+        os.rename(staging / out.name, out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return list(pairs)
+
+
+def lesion_values(
+    labels: dict[str, Integer[np.ndarray, "_ _"]], chosen: Sequence[int]
+) -> list[int]:
+    """Returns the label values that are lesion.
+
+    Args:
+      labels: Label pictures by name, of any shapes.
+      chosen: What the user names; empty takes the only value besides 0.
+
+    Raises:
+      ValueError: A chosen value is in no picture, or none is chosen and there is not just one.
+    """
+    found = sorted(set().union(*(np.unique(label).tolist() for label in labels.values())) - {0})
+    listed = short([str(value) for value in found]) if found else "none"
+    if chosen:
+        strange = sorted(set(chosen) - set(found))
+        if strange:
+            raise ValueError(
+                f"lesion value {strange[0]} is in no label picture; their values besides 0 are "
+                f"{listed}"
+            )
+        return sorted(set(chosen))
+    if len(found) != 1:
+        raise ValueError(
+            f"name the values that are lesion with --lesion; those of the label pictures besides 0 "
+            f"are {listed}"
+        )
+    return found
+
+
+def _pairs(source: Path) -> dict[str, tuple[Path, Path]]:
+    """Returns image and label of every name, sorted."""
+    files = {}
+    for part in ("images", "labels"):
+        folder = source / part
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: is not a folder; expected one with *{SUFFIX}")
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == SUFFIX)
+        files[part] = {path.stem: path for path in paths}
+        if not paths:
+            raise ValueError(f"{folder}: holds no *{SUFFIX}; lossy formats change grey values")
+    images, labels = files["images"], files["labels"]
+    alone = sorted(set(images) ^ set(labels))
+    if alone:
+        part = "labels" if alone[0] in images else "images"
+        raise ValueError(
+            f"{source}: {short(alone)} {'has' if len(alone) == 1 else 'have'} no picture of that "
+            f"name in {part}/; add it, or take the other away"
+        )
+    return {name: (images[name], labels[name]) for name in images}
+
+
+def _grey(path: Path) -> Integer[np.ndarray, "h w"]:
+    """Reads a picture of one channel, or of equal ones."""
+    try:
+        picture = np.asarray(io.imread(path))
+    except (OSError, ValueError, SyntaxError, struct.error) as error:
+        raise ValueError(f"{path}: cannot be read as a picture: {error}") from None
+    if picture.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"{path}: expected 8 or 16 bits of grey, got {picture.dtype}")
+    if picture.ndim == 3:
+        colours = picture[..., :3] if picture.shape[2] in (3, 4) else picture[..., :1]
+        if not _is_grey(colours):
+            raise ValueError(f"{path}: is a colour picture; expected grey, or values of labels")
+        picture = colours[..., 0]
+    if picture.ndim != 2:
+        raise ValueError(f"{path}: expected one picture, got shape {picture.shape}")
+    return picture
+
+
+def _is_grey(colours: Integer[np.ndarray, "h w c"]) -> bool:
+    equal: Bool[np.ndarray, "h w c"] = colours == colours[..., :1]
+    return bool(equal.all())
+
+
+def _hu(picture: Integer[np.ndarray, "h w"], low: float, high: float) -> Integer[np.ndarray, "h w"]:
+    white = np.iinfo(picture.dtype).max
+    return np.rint(picture / white * (high - low) + low).astype(np.int16)
+
+
+def _write(
+    folder: Path, name: str, picture: Integer[np.ndarray, "h w"], spacing_mm: float | None
+) -> None:
+    """Writes a picture as a volume; its left is the patient's right, its top anterior."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if spacing_mm is None:
+        # An identity is what the reader takes for a header that knows nothing: the order stays.
+        image = nib.Nifti1Image(picture[..., None], np.eye(4))
+    else:
+        affine = np.diag([-spacing_mm, -spacing_mm, spacing_mm, 1.0])
+        image = nib.Nifti1Image(picture.T[..., None], affine)
+        image.header.set_xyzt_units("mm")
+    nib.save(image, folder / f"{name}.nii.gz")
