@@ -15,7 +15,7 @@ from ecc_jax.clicks.radius import ENCLOSING_RULES
 from ecc_jax.clicks.sampling import group_size
 from ecc_jax.clicks.user import CLICK_RULES, EVALUATION_RADII, RANDOM_HABITS, TRAINING_RADII
 from ecc_jax.data import augment, sampling
-from ecc_jax.inference import crops, orientations, pipelines, prior, segmenter, view
+from ecc_jax.inference import agreement, crops, orientations, pipelines, prior, segmenter, view
 from ecc_jax.models import build
 from ecc_jax.ops import damage
 from ecc_jax.phantom import volumes as phantom
@@ -40,6 +40,7 @@ def validate(tree: ml_collections.ConfigDict) -> None:
     _check_batch(tree)
     _validate_surroundings(tree)
     _validate_hands(tree)
+    _validate_clicks(tree)
 
 
 def _names() -> tuple[tuple[str, tuple[Any, ...]], ...]:
@@ -90,6 +91,7 @@ _POSITIVE = (
     "validation.every",
     "eval.tuning_slices",
     "train.max_clicks",
+    "train.random_corrections",
     "inference.zoom_min_crop",
     "inference.zoom_skip_clicks",
     "schedule.patience",
@@ -118,7 +120,7 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     for key in _NOT_NEGATIVE:
         _check(config, key, lambda v: v >= 0, "0 or a positive integer")
     rates = ("optimizer.learning_rate", "optimizer.learning_rate_pretrained")
-    radii = ("clicks.fixed_radius", "train.fixed_radius")
+    radii = ("clicks.fixed_radius", "train.fixed_radius", "model.click_radius")
     for key in (*radii, "model.fusion_scale", *rates):
         _check(config, key, lambda v: 0 < v < math.inf, "a positive number")
     weights = ("loss.main_weight", "loss.aux_weight", "optimizer.trunk_multiplier")
@@ -135,7 +137,8 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     _check(config, "inference.zoom_target", lambda v: v >= 32, "at least 32 pixels")
     _check(config, "inference.zoom_expansion", lambda v: 1 <= v < math.inf, "at least 1")
     _check(config, "validation.select_after", lambda v: 0 <= v < 1, "at least 0 and below 1")
-    _check(config, "train.click_gamma", lambda v: 0 < v <= 1, "0 < click_gamma <= 1")
+    for key in ("train.click_gamma", "train.random_gamma"):
+        _check(config, key, lambda v: 0 < v <= 1, "above 0 and at most 1")
     # Keys of random generators have 32 bits; larger seeds would repeat smaller ones.
     _check(config, "seed", lambda v: v < 2**32, "below 2 ** 32")
     _check(
@@ -253,6 +256,16 @@ def _validate_hands(config: ml_collections.ConfigDict) -> None:
             "train.radius_spread varies radii, and train.radius=fixed has one; set "
             "train.radius_spread=0.0"
         )
+
+
+def _validate_clicks(tree: ml_collections.ConfigDict) -> None:
+    """Checks how clicks are placed, drawn and answered against each other."""
+    around = {name: tree.model[name] for name in agreement.SURROUNDINGS}
+    radii = {"train.radius": tree.train.radius, "clicks.radius": tree.clicks.radius}
+    agreement.check_encoding(tree.model.encoding, radii=radii, surroundings=around)
+    source, counts = tree.train.source, tree.train.click_counts
+    if source in config.RANDOM_SOURCES:
+        agreement.check_random_clicks(source, counts=counts, surroundings=around)
 
 
 def _validate_surroundings(config: ml_collections.ConfigDict) -> None:

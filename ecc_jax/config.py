@@ -18,7 +18,8 @@ from ecc_jax.config_moves import hint, moved
 # which chooses the best weights, answers as evaluation would by the run's own.
 EVALUATION_GROUPS = ("data", "clicks", "inference", "eval")
 DECAYS = ("none", "cosine")
-CLICK_SOURCES = ("iterative", "sessions")
+RANDOM_SOURCES = ("random", "random_then_iterative")
+CLICK_SOURCES = ("iterative", "sessions", *RANDOM_SOURCES)
 CLICK_COUNTS = ("batch", "rows")
 
 
@@ -39,7 +40,9 @@ def _groups() -> dict[str, dict[str, Any]]:
         "augment": _augment(),
         "model": {
             "name": "ritm_hrnet32",  # a name of models.build.NAMES
-            "encoding": "disk",  # how clicks are drawn for the network: clicks.encoding.NAMES
+            "encoding": "disk",  # disk | hybrid | box (dragged first click, then static disks) |
+            # gaussian | wide_gaussian | distance (no radius shown), see clicks.encoding
+            "click_radius": 5.0,  # of what is drawn without a drag, network-input pixels
             "dtype": "float32",  # float32 | bfloat16: arithmetic inside the network
             "pretrained": "",  # a run's workdir, or converted weights, that start this one
             "fusion_scale": 0.05,  # first factor of the click features; unused with pretrained
@@ -111,8 +114,11 @@ def _train() -> dict[str, Any]:
         "next_click": "largest_component",  # where they go: largest_component | deepest
         "fixed_radius": 5.0,  # radius of `fixed`, network-input pixels
         "source": "iterative",  # iterative: n - 1 clicks without gradient, one with | sessions:
-        # a pool of click sessions, each one click further at every step
-        "max_clicks": 24,  # most clicks of a batch, or of a session
+        # a pool of click sessions, each one click further at every step | random: RITM's clicks at
+        # random places, all at once | random_then_iterative: those, then up to random_corrections
+        "random_gamma": 0.8,  # of random clicks: p(k more of a sign) is proportional to it ** k
+        "random_corrections": 3,  # most clicks on errors after random ones, uniform from 0
+        "max_clicks": 24,  # most clicks of a batch, of a session, or at random of either sign
         "click_gamma": 0.7,  # p(n clicks) is proportional to click_gamma ** (n - 1)
         "click_counts": "batch",  # of iterative clicks: batch | rows: one n for all, or for each
         "threshold": 0.5,  # probability above which the simulated user sees lesion

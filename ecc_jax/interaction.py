@@ -144,6 +144,7 @@ def simulate(
     *,
     num_clicks: Int[Array, ""] | Int[Array, " b"] | int,
     capacity: int,
+    earlier: Clicks | None = None,
 ) -> tuple[Clicks, Float[Array, "b h w 1"]]:
     """Returns the input of a training step: num_clicks clicks, the last one not yet answered.
 
@@ -158,6 +159,8 @@ def simulate(
         one for each. May be traced: one compilation serves all counts. Rows of fewer clicks wait
         for the others.
       capacity: Slots of the click buffer.
+      earlier: Clicks that were placed before the first one and are answered together with it, in a
+        buffer of `capacity` slots; None for none.
 
     Returns:
       The clicks, and the probability after all but the last of them. Rows that had nothing left
@@ -175,6 +178,8 @@ def simulate(
         return jax.lax.stop_gradient(interact(predict, frozen, session, click))
 
     first = start(frozen, capacity=capacity, first_mask=scene.first_mask)
+    if earlier is not None:
+        first = first._replace(clicks=earlier)
     session = jax.lax.fori_loop(0, jnp.max(last), turn, first)
     newest = scene_click(scene, last, session, user=user)
     return append_click(session.clicks, newest), session.prob

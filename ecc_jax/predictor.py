@@ -96,7 +96,8 @@ class InteractivePredictor:
             of an array without axes.
           x: Column of the disk's centre, pixels.
           radius: Radius of the disk, pixels: that of the drag, or the static one of a network
-            trained with static disks.
+            trained with static disks. Not read where the network's encoding shows none, or no
+            other than the first.
           is_positive: True marks lesion, False background; nothing else does.
 
         Returns:

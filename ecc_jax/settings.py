@@ -11,6 +11,7 @@ import ml_collections
 import numpy as np
 
 from ecc_jax import config as schema
+from ecc_jax.clicks.encoding import FIRST_DRAGGED
 from ecc_jax.clicks.user import HABITS, RobotUser
 from ecc_jax.data.augment import Augmentation
 from ecc_jax.data.pipeline import Folds
@@ -32,7 +33,34 @@ def segmenter_of(config: ml_collections.ConfigDict) -> Segmenter:
         prior=model.prior,
         intensity=model.intensity,
         edits=model.edits,
+        click_radius=model.click_radius,
     )
+
+
+def encoding_in_words(config: ml_collections.ConfigDict) -> str:
+    """Returns how the clicks of an evaluation look to the network."""
+    radius, name = config.clicks.radius, config.model.encoding
+    if name == "disk":
+        return f"{radius} radius"
+    if name in FIRST_DRAGGED:
+        return f"{radius} radius of the first click, later ones static ({name})"
+    return f"{radius} radius ({name})"
+
+
+def sampler_in_words(config: ml_collections.ConfigDict) -> str:
+    """Returns how clicks were placed in training, whatever they looked like.
+
+    What an encoding gave shows between runs that agree on this.
+    """
+    train = config.train
+    words = [train.source, train.next_click, f"at most {train.max_clicks}"]
+    if train.source in schema.RANDOM_SOURCES:
+        words.append(f"gamma {train.random_gamma:g}")
+    else:
+        words.append(f"gamma {train.click_gamma:g}, {train.click_counts}")
+    if train.source == "random_then_iterative":
+        words.append(f"corrections {train.random_corrections}")
+    return ", ".join(words)
 
 
 def shown_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:

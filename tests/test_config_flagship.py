@@ -42,7 +42,8 @@ def test_flagship_is_valid_and_the_thesis_keeps_its_way():
         ({"inference.orientations": 4}, "1, 8"),
         ({"model.view": "circle"}, "slice, disk"),
         ({"model.prior": "atlas"}, "none, painter"),
-        ({"train.source": "random"}, "iterative, sessions"),
+        ({"train.source": "nowhere"}, "iterative, sessions"),
+        ({"train.source": "random"}, "set train.source=sessions or iterative"),
     ],
 )
 def test_contradictions_name_the_key_and_the_remedy(values, message):

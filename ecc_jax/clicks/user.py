@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from ecc_jax.clicks.hand import is_drawn, unsteady_centre, unsteady_factor
 from ecc_jax.clicks.radius import RADIUS_RULES, disk_radius
 from ecc_jax.ops.components import component_areas, label_components
 from ecc_jax.ops.distance import squared_distance_transform
@@ -33,7 +34,6 @@ HABITS = {
 RANDOM_HABITS = "habits"
 # Folded into a row's key; clicks fold in their number.
 _HABIT_KEY, _HAND_KEY = 2**21, 2**21 + 1
-_RADIUS_KEY = 3
 
 
 @jax.tree_util.register_dataclass
@@ -119,7 +119,7 @@ class RobotUser:
 
     def _with_hands(self, keys: Key[Array, " b"]) -> "RobotUser":
         """Returns one user per row, half of them with an unsteady hand; see `of_rows`."""
-        if not any(_is_on(value) for value in (self.jitter_share, self.radius_spread)):
+        if not any(is_drawn(value) for value in (self.jitter_share, self.radius_spread)):
             return self
         own = jax.vmap(jax.random.fold_in, (0, None))(keys, _HAND_KEY)
         pairs = jax.vmap(jax.random.split)(own)
@@ -202,8 +202,7 @@ def next_click(
     choice = _choose(errors, free, user.rule)
     yx, exists = _deepest_pixel(choice.depth)
     weight = jnp.where(clicks.count == 0, user.first_weight, user.later_weight)
-    radius = _radius(keys, choice.region, yx, weight, user)
-    yx = _unsteady(keys, yx, _hand_error(user, radius), (target.shape[1], target.shape[2]))
+    yx, radius = drag(keys, choice.region, yx, weight, user=user)
     return Click(
         yx=jnp.where(exists[:, None], yx, 0.0),
         radius=jnp.where(exists, radius, 0.0),
@@ -272,6 +271,36 @@ def first_clicks(
     return jax.tree.map(lambda *places: jnp.stack(places), *clicks)
 
 
+def drag(
+    keys: Key[Array, " b"],
+    region: Bool[Array, "b h w"],
+    yx: Float[Array, "b 2"],
+    weight: Float[Array, "*b"] | float,
+    *,
+    user: RobotUser,
+) -> tuple[Float[Array, "b 2"], Float[Array, " b"]]:
+    """Returns the disk that a user drags in a region: its centre and its radius.
+
+    Args:
+      keys: One PRNG key per row, for random radii and an unsteady hand.
+      region: What the disk is measured on.
+      yx: Where the user means to press, pixels.
+      weight: For the radius rule "weighted", see `disk_radius`.
+      user: Whose radius and whose hand; the centre moves after the radius was measured.
+
+    Returns:
+      The centre, at `yx` but for the hand's error, and the radius, pixels.
+
+    >>> keys, bar = jax.random.split(jax.random.key(0), 1), jnp.ones((1, 1, 5), bool)
+    >>> yx, radius = drag(keys, bar, jnp.array([[0.0, 2.0]]), 0.5, user=DEFAULT_USER)
+    >>> yx.tolist(), radius.tolist()
+    ([[0.0, 2.0]], [1.5])
+    """
+    radius = _radius(keys, region, yx, weight, user)
+    shape = (region.shape[1], region.shape[2])
+    return unsteady_centre(keys, yx, _hand_error(user, radius), shape), radius
+
+
 def _choose(errors: Bool[Array, "b 2 h w"], free: Bool[Array, "b h w"], rule: str) -> _Choice:
     """Chooses the component to click."""
     if rule not in CLICK_RULES:
@@ -307,44 +336,14 @@ def _radius(
     )
     if user.radius == "fixed":
         return radius
-    return radius * user.radius_scale * _unsteady_factor(keys, user.radius_noise)
-
-
-def _is_on(error: Any) -> bool:
-    """Returns whether something must be drawn: not where the error is the number 0, untraced."""
-    return not (isinstance(error, float) and error == 0.0)
-
-
-def _unsteady_factor(keys: Key[Array, " b"], noise: Any) -> Any:
-    """Returns by which factor the hand misses each radius."""
-    if not _is_on(noise):
-        return 1.0
-    own = jax.vmap(jax.random.fold_in, (0, None))(keys, _RADIUS_KEY)
-    return 1.0 + noise * jax.vmap(lambda key: jax.random.uniform(key, minval=-1.0))(own)
+    return radius * user.radius_scale * unsteady_factor(keys, user.radius_noise)
 
 
 def _hand_error(user: RobotUser, radius: Float[Array, " b"]) -> Any:
     """Returns the standard deviation of the disks' centres along each axis, pixels."""
-    if not _is_on(user.jitter_share):
+    if not is_drawn(user.jitter_share):
         return user.jitter
     return user.jitter + user.jitter_share * radius
-
-
-def _unsteady(
-    keys: Key[Array, " b"],
-    yx: Float[Array, "b 2"],
-    jitter: Any,
-    shape: tuple[int, int],
-) -> Float[Array, "b 2"]:
-    """Returns where the hand lands: a pixel centre inside the image."""
-    if not _is_on(jitter):
-        return yx
-    # The keys themselves are spent on radii.
-    own = jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
-    offset = jax.vmap(lambda key: jax.random.normal(key, (2,)))(own)
-    offset = offset * jnp.broadcast_to(jitter, yx.shape[:1])[:, None]
-    last = jnp.array([[shape[0] - 1, shape[1] - 1]], jnp.float32)
-    return jnp.clip(jnp.round(yx + offset), 0.0, last)
 
 
 def _largest_component(errors: Bool[Array, "b 2 h w"], free: Bool[Array, "b h w"]) -> _Choice:

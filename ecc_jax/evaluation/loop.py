@@ -28,7 +28,14 @@ from ecc_jax.report.montage import Example
 from ecc_jax.report.readers import CSV_FILE, ReaderScores, summarise, write_outlines
 from ecc_jax.report.results import MethodResult
 from ecc_jax.report.write import write_report
-from ecc_jax.settings import evaluation_user, folds_of, inference_options, override_window
+from ecc_jax.settings import (
+    encoding_in_words,
+    evaluation_user,
+    folds_of,
+    inference_options,
+    override_window,
+    sampler_in_words,
+)
 
 MONTAGE_CLICKS = (1, 2, 5, 20)
 
@@ -298,7 +305,7 @@ def _facts(
         "split": config.data.split,
         "fold": facts.describe_fold(config.data.folds, config.data.fold),
         "split_seed": config.data.split_seed,
-        "encoding": f"{config.clicks.radius} radius",
+        "encoding": encoding_in_words(config),
         "protocol": f"{protocol}: {schema.PROTOCOLS[protocol].description}",
         "start_from": facts.describe_initial_mask(config.eval.initial_mask, config.eval.damage),
         "batch_size": config.eval.batch_size,
@@ -310,7 +317,8 @@ def _facts(
 def _network_facts(config: ml_collections.ConfigDict, trained: Trained | None) -> dict[str, Any]:
     if trained is None:
         return {"steps": None}
-    return {"model": config.model.name, "steps": trained.steps}
+    words = sampler_in_words(config)
+    return {"model": config.model.name, "steps": trained.steps, "sampler": words}
 
 
 def _protocol_facts(

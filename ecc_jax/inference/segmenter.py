@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ecc_jax.clicks.encoding import ENCODINGS
+from ecc_jax.clicks.encoding import CLICK_RADIUS, ENCODINGS
 from ecc_jax.clicks.surroundings import relative_grey
 from ecc_jax.inference import prior
 from ecc_jax.inference.view import DiskView
@@ -33,6 +33,7 @@ class Segmenter(NamedTuple):
         two maps of how like the first disk's core each pixel is.
       edits: A name of `prior.EDITS`: "local" keeps the previous mask far from the newest disk, and
         every click holds at its own pixel.
+      click_radius: Of what `encoding` draws without a drag, network-input pixels.
     """
 
     model: InteractiveModel
@@ -41,6 +42,7 @@ class Segmenter(NamedTuple):
     prior: str = "none"
     intensity: str = "window"
     edits: str = "everywhere"
+    click_radius: float = CLICK_RADIUS
 
     @property
     def num_guidance(self) -> int:
@@ -93,7 +95,7 @@ class Segmenter(NamedTuple):
         channels = jnp.broadcast_to(image, (*image.shape[:3], 3))
         if self.intensity == "core":
             channels = jnp.concatenate([image, *relative_grey(image, clicks)], axis=-1)
-        maps = ENCODINGS[self.encoding](clicks, (height, width))
+        maps = ENCODINGS[self.encoding](clicks, (height, width), radius=self.click_radius)
         if self.prior == "painter":
             maps = jnp.concatenate([maps, prior.maps_of(prev_mask, clicks)], axis=-1)
         return channels, maps, prev_mask

@@ -232,6 +232,11 @@ def markdown(comparison: Comparison, clicks: Sequence[int]) -> str:
             "compare differs:",
             table(["fact", "A", "B"], comparison.differing_facts),
         ]
+    if {"encoding", "sampler"} <= {name for name, _, _ in comparison.differing_facts}:
+        parts.append(
+            "Not a comparison of encodings: clicks were also placed in another way in training "
+            "(sampler). An encoding is credited between runs of the same sampler only."
+        )
     return "\n\n".join(parts)
 
 

@@ -52,6 +52,7 @@ FACTS = (
     Fact("protocol", "Protocol", "shared"),
     Fact("model", "Model", "shared"),
     Fact("encoding", "Click encoding", "shared"),
+    Fact("sampler", "Clicks in training", "varying"),
     Fact("start_from", "Starts from", "shared"),
     Fact("next_click", "Next click", "shared"),
     Fact("enclosing", "Enclosing radius by", "shared"),

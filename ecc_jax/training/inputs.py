@@ -31,12 +31,15 @@ class ClickSource(NamedTuple):
       inputs: (variables, scene, key, number of clicks, kept) -> (inputs, kept).
       answered: (kept, inputs, logits) -> kept, once the network has answered.
       renewal: Rows of a forward pass for each fresh slice.
+      has_own_counts: Whether the source decides how many clicks a row has, whatever number it is
+        given; the step then logs what it finds.
     """
 
     begin: Callable[[int, int, int], Any]
     inputs: Callable[[Any, Scene, Any, Any, Any], tuple[Inputs, Any]]
     answered: Callable[[Any, Inputs, Array], Any]
     renewal: int = 1
+    has_own_counts: bool = False
 
 
 def iterative_clicks(segmenter: Segmenter, user: RobotUser, *, max_clicks: int) -> ClickSource:

@@ -13,6 +13,7 @@ from ecc_jax.training import checkpoints
 from ecc_jax.training.inputs import ClickSource, iterative_clicks
 from ecc_jax.training.messages import say
 from ecc_jax.training.objective import LossOptions, make_objective
+from ecc_jax.training.random_source import random_source
 from ecc_jax.training.sessions import session_clicks
 from ecc_jax.training.state import TrainState, create, make_optimizer
 from ecc_jax.training.step import StepOptions, Task, TrainStep, make_train_step
@@ -33,6 +34,15 @@ def click_source_of(config: ml_collections.ConfigDict, segmenter: Segmenter) -> 
             max_clicks=train.max_clicks,
             gamma=train.click_gamma,
             holds_clicks=segmenter.edits == "local",
+        )
+    if train.source in schema.RANDOM_SOURCES:
+        is_corrected = train.source == "random_then_iterative"
+        return random_source(
+            segmenter,
+            user,
+            max_each=train.max_clicks,
+            gamma=train.random_gamma,
+            max_corrections=train.random_corrections if is_corrected else 0,
         )
     return iterative_clicks(segmenter, user, max_clicks=train.max_clicks)
 

@@ -85,7 +85,7 @@ def session_clicks(
         prob = jax.nn.sigmoid(logits)
         return _answered(pool, inputs, obeyed(prob, inputs.clicks) if holds_clicks else prob)
 
-    return ClickSource(begin, inputs, answered, size)
+    return ClickSource(begin, inputs, answered, size, has_own_counts=True)
 
 
 def empty_pool(groups: int, size: int, shape: tuple[int, int], *, capacity: int) -> Pool:

@@ -122,7 +122,7 @@ def make_train_step(
         return new_state, {
             "loss": loss,
             "iou": iou,
-            "num_clicks": num_clicks if pool is not None else jnp.mean(counts),
+            "num_clicks": num_clicks if task.click_source.has_own_counts else jnp.mean(counts),
             "learning_rate": learning_rate,
         }
 

@@ -1,8 +1,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from ecc_jax.clicks.encoding import append_click, disk_maps, empty_clicks
+from ecc_jax.clicks.encoding import (
+    ENCODINGS,
+    FIRST_DRAGGED,
+    NAMES,
+    WITHOUT_RADIUS,
+    append_click,
+    disk_maps,
+    empty_clicks,
+)
 from ecc_jax.types import Click, Clicks
 
 
@@ -88,3 +97,93 @@ def test_maps_grow_with_the_radius():
     larger = clicks._replace(radius=clicks.radius + 0.7)
     small, large = disk_maps(clicks, (20, 20)), disk_maps(larger, (20, 20))
     assert (large >= small).all() and large.sum() > small.sum()
+
+
+def by_loop(name, clicks, shape, radius):
+    """Every map drawn pixel by pixel and click by click, in double precision."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    batch = clicks.radius.shape[0]
+    maps = np.full((batch, *shape, 2), 1.0 if name == "distance" else 0.0)
+    for row in range(batch):
+        for slot in range(int(clicks.count[row])):
+            centre = np.asarray(clicks.yx, np.float64)[row, slot]
+            apart = np.hypot(y - centre[0], x - centre[1])
+            own = radius if slot or name in WITHOUT_RADIUS else float(clicks.radius[row, slot])
+            if name == "disk":
+                drawn = apart <= float(clicks.radius[row, slot])
+            elif name == "box" and slot == 0:
+                drawn = np.maximum(abs(y - centre[0]), abs(x - centre[1])) <= own
+            elif name in FIRST_DRAGGED:
+                drawn = apart <= own
+            elif name == "gaussian":
+                drawn = np.clip(1 - apart / own, 0, None)
+            elif name == "wide_gaussian":
+                drawn = np.exp(-(apart**2) / (2 * own**2))
+            else:
+                drawn = np.tanh(2 * apart / own)
+            channel = maps[row, ..., 0 if clicks.is_positive[row, slot] else 1]
+            combine = np.minimum if name == "distance" else np.maximum
+            channel[:] = combine(channel, drawn)
+    return maps
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("radius", [5.0, 2.3])
+def test_every_encoding_equals_a_loop_over_clicks(name, radius):
+    clicks = random_clicks(3, batch=4)._replace(count=jnp.array([0, 1, 4, 6], jnp.int32))
+    expected = by_loop(name, clicks, (20, 18), radius)
+    maps = ENCODINGS[name](clicks, (20, 18), radius=radius)
+    assert maps.dtype == jnp.float32
+    np.testing.assert_allclose(maps, expected, rtol=2e-5, atol=1e-6)
+    jitted = jax.jit(lambda c: ENCODINGS[name](c, (20, 18), radius=radius))(clicks)
+    np.testing.assert_allclose(jitted, maps, rtol=1e-5, atol=1e-6)
+    for row in range(4):
+        one = jax.tree.map(lambda field, row=row: field[row : row + 1], clicks)
+        alone = ENCODINGS[name](one, (20, 18), radius=radius)
+        np.testing.assert_array_equal(alone[0], maps[row])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_encoding_reads_empty_slots(name):
+    clicks = random_clicks(1)._replace(count=jnp.array([0, 2, 3], jnp.int32))
+    used = jnp.arange(6)[None, :] < clicks.count[:, None]
+    wiped = clicks._replace(
+        yx=jnp.where(used[:, :, None], clicks.yx, jnp.nan),
+        radius=jnp.where(used, clicks.radius, jnp.nan),
+        is_positive=clicks.is_positive & used,
+    )
+    maps = [ENCODINGS[name](some, (20, 20)) for some in (clicks, wiped)]
+    np.testing.assert_array_equal(*maps)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_of_dragged_radii_an_encoding_shows_all_the_first_or_none(name):
+    clicks = random_clicks(2)._replace(count=jnp.full(3, 6, jnp.int32))
+    first = clicks._replace(radius=clicks.radius.at[:, 0].add(4.0))
+    later = clicks._replace(radius=clicks.radius.at[:, 1:].add(4.0))
+    maps, *changed = (ENCODINGS[name](some, (20, 20)) for some in (clicks, first, later))
+    shows = [not np.array_equal(maps, other) for other in changed]
+    if name == "disk":
+        assert shows == [True, True]
+    else:
+        assert shows == [name in FIRST_DRAGGED, False]
+    assert (name in FIRST_DRAGGED) + (name in WITHOUT_RADIUS) == (name != "disk")
+
+
+def test_values_of_soft_maps_by_hand():
+    """One positive click, 3 and 4 pixels from the corner: 5 in all."""
+    one = append_click(empty_clicks(1, 3), click([[3, 4]], [99], [True], [True]))
+    at = {name: ENCODINGS[name](one, (9, 12), radius=5.0)[0] for name in WITHOUT_RADIUS}
+    for name, centre, corner, nothing in (
+        ("gaussian", 1, 0, 0),
+        ("wide_gaussian", 1, np.exp(-0.5), 0),
+        ("distance", 0, np.tanh(2), 1),
+    ):
+        assert float(at[name][3, 4, 0]) == centre
+        np.testing.assert_allclose(at[name][0, 0, 0], corner, atol=1e-6)
+        assert (at[name][..., 1] == nothing).all()
+    np.testing.assert_allclose(at["gaussian"][3, 4:10, 0], [1, 0.8, 0.6, 0.4, 0.2, 0], atol=1e-6)
+    # As strong as the nearest click of the sign, not as all of them together.
+    both = append_click(one, click([[3, 6]], [1], [True], [True]))
+    between = ENCODINGS["gaussian"](both, (9, 12), radius=5.0)[0, 3, 5, 0]
+    np.testing.assert_allclose(between, 0.8, atol=1e-6)

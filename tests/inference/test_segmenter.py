@@ -37,7 +37,7 @@ def _scene():
     return image, clicks, prev
 
 
-def points(clicks, shape):
+def points(clicks, shape, *, radius):
     """An encoding of one's own: the nearest pixel of every click, whatever its radius."""
     tiny = clicks._replace(radius=jnp.full_like(clicks.radius, 0.5))
     return encoding.disk_maps(tiny, shape)
@@ -62,7 +62,8 @@ def test_training_shows_the_network_what_inference_shows_it(name, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, inference, training)
     image, clicks, prev = _scene()
     np.testing.assert_array_equal(inference[0], np.repeat(image, 3, axis=-1))
-    np.testing.assert_array_equal(inference[1], encoding.ENCODINGS[name](clicks, (SIZE, SIZE)))
+    expected = encoding.ENCODINGS[name](clicks, (SIZE, SIZE), radius=5.0)
+    np.testing.assert_array_equal(inference[1], expected)
     np.testing.assert_array_equal(inference[2], prev)
 
 
@@ -73,6 +74,14 @@ def test_another_encoding_reaches_the_network_by_its_name_alone(monkeypatch):
     # Three clicks in the first row, two in the second: one pixel each.
     np.testing.assert_array_equal(np.asarray(dots).sum(axis=(1, 2, 3)), [3, 2])
     assert np.asarray(disks).sum() > 20
+
+
+@pytest.mark.parametrize("name", encoding.NAMES)
+def test_the_radius_of_undragged_clicks_is_the_networks_in_both(name):
+    inference, training = _shown(Segmenter(Recorder(), name, click_radius=2.0))
+    jax.tree.map(np.testing.assert_array_equal, inference, training)
+    (_, usual, _), _ = _shown(Segmenter(Recorder(), name))
+    assert np.array_equal(usual, inference[1]) == (name == "disk")
 
 
 def test_unknown_encodings_are_refused():

@@ -176,6 +176,18 @@ def test_differing_facts_are_listed_and_units_refused(main, tmp_path, capsys):
     assert "must share their surface unit" in message and "px: px" in message
 
 
+def test_encodings_are_compared_between_runs_of_one_sampler_only(main, tmp_path, capsys):
+    caution = "Not a comparison of encodings"
+    for name, facts in (
+        ("neither", {}),
+        ("encoding", {"encoding": "fixed radius"}),
+        ("sampler", {"sampler": "random"}),
+        ("both", {"encoding": "fixed radius", "sampler": "random"}),
+    ):
+        assert main(*_two(tmp_path / name, **facts)) == 0
+        assert (caution in capsys.readouterr().out) == (name == "both"), name
+
+
 def test_one_patient_has_no_interval(main, tmp_path, capsys):
     for name, iou in (("a", A), ("b", B)):
         write_small(tmp_path / name, {"model": iou}, slices_of("pppp"))

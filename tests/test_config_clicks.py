@@ -1,0 +1,122 @@
+"""Which samplers, encodings, radii and surroundings go together, and what is said of the others."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from ecc_jax import checks, config, settings
+from ecc_jax.clicks.encoding import FIRST_DRAGGED, NAMES, WITHOUT_RADIUS
+
+STATIC = {"train.radius": "fixed", "clicks.radius": "fixed"}
+
+
+def tree_of(values):
+    tree = config.default()
+    for key, value in values.items():
+        config.set_key(tree, key, value)
+    return tree
+
+
+@pytest.mark.parametrize("source", config.CLICK_SOURCES)
+@pytest.mark.parametrize("encoding", NAMES)
+def test_every_sampler_goes_with_every_encoding(source, encoding):
+    values = {"train.source": source, "model.encoding": encoding, "train.click_gamma": 0.75}
+    checks.validate(tree_of({**values, **(STATIC if encoding in WITHOUT_RADIUS else {})}))
+    if encoding == "disk":
+        checks.validate(tree_of({**values, **STATIC}))
+
+
+@pytest.mark.parametrize("encoding", NAMES)
+@pytest.mark.parametrize("key", STATIC)
+def test_one_radius_of_the_wrong_kind_is_refused(encoding, key):
+    """Hybrid and box need a drag, in training and in evaluation; others show none."""
+    if encoding in FIRST_DRAGGED:
+        values, remedy = {key: "fixed"}, f"{key}=fixed drags nothing; choose another rule there"
+    elif encoding in WITHOUT_RADIUS:
+        values, remedy = {**STATIC, key: "average"}, f"{key}=average drags one.*set train.radius=fi"
+    else:
+        return checks.validate(tree_of({key: "fixed"}))
+    with pytest.raises(ValueError, match=remedy) as error:
+        checks.validate(tree_of({**values, "model.encoding": encoding}))
+    assert "\n" not in str(error.value) and f"model.encoding={encoding}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"model.encoding": "hybrid", "model.view": "disk"},
+            "model.view=disk is measured on dragged disks.*set model.view=slice",
+        ),
+        (
+            {"model.encoding": "box", "model.prior": "painter"},
+            "model.prior=painter is measured.*set model.prior=none",
+        ),
+        (
+            {"model.encoding": "gaussian", "model.intensity": "core", **STATIC},
+            "model.intensity=core is measured.*set model.intensity=window",
+        ),
+        (
+            {"model.encoding": "distance", "model.edits": "local", **STATIC},
+            "model.edits=local is measured.*set model.edits=everywhere",
+        ),
+        (
+            {"train.source": "random", "model.view": "disk"},
+            "model.view=disk goes by single clicks.*train.source=random places many",
+        ),
+        (
+            {"train.source": "random_then_iterative", "model.prior": "painter"},
+            "set train.source=sessions or iterative, or model.prior=none",
+        ),
+        (
+            {"train.source": "random", "train.click_counts": "rows"},
+            "own count already: leave it away",
+        ),
+    ],
+)
+def test_what_does_not_go_together_names_keys_and_remedy(values, message):
+    with pytest.raises(ValueError, match=message) as error:
+        checks.validate(tree_of(values))
+    assert "\n" not in str(error.value)
+
+
+def test_grey_values_of_the_first_disk_go_with_encodings_that_show_it():
+    for encoding in FIRST_DRAGGED:
+        checks.validate(tree_of({"model.encoding": encoding, "model.intensity": "core"}))
+    checks.validate(tree_of({"train.source": "random", "model.intensity": "core"}))
+
+
+def test_the_segmenter_has_encoding_and_radius_of_the_configuration():
+    segmenter = settings.segmenter_of(
+        tree_of({"model.name": "ritm_tiny", "model.encoding": "box", "model.click_radius": 3.0})
+    )
+    assert (segmenter.encoding, segmenter.click_radius) == ("box", 3.0)
+
+
+def test_reports_say_how_clicks_look_and_apart_from_it_how_they_were_placed():
+    words = settings.encoding_in_words
+    assert words(tree_of({})) == "average radius"
+    hybrid = words(tree_of({"model.encoding": "hybrid"}))
+    assert hybrid == "average radius of the first click, later ones static (hybrid)"
+    # Reports know static clicks by their first word.
+    assert words(tree_of({"model.encoding": "gaussian", **STATIC})) == "fixed radius (gaussian)"
+    placed = {
+        settings.sampler_in_words(tree_of(values))
+        for source in config.CLICK_SOURCES
+        for values in (
+            {"train.source": source},
+            {"train.source": source, "model.encoding": "hybrid"},
+            {"train.source": source, **STATIC},
+        )
+    }
+    assert len(placed) == len(config.CLICK_SOURCES)
+
+
+def test_the_hybrid_leaf_differs_from_the_dynamic_one_in_its_encoding_alone():
+    path = Path(__file__).parents[1] / "configs" / "ritm_hybrid.py"
+    spec = importlib.util.spec_from_file_location("leaf", path)
+    leaf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(leaf)
+    differing = config.differences(leaf.get_config("quick"), config.get_config("quick"))
+    assert set(differing) == {"name", "model.encoding"}
