@@ -58,6 +58,7 @@ def _names() -> tuple[tuple[str, tuple[Any, ...]], ...]:
         ("model.dtype", build.DTYPES),
         ("model.encoding", encoding.NAMES),
         ("model.view", view.VIEWS),
+        ("model.prev_mask", segmenter.PREV_MASKS),
         ("model.prior", prior.PRIORS),
         ("model.intensity", segmenter.INTENSITIES),
         ("model.edits", prior.EDITS),
@@ -268,11 +269,26 @@ def _validate_clicks(tree: ml_collections.ConfigDict) -> None:
         agreement.check_random_clicks(source, counts=counts, surroundings=around)
 
 
+def _validate_network(model: ml_collections.ConfigDict) -> None:
+    """Checks what not every network can do."""
+    if model.deep_supervision and "deep_supervision" not in build.fields_of(model.name):
+        raise ValueError(
+            f"model.deep_supervision=True is of U-Net++, and {model.name} has none; leave it away"
+        )
+    for key, value in (("prior", "painter"), ("edits", "local")):
+        if model.prev_mask == "no" and model[key] == value:
+            raise ValueError(
+                f"model.prev_mask=no hides the previous mask, on which model.{key}={value} builds; "
+                "leave one away"
+            )
+
+
 def _validate_surroundings(config: ml_collections.ConfigDict) -> None:
     """Checks what surrounds the network, and the pool of sessions."""
     _check(config, "model.grid", lambda v: v >= 16, "at least 16 pixels")
     _check(config, "model.view_factor", lambda v: 1 <= v < math.inf, "at least 1 radius")
     model, train = config.model, config.train
+    _validate_network(model)
     if config.inference.pipeline != "full_frame" and "disk" == model.view:
         raise ValueError(
             "inference.pipeline=zoom_in crops the slice, and so does model.view=disk; leave the "

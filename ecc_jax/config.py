@@ -47,6 +47,9 @@ def _groups() -> dict[str, dict[str, Any]]:
             "pretrained": "",  # a run's workdir, or converted weights, that start this one
             "fusion_scale": 0.05,  # first factor of the click features; unused with pretrained
             "lesion_prior": 0.5,  # first output of the score heads; unused with pretrained
+            "deep_supervision": False,  # of U-Net++: also score three coarser maps
+            "prev_mask": "network",  # who sees the previous mask: network (U-Net++ does not, the
+            # others do) | yes | no
             "view": "slice",  # slice | disk: the whole slice, or a square around the first disk
             "grid": 64,  # pixels per side of that square as the network sees it
             "view_factor": 2.6,  # half the side of the square, in radii of the first disk

@@ -7,6 +7,8 @@ import ml_collections
 from ecc_jax import catalog, places
 
 FLAGSHIP = "disk_unet"  # the network that is small already
+# The smallest of the thesis's networks, by family.
+_QUICK_NETWORKS = {"ritm": "ritm_hrnet18s", "unetpp": "unetpp_resnet18"}
 
 
 def _word_small(config: ml_collections.ConfigDict) -> None:
@@ -39,7 +41,8 @@ def _word_quick(config: ml_collections.ConfigDict) -> None:
 
 def _quick_thesis(config: ml_collections.ConfigDict) -> None:
     """What else the thesis's networks need to learn something in minutes."""
-    config.model.name = "ritm_hrnet18s"
+    family = config.model.name.partition("_")[0]
+    config.model.name = _QUICK_NETWORKS.get(family, config.model.name)
     config.model.fusion_scale = 1.0
     config.model.lesion_prior = 0.05
     config.augment.crop = (112, 112)

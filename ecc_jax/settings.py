@@ -20,20 +20,22 @@ from ecc_jax.inference.crops import Zoom
 from ecc_jax.inference.pipelines import InferenceOptions
 from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.inference.view import DiskView
-from ecc_jax.models.build import build
+from ecc_jax.models.build import build, spec_of
 
 
 def segmenter_of(config: ml_collections.ConfigDict) -> Segmenter:
     """Returns the configured network with the encoding of its clicks and all that surrounds it."""
     model = config.model
+    fields = {"deep_supervision": True} if model.deep_supervision else {}
     return Segmenter(
-        build(model.name, dtype=model.dtype),
+        build(model.name, dtype=model.dtype, **fields),
         model.encoding,
         view=DiskView(model.grid, model.view_factor) if model.view == "disk" else None,
         prior=model.prior,
         intensity=model.intensity,
         edits=model.edits,
         click_radius=model.click_radius,
+        prev_mask=_prev_mask(model),
     )
 
 
@@ -61,6 +63,14 @@ def sampler_in_words(config: ml_collections.ConfigDict) -> str:
     if train.source == "random_then_iterative":
         words.append(f"corrections {train.random_corrections}")
     return ", ".join(words)
+
+
+def _prev_mask(model: ml_collections.ConfigDict) -> str:
+    """Returns the field of `Segmenter` that the key model.prev_mask asks for."""
+    sees_it = spec_of(model.name).sees_prev_mask
+    if model.prev_mask == "no":
+        return "hidden"
+    return "map" if model.prev_mask == "yes" and not sees_it else "input"
 
 
 def shown_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:

@@ -18,7 +18,10 @@ CONFIG_FILE = "config.json"
 # Keys of a network that another's weights must share with it, those of a square view among them.
 _SQUARE_KEYS = ("grid", "view_factor")
 _CLICK_KEYS = ("encoding", "click_radius")
-_NETWORK_KEYS = ("name", *_CLICK_KEYS, "view", *_SQUARE_KEYS, "prior", "intensity", "edits")
+_NETWORK_KEYS = (
+    *("name", "deep_supervision", *_CLICK_KEYS, "prev_mask", "view", *_SQUARE_KEYS),
+    *("prior", "intensity", "edits"),
+)
 CONVERSION_FILE = "conversion.json"  # written by scripts/convert_weights.py
 # Keys that change no number of a report.
 _NO_RESULT_KEYS = ("eval.save_masks", "eval.latency_clicks", "data.read_threads")

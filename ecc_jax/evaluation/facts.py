@@ -70,6 +70,9 @@ def describe_inference(options: InferenceOptions, segmenter: Segmenter) -> str:
         words = [f"square of {view.factor:g} radii around the first disk, {view.grid} pixels wide"]
     if segmenter.intensity == "core":
         words.append("grey values relative to the disk's")
+    if segmenter.prev_mask != "input":
+        shown = "hidden" if segmenter.prev_mask == "hidden" else "drawn beside the clicks"
+        words.append(f"previous mask {shown}")
     if segmenter.prior == "painter":
         words.append("scores added to the painter's")
     if segmenter.edits == "local":

@@ -18,6 +18,8 @@ from ecc_jax.models.build import init_variables
 from ecc_jax.types import Clicks, InteractiveModel, Prediction
 
 INTENSITIES = ("window", "core")
+# What a network is told of the previous mask: "network" is what the published one is told.
+PREV_MASKS = ("network", "yes", "no")
 
 
 class Segmenter(NamedTuple):
@@ -31,6 +33,8 @@ class Segmenter(NamedTuple):
         disks only.
       intensity: "window" shows the windowed slice in three equal channels; "core" shows it beside
         two maps of how like the first disk's core each pixel is.
+      prev_mask: "input" hands the previous mask to the network's input of that name, "map" draws it
+        beside the clicks for one that has none, "hidden" hands over an empty mask.
       edits: A name of `prior.EDITS`: "local" keeps the previous mask far from the newest disk, and
         every click holds at its own pixel.
       click_radius: Of what `encoding` draws without a drag, network-input pixels.
@@ -43,11 +47,12 @@ class Segmenter(NamedTuple):
     intensity: str = "window"
     edits: str = "everywhere"
     click_radius: float = CLICK_RADIUS
+    prev_mask: str = "input"
 
     @property
     def num_guidance(self) -> int:
         """Maps that tell the network of clicks."""
-        return 4 if self.prior == "painter" else 2
+        return 2 + 2 * (self.prior == "painter") + (self.prev_mask == "map")
 
     def init_variables(
         self, seed: int, *, fusion_scale: float = 0.05, lesion_prior: float = 0.5
@@ -98,6 +103,10 @@ class Segmenter(NamedTuple):
         maps = ENCODINGS[self.encoding](clicks, (height, width), radius=self.click_radius)
         if self.prior == "painter":
             maps = jnp.concatenate([maps, prior.maps_of(prev_mask, clicks)], axis=-1)
+        if self.prev_mask == "map":
+            maps = jnp.concatenate([maps, prev_mask], axis=-1)
+        if self.prev_mask == "hidden":
+            prev_mask = jnp.zeros_like(prev_mask)
         return channels, maps, prev_mask
 
     def logits(self, variables: Any, *inputs: Array) -> Float[Array, "b h w 1"]:

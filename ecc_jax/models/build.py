@@ -30,6 +30,7 @@ _TINY = {
     "stem_width": 8,
 }
 _RESNET50 = {"width": 64, "layers": (3, 4, 6, 3)}
+_RESNET18 = {"width": 64, "layers": (2, 2, 2, 2), "bottleneck": False}
 _DISK_UNET = {"widths": (12, 24, 48, 96), "bottom": 96}
 _TINY_RESNET = {"width": 4, "layers": (1, 1, 1, 1), "decoder_widths": (16, 8, 8, 4, 4)}
 
@@ -43,12 +44,14 @@ class Spec(NamedTuple):
       trunk: The part that pretrained weights fill, which learns more slowly then; empty where all
         parts learn alike.
       score_heads: Convolutions that score the lesion.
+      sees_prev_mask: Whether it reads the previous mask; else it is a map of guidance, if anything.
     """
 
     network: type[nn.Module]
     sizes: dict[str, dict[str, Any]]
     trunk: str
     score_heads: tuple[str, ...]
+    sees_prev_mask: bool = True
 
 
 # By the first part of a network's name; the second is a size.
@@ -67,9 +70,10 @@ SPECS = {
     ),
     "unetpp": Spec(
         UNetPP,
-        {"resnet50": _RESNET50, "tiny": _TINY_RESNET},
+        {"resnet50": _RESNET50, "resnet18": _RESNET18, "tiny": _TINY_RESNET},
         trunk="encoder",
         score_heads=("segmentation_head_0", "supervision_1", "supervision_2", "supervision_3"),
+        sees_prev_mask=False,
     ),
     "disk": Spec(
         DiskUNet,
@@ -104,7 +108,7 @@ def build(name: str, **overrides: Any) -> nn.Module:
         raise ValueError(f"unknown model {name!r}; choose one of {', '.join(NAMES)}")
     family, _, size = name.partition("_")
     network, fields_of_size = SPECS[family].network, SPECS[family].sizes[size]
-    fields = [f.name for f in dataclasses.fields(network) if f.name not in ("parent", "name")]
+    fields = fields_of(name)
     unknown = sorted(set(overrides) - set(fields))
     if unknown:
         raise ValueError(
@@ -114,6 +118,25 @@ def build(name: str, **overrides: Any) -> nn.Module:
     if dtype not in _DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}; choose one of {', '.join(_DTYPES)}")
     return network(**{**fields_of_size, **overrides, "dtype": _DTYPES[dtype]})
+
+
+def fields_of(name: str) -> list[str]:
+    """Returns the options of a network.
+
+    Args:
+      name: One of `NAMES`.
+    """
+    fields = dataclasses.fields(spec_of(name).network)
+    return [field.name for field in fields if field.name not in ("parent", "name")]
+
+
+def spec_of(name: str) -> Spec:
+    """Returns the family of a network.
+
+    Args:
+      name: One of `NAMES`.
+    """
+    return SPECS[name.partition("_")[0]]
 
 
 def variable_shapes(model: nn.Module, *, guidance: int = 2) -> dict[str, Any]:

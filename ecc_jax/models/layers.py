@@ -123,20 +123,29 @@ class ScaleLayer(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut, width unchanged."""
+    """Two 3x3 convolutions with a shortcut.
+
+    Attributes:
+      dtype: Type of the computation.
+      planes: Channels of the output; 0 keeps those of the input.
+      stride: Of the first convolution.
+    """
 
     dtype: DTypeLike
+    planes: int = 0
+    stride: int = 1
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w c"]:
-        """Returns relu(x + f(x))."""
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 d"]:
+        """Returns relu(shortcut(x) + f(x)); the shortcut is a convolution where shapes differ."""
         y = x
-        for index in (1, 2):
-            y = conv(x.shape[-1], 3, name=f"conv{index}", dtype=self.dtype)(y)
+        features = self.planes or x.shape[-1]
+        for index, stride in ((1, self.stride), (2, 1)):
+            y = conv(features, 3, stride=stride, name=f"conv{index}", dtype=self.dtype)(y)
             y = batch_norm(name=f"bn{index}", dtype=self.dtype, train=train)(y)
             if index == 1:
                 y = jax.nn.relu(y)
-        return jax.nn.relu(x + y)
+        return jax.nn.relu(_shortcut(x, features, self.stride, self.dtype, train=train) + y)
 
 
 class Bottleneck(nn.Module):
@@ -160,7 +169,14 @@ class Bottleneck(nn.Module):
             y = batch_norm(name=f"bn{index}", dtype=self.dtype, train=train)(y)
             if index < 3:
                 y = jax.nn.relu(y)
-        if x.shape[-1] != widths[-1] or self.stride != 1:
-            x = conv(widths[-1], 1, stride=self.stride, name="downsample_0", dtype=self.dtype)(x)
-            x = batch_norm(name="downsample_1", dtype=self.dtype, train=train)(x)
-        return jax.nn.relu(x + y)
+        return jax.nn.relu(_shortcut(x, widths[-1], self.stride, self.dtype, train=train) + y)
+
+
+def _shortcut(
+    x: Float[Array, "b h w c"], features: int, stride: int, dtype: DTypeLike, *, train: bool
+) -> Float[Array, "b h2 w2 d"]:
+    """Returns what a block adds to: its input, in the shape of its output."""
+    if x.shape[-1] == features and stride == 1:
+        return x
+    x = conv(features, 1, stride=stride, name="downsample_0", dtype=dtype)(x)
+    return batch_norm(name="downsample_1", dtype=dtype, train=train)(x)

@@ -8,7 +8,14 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from numpy.typing import DTypeLike
 
-from ecc_jax.models.layers import Bottleneck, batch_norm, check_inputs, conv, normalise_image
+from ecc_jax.models.layers import (
+    BasicBlock,
+    Bottleneck,
+    batch_norm,
+    check_inputs,
+    conv,
+    normalise_image,
+)
 from ecc_jax.ops.resample import resize_half_pixel, resize_nearest
 from ecc_jax.types import AnyArray, Prediction
 
@@ -17,19 +24,22 @@ STRIDE = 32
 
 
 class ResNet(nn.Module):
-    """Residual network with bottleneck blocks, for images with any number of channels.
+    """Residual network for images with any number of channels.
 
     Attributes:
-      width: Channels of the stem; stage i has 4 * width * 2**i.
+      width: Channels of the stem; stage i has width * 2**i, four times as many with bottlenecks.
       layers: Blocks of the four stages.
       dtype: Type of the computation; parameters stay float32.
+      bottleneck: Blocks of three convolutions instead of two.
 
-    Source: torchvision `resnet50` (He et al., 2016, with the stride in the 3x3 convolutions).
+    Source: torchvision `resnet18` and `resnet50` (He et al., 2016, with the stride in the 3x3
+    convolutions).
     """
 
     width: int
     layers: tuple[int, int, int, int]
     dtype: DTypeLike
+    bottleneck: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> list[Float[Array, "b _ _ _"]]:
@@ -41,8 +51,11 @@ class ResNet(nn.Module):
         for stage, blocks in enumerate(self.layers):
             for k in range(blocks):
                 stride = 2 if stage > 0 and k == 0 else 1
-                block = Bottleneck(
-                    self.width * 2**stage, self.dtype, stride, name=f"layer{stage + 1}_{k}"
+                block = (Bottleneck if self.bottleneck else BasicBlock)(
+                    planes=self.width * 2**stage,
+                    dtype=self.dtype,
+                    stride=stride,
+                    name=f"layer{stage + 1}_{k}",
                 )
                 x = block(x, train=train)
             maps.append(x)
@@ -111,11 +124,14 @@ class Decoder(nn.Module):
 
 
 class UNetPP(nn.Module):
-    """U-Net++ that reads image and clicks in one tensor, and no previous mask.
+    """U-Net++ that reads image and clicks in one tensor.
+
+    The original is not told the previous mask. To tell it, give it as one more map of guidance.
 
     Attributes:
       width: Channels of the encoder's stem.
-      layers: Bottleneck blocks of the encoder's four stages.
+      layers: Blocks of the encoder's four stages.
+      bottleneck: Blocks of three convolutions (ResNet-50) instead of two (ResNet-18).
       decoder_widths: Channels of the decoder's main chain, coarsest first.
       deep_supervision: Also score the three other decoder nodes of stride 2, as in the thesis's
         figure of U-Net++. The code trained without.
@@ -127,13 +143,14 @@ class UNetPP(nn.Module):
 
     width: int
     layers: tuple[int, int, int, int]
+    bottleneck: bool = True
     decoder_widths: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16)
     deep_supervision: bool = False
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         """Makes the parts that `__call__` and `segment` share."""
-        self.encoder = ResNet(self.width, self.layers, self.dtype)
+        self.encoder = ResNet(self.width, self.layers, self.dtype, self.bottleneck)
         self.decoder = Decoder(self.decoder_widths, self.dtype)
         # Scores are decided in float32: bfloat16 would round them to three digits.
         self.segmentation_head_0 = conv(
@@ -192,7 +209,7 @@ class UNetPP(nn.Module):
         """Segments the tensor that the encoder sees.
 
         Args:
-          channels: Normalised image (3), positive clicks, negative clicks, in this order.
+          channels: Normalised image (3), positive clicks, negative clicks, perhaps more.
           train: Use batch statistics.
 
         Returns:

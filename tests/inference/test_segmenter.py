@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ecc_jax import config, settings
 from ecc_jax.clicks import encoding
 from ecc_jax.inference.pipelines import FULL_FRAME, make_predict
 from ecc_jax.inference.segmenter import Segmenter
@@ -65,6 +66,44 @@ def test_training_shows_the_network_what_inference_shows_it(name, monkeypatch):
     expected = encoding.ENCODINGS[name](clicks, (SIZE, SIZE), radius=5.0)
     np.testing.assert_array_equal(inference[1], expected)
     np.testing.assert_array_equal(inference[2], prev)
+
+
+def test_the_previous_mask_may_be_a_map_or_hidden():
+    image, clicks, prev = _scene()
+    for name in ("input", "map", "hidden"):
+        segmenter = Segmenter(Recorder(), prev_mask=name)
+        inference, training = _shown(segmenter)
+        jax.tree.map(np.testing.assert_array_equal, inference, training)
+        maps = inference[1]
+        assert maps.shape[-1] == segmenter.num_guidance == (3 if name == "map" else 2)
+        if name == "map":
+            np.testing.assert_array_equal(maps[..., 2:], prev)
+        np.testing.assert_array_equal(inference[2], 0 * prev if name == "hidden" else prev)
+
+
+@pytest.mark.parametrize("name", ["unetpp_tiny", "ritm_tiny", "disk_tiny"])
+@pytest.mark.parametrize("key", ["network", "yes", "no"])
+def test_who_sees_the_previous_mask(name, key):
+    tree = config.default()
+    tree.model.name, tree.model.prev_mask = name, key
+    segmenter = settings.segmenter_of(tree)
+    variables = moved_variables(segmenter)
+    image, clicks, prev = _scene()
+    answers = [
+        segmenter.logits(variables, *segmenter.inputs(image, clicks, mask))
+        for mask in (prev, 1 - prev)
+    ]
+    sees = np.abs(answers[0] - answers[1]).max() > 1e-6
+    assert sees == (key == "yes" or (key == "network" and name != "unetpp_tiny"))
+
+
+def moved_variables(segmenter):
+    """Fresh variables with everything moved, so that heads do not begin at 0."""
+    rng = np.random.default_rng(0)
+    fresh = segmenter.init_variables(0, fusion_scale=1.0)
+    return jax.tree.map(
+        lambda x: x + 0.05 * np.abs(rng.standard_normal(x.shape), dtype=np.float32), fresh
+    )
 
 
 def test_another_encoding_reaches_the_network_by_its_name_alone(monkeypatch):

@@ -18,6 +18,7 @@ COUNTS = {
     "focalclick_hrnet32": 30_967_813,
     "focalclick_tiny": 75_789,
     "unetpp_resnet50": 48_992_017,
+    "unetpp_resnet18": 15_976_721,
     "unetpp_tiny": 136_705,
     "disk_unet": 690_661,
     "disk_tiny": 4_813,
@@ -38,6 +39,13 @@ def test_every_name_has_a_count():
 def test_parameter_count(name):
     shapes = build.variable_shapes(build.build(name))["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == COUNTS[name]
+
+
+def test_the_small_encoder_is_the_published_resnet18():
+    shapes = build.variable_shapes(build.build("unetpp_resnet18"))["params"]["encoder"]
+    # torchvision's 11,689,512 less its classifier; its first convolution reads three channels.
+    expected = 11_689_512 - (512 * 1000 + 1000) + 2 * 7 * 7 * 64
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == expected
 
 
 def test_errors_list_what_is_valid():

@@ -27,8 +27,8 @@ def forward(**overrides):
 
 
 @functools.cache
-def segment():
-    return jax.jit(functools.partial(build(NAME).apply, method="segment"))
+def segment(**overrides):
+    return jax.jit(functools.partial(build(NAME, **overrides).apply, method="segment"))
 
 
 def assert_close(a, b):
@@ -85,9 +85,13 @@ def reference(variables, x):
 
     def layer(x, number, stride):
         path = f"encoder/layer{number}_0"
-        y = jax.nn.relu(norm(conv(x, f"{path}/conv1"), f"{path}/bn1"))
-        y = jax.nn.relu(norm(conv(y, f"{path}/conv2", stride), f"{path}/bn2"))
-        y = norm(conv(y, f"{path}/conv3"), f"{path}/bn3")
+        has_neck = f"params/{path}/conv3/kernel" in flat
+        y = jax.nn.relu(norm(conv(x, f"{path}/conv1", 1 if has_neck else stride), f"{path}/bn1"))
+        y = norm(conv(y, f"{path}/conv2", stride if has_neck else 1), f"{path}/bn2")
+        if has_neck:
+            y = norm(conv(jax.nn.relu(y), f"{path}/conv3"), f"{path}/bn3")
+        elif number == 1:  # as wide as the stem and of its stride
+            return jax.nn.relu(y + x)
         return jax.nn.relu(
             y + norm(conv(x, f"{path}/downsample_0", stride), f"{path}/downsample_1")
         )
@@ -114,10 +118,12 @@ def reference(variables, x):
     return conv(last, "segmentation_head_0") + get("params/segmentation_head_0/bias"), x02
 
 
-def test_wiring():
+@pytest.mark.parametrize("bottleneck", [True, False])
+def test_wiring(bottleneck):
     x = np.random.default_rng(3).normal(size=(1, 32, 64, 5)).astype(np.float32)
-    logits, features = jax.jit(reference)(variables(), x)
-    got = segment()(variables(), x)
+    weights = variables(bottleneck=bottleneck)
+    logits, features = jax.jit(reference)(weights, x)
+    got = segment(bottleneck=bottleneck)(weights, x)
     assert_close(got.features, features)
     assert_close(got.logits, logits)
     assert got.aux_logits is None
