@@ -34,6 +34,7 @@ def validate(tree: ml_collections.ConfigDict) -> None:
     _validate_numbers(tree)
     _validate_folds(tree)
     _validate_loss(tree)
+    _validate_stages(tree)
     _validate_sampling(tree)
     _validate_evaluation(tree)
     _validate_augment(tree)
@@ -64,6 +65,7 @@ def _names() -> tuple[tuple[str, tuple[Any, ...]], ...]:
         ("train.click_counts", config.CLICK_COUNTS),
         ("loss.main", losses.MAIN_LOSSES),
         ("loss.dice", losses.DICE_SCOPES),
+        ("loss.refine", losses.REFINED_LOSSES),
         ("schedule.decay", config.DECAYS),
         ("inference.pipeline", pipelines.NAMES),
         ("inference.orientations", orientations.CHOICES),
@@ -92,6 +94,7 @@ _POSITIVE = (
     "train.max_clicks",
     "inference.zoom_min_crop",
     "inference.zoom_skip_clicks",
+    "inference.focal_min_crop",
     "schedule.patience",
     "schedule.stop_after",
     "checkpoint.keep_latest",
@@ -107,6 +110,7 @@ _NOT_NEGATIVE = (
     "eval.max_slices",
     "validation.slices",
     "eval.latency_clicks",
+    "inference.focal_settled_clicks",
     "checkpoint.every_steps",
     "schedule.warmup_steps",
 )
@@ -121,7 +125,8 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     radii = ("clicks.fixed_radius", "train.fixed_radius")
     for key in (*radii, "model.fusion_scale", *rates):
         _check(config, key, lambda v: 0 < v < math.inf, "a positive number")
-    weights = ("loss.main_weight", "loss.aux_weight", "optimizer.trunk_multiplier")
+    parts = ("main", "aux", "refine", "boundary")
+    weights = (*(f"loss.{part}_weight" for part in parts), "optimizer.trunk_multiplier")
     for key in (*weights, "optimizer.weight_decay", "optimizer.clip_norm"):
         _check(config, key, lambda v: 0 <= v < math.inf, "0 or a positive number")
     for key in ("optimizer.b1", "optimizer.b2", "train.stats_momentum", "train.average_decay"):
@@ -132,8 +137,10 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     _check(config, "model.lesion_prior", lambda v: 0 < v < 1, "between 0 and 1")
     for key in ("inference.threshold", "train.threshold"):
         _check(config, key, lambda v: 0 < v < 1, "between 0 and 1")
-    _check(config, "inference.zoom_target", lambda v: v >= 32, "at least 32 pixels")
-    _check(config, "inference.zoom_expansion", lambda v: 1 <= v < math.inf, "at least 1")
+    for key in ("inference.zoom_target", "inference.focal_size"):
+        _check(config, key, lambda v: v >= 32, "at least 32 pixels")
+    for key in ("inference.zoom_expansion", "inference.focal_expansion"):
+        _check(config, key, lambda v: 1 <= v < math.inf, "at least 1")
     _check(config, "validation.select_after", lambda v: 0 <= v < 1, "at least 0 and below 1")
     _check(config, "train.click_gamma", lambda v: 0 < v <= 1, "0 < click_gamma <= 1")
     # Keys of random generators have 32 bits; larger seeds would repeat smaller ones.
@@ -211,6 +218,29 @@ def _validate_loss(config: ml_collections.ConfigDict) -> None:
             f"loss.dice=batch is for {', '.join(losses.BATCH_DICE_LOSSES)}; loss.main={main} has "
             "no Dice part"
         )
+    if config.loss.refine in losses.REFINED_OVER_BATCH and config.train.source == "sessions":
+        raise ValueError(
+            f"loss.refine={config.loss.refine} knows no rows to leave out; train.source=sessions "
+            "needs loss.refine=bce_dice"
+        )
+
+
+def _validate_stages(config: ml_collections.ConfigDict) -> None:
+    """Checks what pipelines of two stages need."""
+    inference, name = config.inference, config.model.name
+    pipeline, refines = inference.pipeline, inference.pipeline in pipelines.TWO_STAGES
+    if refines and name not in build.WITH_REFINER:
+        raise ValueError(
+            f"inference.pipeline={pipeline} needs a network with a refiner, one of "
+            f"{', '.join(build.WITH_REFINER)}; got model.name={name}"
+        )
+    if refines and inference.flip:
+        raise ValueError(f"inference.pipeline={pipeline} averages no mirror images: set flip=False")
+    if inference.progressive_merge and not refines:
+        raise ValueError(
+            f"inference.progressive_merge is for the pipelines {', '.join(pipelines.TWO_STAGES)}; "
+            f"with inference.pipeline={pipeline} leave it away"
+        )
 
 
 def _validate_sampling(config: ml_collections.ConfigDict) -> None:
@@ -259,16 +289,16 @@ def _validate_surroundings(config: ml_collections.ConfigDict) -> None:
     """Checks what surrounds the network, and the pool of sessions."""
     _check(config, "model.grid", lambda v: v >= 16, "at least 16 pixels")
     _check(config, "model.view_factor", lambda v: 1 <= v < math.inf, "at least 1 radius")
-    model, train = config.model, config.train
-    if config.inference.pipeline != "full_frame" and "disk" == model.view:
+    model, train, pipeline = config.model, config.train, config.inference.pipeline
+    if pipeline != "full_frame" and "disk" == model.view:
         raise ValueError(
-            "inference.pipeline=zoom_in crops the slice, and so does model.view=disk; leave the "
-            "pipeline at full_frame"
+            f"inference.pipeline={pipeline} crops the slice, and so does model.view=disk; leave "
+            "the pipeline at full_frame"
         )
-    if config.inference.pipeline != "full_frame" and model.edits == "local":
+    if pipeline != "full_frame" and model.edits == "local":
         raise ValueError(
-            "inference.pipeline=zoom_in answers with nothing outside its crop, model.edits=local "
-            "keeps the previous mask there; leave the pipeline at full_frame"
+            f"inference.pipeline={pipeline} answers with nothing outside its crop, "
+            "model.edits=local keeps the previous mask there; leave the pipeline at full_frame"
         )
     if config.inference.orientations > 1 and model.view == "slice":
         raise ValueError(

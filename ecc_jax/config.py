@@ -58,6 +58,10 @@ def _groups() -> dict[str, dict[str, Any]]:
             "dice": "sample",  # sample | batch: one Dice per slice, or one over the whole batch
             "main_weight": 1.0,  # weight of the main loss, on the main head
             "aux_weight": 0.4,  # weight of BCE on the auxiliary head, where a network has one
+            "refine": "bce_dice",  # bce_dice | boundary_nfl (outline counted double): on refined
+            # scores, where a network has a refiner
+            "refine_weight": 1.0,  # weight of that
+            "boundary_weight": 1.0,  # weight of BCE on the refiner's boundary scores
         },
         "optimizer": {
             "learning_rate": 5e-4,
@@ -167,7 +171,8 @@ def _augment() -> dict[str, Any]:
 
 def _inference() -> dict[str, Any]:
     return {
-        "pipeline": "full_frame",  # full_frame | zoom_in (a crop around the lesion, enlarged)
+        "pipeline": "full_frame",  # full_frame | zoom_in (a crop around the lesion, enlarged) |
+        # focalclick (coarse on a crop, refined where it changed; networks with a refiner)
         "threshold": 0.5,  # probability above which a pixel is lesion
         "flip": False,  # average the scores of slice and mirror image; twice the work
         "orientations": 1,  # 1 | 8: average the scores of all orientations of the disk's square
@@ -176,6 +181,11 @@ def _inference() -> dict[str, Any]:
         "zoom_min_crop": 200,  # smallest side of the crop, slice pixels
         "zoom_expansion": 1.4,  # sides of the crop relative to the lesion's box
         "zoom_skip_clicks": 1,  # first clicks answered on the whole slice, at least 1
+        "focal_size": 256,  # of focalclick: pixels per side of both crops for the network
+        "focal_min_crop": 10,  # smallest side of its target crop, slice pixels
+        "focal_expansion": 1.4,  # sides of both crops relative to what they are drawn around
+        "focal_settled_clicks": 10,  # clicks after which only the focus crop changes
+        "progressive_merge": False,  # of focalclick: only the change at the newest click counts
     }
 
 
@@ -289,6 +299,14 @@ def flagship(arg: str = "") -> ml_collections.ConfigDict:
     config = default()
     config.name = "ecc"
     config_words.flagship(config)
+    return config_words.apply_words(config, arg)
+
+
+def focalclick(arg: str = "") -> ml_collections.ConfigDict:
+    """Returns FocalClick's configuration, dynamic disks, with `arg`'s words applied."""
+    config = default()
+    config.name = "focalclick_dynamic"
+    config_words.focalclick(config)
     return config_words.apply_words(config, arg)
 
 

@@ -7,6 +7,7 @@ import ml_collections
 from ecc_jax import catalog, places
 
 FLAGSHIP = "disk_unet"  # the network that is small already
+_SMALLER = {"focalclick_hrnet32": "focalclick_hrnet18s"}  # with `quick`; else RITM's smallest
 
 
 def _word_small(config: ml_collections.ConfigDict) -> None:
@@ -39,10 +40,11 @@ def _word_quick(config: ml_collections.ConfigDict) -> None:
 
 def _quick_thesis(config: ml_collections.ConfigDict) -> None:
     """What else the thesis's networks need to learn something in minutes."""
-    config.model.name = "ritm_hrnet18s"
+    config.model.name = _SMALLER.get(config.model.name, "ritm_hrnet18s")
     config.model.fusion_scale = 1.0
     config.model.lesion_prior = 0.05
     config.augment.crop = (112, 112)
+    config.inference.focal_size = 112
     config.train.click_gamma = 0.4
     config.train.batch_size = 8
     config.train.stats_momentum = 0.97
@@ -94,6 +96,13 @@ def flagship(config: ml_collections.ConfigDict) -> None:
     config.optimizer.clip_norm = 1.0
     config.schedule.decay = "cosine"
     config.schedule.warmup_steps = 100
+
+
+def focalclick(config: ml_collections.ConfigDict) -> None:
+    """Makes a tree FocalClick: its network, and its square crops in training and in use."""
+    config.model.name = "focalclick_hrnet32"
+    config.inference.pipeline = "focalclick"
+    config.augment.crop = (256, 256)
 
 
 def _word_shipped(config: ml_collections.ConfigDict) -> None:

@@ -60,9 +60,8 @@ def focalclick(segmenter: Segmenter, variables: Any, *, focal: Focal) -> Predict
     Target crop: the box of the previous mask and all positive clicks, expanded; the whole image
     while the mask is empty. Coarse stage on that crop, resampled to a square. Focus crop, see
     `focus.focus_box`; refiner on that crop of the image itself. Inside it the refined scores
-    count, outside the coarse ones, or from click `settled_clicks` + 1 on the previous mask.
-
-    All boxes are traced and both grids fixed: one compilation serves every click.
+    count, outside the coarse ones, or from click `settled_clicks` + 1 on the previous mask. Boxes
+    are traced and grids fixed: one compilation serves every click.
 
     Args:
       segmenter: A network with a refiner, run in evaluation mode, and its encoding.
@@ -110,8 +109,8 @@ def focalclick(segmenter: Segmenter, variables: Any, *, focal: Focal) -> Predict
         is_settled = (clicks.count > focal.settled_clicks)[:, None, None, None]
         around = jnp.where(is_settled, prev_mask, coarse)
         prob = jnp.where(inside, jax.nn.sigmoid(logits), around)
-        if not focal.merges:
-            return prob
-        return progressive_merge(prev_mask, prob, clicks, threshold=focal.threshold)
+        if focal.merges:
+            prob = progressive_merge(prev_mask, prob, clicks, threshold=focal.threshold)
+        return prob
 
     return predict
