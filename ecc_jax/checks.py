@@ -4,18 +4,18 @@ Names are valid where the thing that they name is declared; nothing is listed he
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import ml_collections
 
 from ecc_jax import catalog, config, losses
+from ecc_jax.checking import check, one_of
 from ecc_jax.clicks import encoding
 from ecc_jax.clicks.radius import ENCLOSING_RULES
-from ecc_jax.clicks.sampling import group_size
-from ecc_jax.clicks.user import CLICK_RULES, EVALUATION_RADII, RANDOM_HABITS, TRAINING_RADII
+from ecc_jax.clicks.user import CLICK_RULES, EVALUATION_RADII, TRAINING_RADII
+from ecc_jax.combinations import validate_together
 from ecc_jax.data import augment, sampling
-from ecc_jax.inference import agreement, crops, orientations, pipelines, prior, segmenter, view
+from ecc_jax.inference import crops, orientations, pipelines, prior, segmenter, view
 from ecc_jax.models import build
 from ecc_jax.ops import damage
 from ecc_jax.phantom import volumes as phantom
@@ -30,7 +30,7 @@ def validate(tree: ml_collections.ConfigDict) -> None:
       ValueError: Names the first bad key, what was expected, and what was given.
     """
     for key, valid in _names():
-        _one_of(tree, key, valid)
+        one_of(tree, key, valid)
     _validate_numbers(tree)
     _validate_folds(tree)
     _validate_loss(tree)
@@ -38,9 +38,7 @@ def validate(tree: ml_collections.ConfigDict) -> None:
     _validate_evaluation(tree)
     _validate_augment(tree)
     _check_batch(tree)
-    _validate_surroundings(tree)
-    _validate_hands(tree)
-    _validate_clicks(tree)
+    validate_together(tree)
 
 
 def _names() -> tuple[tuple[str, tuple[Any, ...]], ...]:
@@ -66,6 +64,7 @@ def _names() -> tuple[tuple[str, tuple[Any, ...]], ...]:
         ("train.click_counts", config.CLICK_COUNTS),
         ("loss.main", losses.MAIN_LOSSES),
         ("loss.dice", losses.DICE_SCOPES),
+        ("loss.refine", losses.REFINED_LOSSES),
         ("schedule.decay", config.DECAYS),
         ("inference.pipeline", pipelines.NAMES),
         ("inference.orientations", orientations.CHOICES),
@@ -95,6 +94,7 @@ _POSITIVE = (
     "train.random_corrections",
     "inference.zoom_min_crop",
     "inference.zoom_skip_clicks",
+    "inference.focal_min_crop",
     "schedule.patience",
     "schedule.stop_after",
     "checkpoint.keep_latest",
@@ -110,6 +110,7 @@ _NOT_NEGATIVE = (
     "eval.max_slices",
     "validation.slices",
     "eval.latency_clicks",
+    "inference.focal_settled_clicks",
     "checkpoint.every_steps",
     "schedule.warmup_steps",
 )
@@ -117,44 +118,47 @@ _NOT_NEGATIVE = (
 
 def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     for key in _POSITIVE:
-        _check(config, key, lambda v: v >= 1, "a positive integer")
+        check(config, key, lambda v: v >= 1, "a positive integer")
     for key in _NOT_NEGATIVE:
-        _check(config, key, lambda v: v >= 0, "0 or a positive integer")
+        check(config, key, lambda v: v >= 0, "0 or a positive integer")
     rates = ("optimizer.learning_rate", "optimizer.learning_rate_pretrained")
     radii = ("clicks.fixed_radius", "train.fixed_radius", "model.click_radius")
     for key in (*radii, "model.fusion_scale", *rates):
-        _check(config, key, lambda v: 0 < v < math.inf, "a positive number")
-    weights = ("loss.main_weight", "loss.aux_weight", "optimizer.trunk_multiplier")
+        check(config, key, lambda v: 0 < v < math.inf, "a positive number")
+    parts = ("main", "aux", "refine", "boundary")
+    weights = (*(f"loss.{part}_weight" for part in parts), "optimizer.trunk_multiplier")
     for key in (*weights, "optimizer.weight_decay", "optimizer.clip_norm"):
-        _check(config, key, lambda v: 0 <= v < math.inf, "0 or a positive number")
+        check(config, key, lambda v: 0 <= v < math.inf, "0 or a positive number")
     for key in ("optimizer.b1", "optimizer.b2", "train.stats_momentum", "train.average_decay"):
-        _check(config, key, lambda v: 0 <= v < 1, "at least 0 and below 1")
-    _check(config, "schedule.factor", lambda v: 0 < v <= 1, "above 0 and at most 1")
-    _check(config, "eval.flooding_tolerances", lambda v: v >= 20, "at least 20")
-    _check(config, "data.phantom_patients", lambda v: v >= 3, "at least 3 patients")
-    _check(config, "model.lesion_prior", lambda v: 0 < v < 1, "between 0 and 1")
+        check(config, key, lambda v: 0 <= v < 1, "at least 0 and below 1")
+    check(config, "schedule.factor", lambda v: 0 < v <= 1, "above 0 and at most 1")
+    check(config, "eval.flooding_tolerances", lambda v: v >= 20, "at least 20")
+    check(config, "data.phantom_patients", lambda v: v >= 3, "at least 3 patients")
+    check(config, "model.lesion_prior", lambda v: 0 < v < 1, "between 0 and 1")
     for key in ("inference.threshold", "train.threshold"):
-        _check(config, key, lambda v: 0 < v < 1, "between 0 and 1")
-    _check(config, "inference.zoom_target", lambda v: v >= 32, "at least 32 pixels")
-    _check(config, "inference.zoom_expansion", lambda v: 1 <= v < math.inf, "at least 1")
-    _check(config, "validation.select_after", lambda v: 0 <= v < 1, "at least 0 and below 1")
+        check(config, key, lambda v: 0 < v < 1, "between 0 and 1")
+    for key in ("inference.zoom_target", "inference.focal_size"):
+        check(config, key, lambda v: v >= 32, "at least 32 pixels")
+    for key in ("inference.zoom_expansion", "inference.focal_expansion"):
+        check(config, key, lambda v: 1 <= v < math.inf, "at least 1")
+    check(config, "validation.select_after", lambda v: 0 <= v < 1, "at least 0 and below 1")
     for key in ("train.click_gamma", "train.random_gamma"):
-        _check(config, key, lambda v: 0 < v <= 1, "above 0 and at most 1")
+        check(config, key, lambda v: 0 < v <= 1, "above 0 and at most 1")
     # Keys of random generators have 32 bits; larger seeds would repeat smaller ones.
-    _check(config, "seed", lambda v: v < 2**32, "below 2 ** 32")
-    _check(
+    check(config, "seed", lambda v: v < 2**32, "below 2 ** 32")
+    check(
         config,
         "data.lesion_labels",
         lambda v: all(isinstance(label, int) for label in v),
         "whole numbers, as in (1, 2)",
     )
-    _check(
+    check(
         config,
         "data.sources",
         lambda v: set(v) <= set(catalog.DATASETS),
         f"some of {', '.join(catalog.DATASETS)}, as a tuple",
     )
-    _check(
+    check(
         config,
         "data.window_hu",
         lambda v: len(v) == 0 or (_are_numbers(v) and len(v) == 2 and v[0] < v[1]),
@@ -163,29 +167,29 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
 
 
 def _validate_evaluation(config: ml_collections.ConfigDict) -> None:
-    _check(
+    check(
         config,
         "eval.baselines",
         lambda v: set(v) <= set(OPTIONAL),
         f"some of {', '.join(OPTIONAL)}, as a tuple",
     )
-    _check(
+    check(
         config,
         "eval.initial_mask",
         lambda v: v in ("", *damage.KINDS) or v.endswith(".npz"),
         f"empty, one of {', '.join(damage.KINDS)}, or the path of an .npz file of masks",
     )
-    _check(config, "eval.damage", lambda v: 0 < v < 1, "above 0 and below 1")
+    check(config, "eval.damage", lambda v: 0 < v < 1, "above 0 and below 1")
     for key in ("eval.nsd_tolerance_mm", "eval.nsd_tolerance_px"):
-        _check(config, key, lambda v: 0 <= v < math.inf, "0 or a positive number")
+        check(config, key, lambda v: 0 <= v < math.inf, "0 or a positive number")
     for key in ("eval.robustness_jitter", "eval.robustness_scales"):
-        _check(
+        check(
             config,
             key,
             lambda v: _are_numbers(v) and all(x > 0 for x in v),
             "positive numbers, as in (2.0, 5.0)",
         )
-    _check(
+    check(
         config,
         "eval.external",
         lambda v: not v or ":" in v,
@@ -195,8 +199,8 @@ def _validate_evaluation(config: ml_collections.ConfigDict) -> None:
 
 def _validate_folds(config: ml_collections.ConfigDict) -> None:
     folds = config.data.folds
-    _check(config, "data.folds", lambda v: v == 0 or v >= 2, "0 (off) or at least 2")
-    _check(
+    check(config, "data.folds", lambda v: v == 0 or v >= 2, "0 (off) or at least 2")
+    check(
         config,
         "data.fold",
         lambda v: 0 <= v < max(folds, 1),
@@ -215,10 +219,15 @@ def _validate_loss(config: ml_collections.ConfigDict) -> None:
             f"loss.dice=batch is for {', '.join(losses.BATCH_DICE_LOSSES)}; loss.main={main} has "
             "no Dice part"
         )
+    if config.loss.refine in losses.REFINED_OVER_BATCH and config.train.source == "sessions":
+        raise ValueError(
+            f"loss.refine={config.loss.refine} knows no rows to leave out; train.source=sessions "
+            "needs loss.refine=bce_dice"
+        )
 
 
 def _validate_sampling(config: ml_collections.ConfigDict) -> None:
-    _check(
+    check(
         config,
         "train.groups",
         lambda v: all(_is_group(text) for text in v),
@@ -234,112 +243,11 @@ def _validate_sampling(config: ml_collections.ConfigDict) -> None:
 def _validate_augment(config: ml_collections.ConfigDict) -> None:
     for name, value in config.augment.items():
         if name.endswith("_prob"):
-            _check(config, f"augment.{name}", lambda v: 0 <= v <= 1, "a probability")
+            check(config, f"augment.{name}", lambda v: 0 <= v <= 1, "a probability")
         elif isinstance(value, float):
-            _check(config, f"augment.{name}", lambda v: 0 <= v < 2, "at least 0 and below 2")
-    _check(config, "augment.scale", _is_range, "two numbers, 0 < low <= high")
-    _check(config, "augment.crop", _is_crop, "two whole numbers, height, width >= 32")
-
-
-def _validate_hands(config: ml_collections.ConfigDict) -> None:
-    """Checks how training's users differ from each other."""
-    train = config.train
-    _check(config, "train.habit_share", lambda v: 0 <= v <= 1, "a share, 0 to 1")
-    for key in ("train.jitter", "train.radius_spread"):
-        _check(config, key, lambda v: 0 <= v <= 0.5, "0 to 0.5")
-    if train.habit_share < 1 and train.radius != RANDOM_HABITS:
-        raise ValueError(
-            f"train.habit_share is for train.radius={RANDOM_HABITS}; with another radius, here "
-            f"{train.radius}, set train.habit_share=1.0"
-        )
-    if train.radius_spread and train.radius == "fixed":
-        raise ValueError(
-            "train.radius_spread varies radii, and train.radius=fixed has one; set "
-            "train.radius_spread=0.0"
-        )
-
-
-def _validate_clicks(tree: ml_collections.ConfigDict) -> None:
-    """Checks how clicks are placed, drawn and answered against each other."""
-    around = {name: tree.model[name] for name in agreement.SURROUNDINGS}
-    radii = {"train.radius": tree.train.radius, "clicks.radius": tree.clicks.radius}
-    agreement.check_encoding(tree.model.encoding, radii=radii, surroundings=around)
-    source, counts = tree.train.source, tree.train.click_counts
-    if source in config.RANDOM_SOURCES:
-        agreement.check_random_clicks(source, counts=counts, surroundings=around)
-
-
-def _validate_network(model: ml_collections.ConfigDict) -> None:
-    """Checks what not every network can do."""
-    if model.deep_supervision and "deep_supervision" not in build.fields_of(model.name):
-        raise ValueError(
-            f"model.deep_supervision=True is of U-Net++, and {model.name} has none; leave it away"
-        )
-    for key, value in (("prior", "painter"), ("edits", "local")):
-        if model.prev_mask == "no" and model[key] == value:
-            raise ValueError(
-                f"model.prev_mask=no hides the previous mask, on which model.{key}={value} builds; "
-                "leave one away"
-            )
-
-
-def _validate_surroundings(config: ml_collections.ConfigDict) -> None:
-    """Checks what surrounds the network, and the pool of sessions."""
-    _check(config, "model.grid", lambda v: v >= 16, "at least 16 pixels")
-    _check(config, "model.view_factor", lambda v: 1 <= v < math.inf, "at least 1 radius")
-    model, train = config.model, config.train
-    _validate_network(model)
-    if config.inference.pipeline != "full_frame" and "disk" == model.view:
-        raise ValueError(
-            "inference.pipeline=zoom_in crops the slice, and so does model.view=disk; leave the "
-            "pipeline at full_frame"
-        )
-    if config.inference.pipeline != "full_frame" and model.edits == "local":
-        raise ValueError(
-            "inference.pipeline=zoom_in answers with nothing outside its crop, model.edits=local "
-            "keeps the previous mask there; leave the pipeline at full_frame"
-        )
-    if config.inference.orientations > 1 and model.view == "slice":
-        raise ValueError(
-            "inference.orientations=8 turns a square over; model.view=slice shows whole slices: "
-            "leave it at 1 (inference.flip averages mirror images)"
-        )
-    if config.inference.orientations > 1 and config.inference.flip:
-        raise ValueError(
-            "inference.orientations=8 holds the mirror image already; leave inference.flip away"
-        )
-    if model.view == "disk" and "fixed" in (train.radius, config.clicks.radius):
-        raise ValueError(
-            "model.view=disk takes its size from the radius that is dragged, and the radius rule "
-            "fixed has none; leave train.radius and clicks.radius at another rule, or "
-            "model.view=slice"
-        )
-    if model.edits == "local":
-        for key in ("inference.threshold", "train.threshold"):
-            _check(config, key, lambda v: 0.25 <= v < 0.75, "0.25 to 0.75 with model.edits=local")
-    _check(config, "augment.view_zoom", lambda v: 0 <= v <= 0.5, "0 to 0.5")
-    _check(config, "augment.view_turn", lambda v: 0 <= v <= 1, "a probability, 0 to 1")
-    if config.augment.view_turn and model.view == "slice":
-        raise ValueError(
-            "augment.view_turn turns the square of model.view=disk; model.view=slice has none: set "
-            "augment.view_turn=0.0"
-        )
-    if train.source == "sessions":
-        if train.click_counts == "rows":
-            raise ValueError(
-                "train.click_counts=rows is for train.source=iterative; in sessions every row has "
-                "its own count already: leave it away"
-            )
-        _check(config, "train.click_gamma", lambda v: 0.5 <= v < 0.99, "0.5 <= gamma < 0.99")
-        if config.loss.dice == "batch":
-            raise ValueError("loss.dice=batch knows no rows to leave out; train.source=sessions")
-        size = group_size(train.click_gamma)
-        if train.batch_size % size or (train.microbatch or size) % size:
-            raise ValueError(
-                f"train.source=sessions with train.click_gamma={train.click_gamma} renews one row "
-                f"in {size}; train.batch_size and train.microbatch must be multiples of that, got "
-                f"{train.batch_size} and {train.microbatch}"
-            )
+            check(config, f"augment.{name}", lambda v: 0 <= v < 2, "at least 0 and below 2")
+    check(config, "augment.scale", _is_range, "two numbers, 0 < low <= high")
+    check(config, "augment.crop", _is_crop, "two whole numbers, height, width >= 32")
 
 
 def _check_batch(config: ml_collections.ConfigDict) -> None:
@@ -374,24 +282,3 @@ def _is_range(value: Any) -> bool:
 
 def _is_crop(value: Any) -> bool:
     return len(value) == 2 and all(isinstance(v, int) and v >= 32 for v in value)
-
-
-def _get(config: ml_collections.ConfigDict, key: str) -> Any:
-    node = config
-    for part in key.split("."):
-        node = node[part]
-    return node
-
-
-def _one_of(config: ml_collections.ConfigDict, key: str, valid: tuple[Any, ...]) -> None:
-    value = _get(config, key)
-    if value not in valid:
-        raise ValueError(f"{key} must be one of {', '.join(map(str, valid))}; got {value!r}")
-
-
-def _check(
-    config: ml_collections.ConfigDict, key: str, is_valid: Callable[[Any], bool], expected: str
-) -> None:
-    value = _get(config, key)
-    if not is_valid(value):
-        raise ValueError(f"{key} must be {expected}; got {value!r}")

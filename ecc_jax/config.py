@@ -38,25 +38,7 @@ def _groups() -> dict[str, dict[str, Any]]:
     return {
         "data": _data(),
         "augment": _augment(),
-        "model": {
-            "name": "ritm_hrnet32",  # a name of models.build.NAMES
-            "encoding": "disk",  # disk | hybrid | box (dragged first click, then static disks) |
-            # gaussian | wide_gaussian | distance (no radius shown), see clicks.encoding
-            "click_radius": 5.0,  # of what is drawn without a drag, network-input pixels
-            "dtype": "float32",  # float32 | bfloat16: arithmetic inside the network
-            "pretrained": "",  # a run's workdir, or converted weights, that start this one
-            "fusion_scale": 0.05,  # first factor of the click features; unused with pretrained
-            "lesion_prior": 0.5,  # first output of the score heads; unused with pretrained
-            "deep_supervision": False,  # of U-Net++: also score three coarser maps
-            "prev_mask": "network",  # who sees the previous mask: network (U-Net++ does not, the
-            # others do) | yes | no
-            "view": "slice",  # slice | disk: the whole slice, or a square around the first disk
-            "grid": 64,  # pixels per side of that square as the network sees it
-            "view_factor": 2.6,  # half the side of the square, in radii of the first disk
-            "prior": "none",  # none | painter: scores are added to those of a blind painter
-            "intensity": "window",  # window | core: beside it grey values relative to the disk's
-            "edits": "everywhere",  # everywhere | local: later clicks change their surroundings
-        },
+        "model": _model(),
         "clicks": _clicks(),
         "inference": _inference(),
         "loss": {
@@ -64,6 +46,10 @@ def _groups() -> dict[str, dict[str, Any]]:
             "dice": "sample",  # sample | batch: one Dice per slice, or one over the whole batch
             "main_weight": 1.0,  # weight of the main loss, on the main head
             "aux_weight": 0.4,  # weight of BCE on the auxiliary head, where a network has one
+            "refine": "bce_dice",  # bce_dice | boundary_nfl (outline counted double): on refined
+            # scores, where a network has a refiner
+            "refine_weight": 1.0,  # weight of that
+            "boundary_weight": 1.0,  # weight of BCE on the refiner's boundary scores
         },
         "optimizer": {
             "learning_rate": 5e-4,
@@ -93,6 +79,28 @@ def _groups() -> dict[str, dict[str, Any]]:
             "every_steps": 0,  # 0 = at the end of every epoch only
             "keep_latest": 2,  # beside the best one
         },
+    }
+
+
+def _model() -> dict[str, Any]:
+    return {
+        "name": "ritm_hrnet32",  # a name of models.build.NAMES
+        "encoding": "disk",  # disk | hybrid | box (dragged first click, then static disks) |
+        # gaussian | wide_gaussian | distance (no radius shown), see clicks.encoding
+        "click_radius": 5.0,  # of what is drawn without a drag, network-input pixels
+        "dtype": "float32",  # float32 | bfloat16: arithmetic inside the network
+        "pretrained": "",  # a run's workdir, or converted weights, that start this one
+        "fusion_scale": 0.05,  # first factor of the click features; unused with pretrained
+        "lesion_prior": 0.5,  # first output of the score heads; unused with pretrained
+        "deep_supervision": False,  # of U-Net++: also score three coarser maps
+        "prev_mask": "network",  # who sees the previous mask: network (U-Net++ does not, the
+        # others do) | yes | no
+        "view": "slice",  # slice | disk: the whole slice, or a square around the first disk
+        "grid": 64,  # pixels per side of that square as the network sees it
+        "view_factor": 2.6,  # half the side of the square, in radii of the first disk
+        "prior": "none",  # none | painter: scores are added to those of a blind painter
+        "intensity": "window",  # window | core: beside it grey values relative to the disk's
+        "edits": "everywhere",  # everywhere | local: later clicks change their surroundings
     }
 
 
@@ -176,7 +184,8 @@ def _augment() -> dict[str, Any]:
 
 def _inference() -> dict[str, Any]:
     return {
-        "pipeline": "full_frame",  # full_frame | zoom_in (a crop around the lesion, enlarged)
+        "pipeline": "full_frame",  # full_frame | zoom_in (a crop around the lesion, enlarged) |
+        # focalclick (coarse on a crop, refined where it changed; networks with a refiner)
         "threshold": 0.5,  # probability above which a pixel is lesion
         "flip": False,  # average the scores of slice and mirror image; twice the work
         "orientations": 1,  # 1 | 8: average the scores of all orientations of the disk's square
@@ -185,6 +194,11 @@ def _inference() -> dict[str, Any]:
         "zoom_min_crop": 200,  # smallest side of the crop, slice pixels
         "zoom_expansion": 1.4,  # sides of the crop relative to the lesion's box
         "zoom_skip_clicks": 1,  # first clicks answered on the whole slice, at least 1
+        "focal_size": 256,  # of focalclick: pixels per side of both crops for the network
+        "focal_min_crop": 10,  # smallest side of its target crop, slice pixels
+        "focal_expansion": 1.4,  # sides of both crops relative to what they are drawn around
+        "focal_settled_clicks": 10,  # clicks after which only the focus crop changes
+        "progressive_merge": False,  # of focalclick: only the change at the newest click counts
     }
 
 
@@ -298,6 +312,14 @@ def flagship(arg: str = "") -> ml_collections.ConfigDict:
     config = default()
     config.name = "ecc"
     config_words.flagship(config)
+    return config_words.apply_words(config, arg)
+
+
+def focalclick(arg: str = "") -> ml_collections.ConfigDict:
+    """Returns FocalClick's configuration, dynamic disks, with `arg`'s words applied."""
+    config = default()
+    config.name = "focalclick_dynamic"
+    config_words.focalclick(config)
     return config_words.apply_words(config, arg)
 
 

@@ -8,7 +8,11 @@ from ecc_jax import catalog, places
 
 FLAGSHIP = "disk_unet"  # the network that is small already
 # The smallest of the thesis's networks, by family.
-_QUICK_NETWORKS = {"ritm": "ritm_hrnet18s", "unetpp": "unetpp_resnet18"}
+_QUICK_NETWORKS = {
+    "ritm": "ritm_hrnet18s",
+    "focalclick": "focalclick_hrnet18s",
+    "unetpp": "unetpp_resnet18",
+}
 
 
 def _word_small(config: ml_collections.ConfigDict) -> None:
@@ -46,6 +50,7 @@ def _quick_thesis(config: ml_collections.ConfigDict) -> None:
     config.model.fusion_scale = 1.0
     config.model.lesion_prior = 0.05
     config.augment.crop = (112, 112)
+    config.inference.focal_size = 112
     config.train.click_gamma = 0.4
     config.train.batch_size = 8
     config.train.stats_momentum = 0.97
@@ -97,6 +102,13 @@ def flagship(config: ml_collections.ConfigDict) -> None:
     config.optimizer.clip_norm = 1.0
     config.schedule.decay = "cosine"
     config.schedule.warmup_steps = 100
+
+
+def focalclick(config: ml_collections.ConfigDict) -> None:
+    """Makes a tree FocalClick: its network, and its square crops in training and in use."""
+    config.model.name = "focalclick_hrnet32"
+    config.inference.pipeline = "focalclick"
+    config.augment.crop = (256, 256)
 
 
 def _word_shipped(config: ml_collections.ConfigDict) -> None:

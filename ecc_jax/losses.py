@@ -173,7 +173,15 @@ def _focal_terms(
 MAIN = {"bce_dice": bce_dice, "nfl": normalised_focal_loss, "bce": bce_loss}
 # Losses that may take one Dice over the whole batch.
 _OVER_BATCH = {"bce_dice": bce_dice_batch}
+# Losses on refined scores by their configured names: (logits, target, boundary) -> loss.
+REFINED: dict[str, Callable[[Array, Array, Array], Array]] = {
+    "bce_dice": lambda logits, target, boundary: bce_dice(logits, target),
+    "boundary_nfl": boundary_focal_loss,
+}
+# Losses of one value for the whole batch, that leave no row out.
+REFINED_OVER_BATCH = ("boundary_nfl",)
 MAIN_LOSSES = tuple(MAIN)
+REFINED_LOSSES = tuple(REFINED)
 BATCH_DICE_LOSSES = tuple(_OVER_BATCH)
 DICE_SCOPES = ("sample", "batch")
 

@@ -17,6 +17,7 @@ from ecc_jax.data.augment import Augmentation
 from ecc_jax.data.pipeline import Folds
 from ecc_jax.data.sampling import Group, find_groups
 from ecc_jax.inference.crops import Zoom
+from ecc_jax.inference.focal import Focal
 from ecc_jax.inference.pipelines import InferenceOptions
 from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.inference.view import DiskView
@@ -124,7 +125,16 @@ def inference_options(config: ml_collections.ConfigDict) -> InferenceOptions:
         threshold=options.threshold,
         scales_radius=config.clicks.radius != "fixed",
     )
-    return InferenceOptions(options.pipeline, options.flip, zoom, options.orientations)
+    focal = Focal(
+        size=options.focal_size,
+        min_crop=options.focal_min_crop,
+        expansion=options.focal_expansion,
+        settled_clicks=options.focal_settled_clicks,
+        threshold=options.threshold,
+        scales_radius=zoom.scales_radius,
+        merges=options.progressive_merge,
+    )
+    return InferenceOptions(options.pipeline, options.flip, zoom, options.orientations, focal)
 
 
 def augmentation(config: ml_collections.ConfigDict) -> Augmentation | None:

@@ -14,12 +14,12 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 # From the bottom up; imports go strictly downwards, so parts of one layer are blind to each other.
 LAYERS = (
     ("types", "catalog", "places", "atomic", "config_moves"),
-    ("config_words", "console"),
+    ("config_words", "console", "checking"),
     ("config",),
     ("ops", "parallel", "volumes"),
     ("clicks", "models", "classical", "data", "phantom", "metrics", "losses"),
     ("inference", "interaction", "weights"),
-    ("predictor", "report"),
+    ("predictor", "report", "combinations"),
     ("settings", "checks"),
     ("evaluation",),
     ("training",),
@@ -31,6 +31,8 @@ LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in laye
 MAY_SEE_CONFIG_DICT = {
     "config.py",
     "config_words.py",
+    "checking.py",
+    "combinations.py",
     "checks.py",
     "settings.py",
     "workdir.py",

@@ -96,6 +96,13 @@ def test_from_dict_refuses_keys_of_another_version():
         ("inference.zoom_expansion", 0.9, "at least 1"),
         ("inference.zoom_expansion", float("nan"), "at least 1"),
         ("inference.zoom_skip_clicks", 0, "positive"),
+        ("inference.focal_size", 16, "at least 32 pixels"),
+        ("inference.focal_min_crop", 0, "positive"),
+        ("inference.focal_expansion", 0.9, "at least 1"),
+        ("inference.focal_settled_clicks", -1, "0 or a positive"),
+        ("loss.refine", "nfl", "bce_dice, boundary_nfl"),
+        ("loss.refine_weight", -1.0, "0 or a positive"),
+        ("loss.boundary_weight", float("nan"), "0 or a positive"),
         ("augment.scale", (1.4, 0.75), "low <= high"),
         ("augment.crop", (16, 16), ">= 32"),
         ("data.window_hu", (250.0, -150.0), "low < high"),
@@ -218,6 +225,51 @@ def test_a_loss_without_dice_takes_none_over_the_batch():
     tree.loss.main = "nfl"
     with pytest.raises(ValueError, match=r"loss.dice=batch is for bce_dice; loss.main=nfl"):
         checks.validate(tree)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"model.name": "ritm_hrnet32"},
+            "needs a network with a refiner, one of focalclick_hr.*got",
+        ),
+        ({"model.name": "unetpp_resnet50"}, "model.name=unetpp_resnet50"),
+        ({"inference.flip": True}, "averages no mirror images: set flip=False"),
+        (
+            {"inference.pipeline": "full_frame", "inference.progressive_merge": True},
+            "leave it away",
+        ),
+        ({"model.view": "disk"}, "pipeline=focalclick crops the slice.*leave the pipeline at"),
+        ({"model.edits": "local"}, "pipeline=focalclick answers with nothing outside"),
+    ],
+)
+def test_two_stages_need_a_refiner_and_have_no_mirror_images(values, message):
+    tree = config.focalclick()
+    tree.inference.progressive_merge = True
+    checks.validate(tree)
+    for key, value in values.items():
+        config.set_key(tree, key, value)
+    with pytest.raises(ValueError, match=message) as error:
+        checks.validate(tree)
+    assert "\n" not in str(error.value)
+
+
+def test_a_loss_over_the_batch_is_not_for_sessions():
+    tree = config.focalclick()
+    tree.loss.refine = "boundary_nfl"
+    checks.validate(tree)
+    tree.train.source, tree.train.click_gamma, tree.train.batch_size = "sessions", 0.75, 32
+    with pytest.raises(ValueError, match="loss.refine=boundary_nfl knows no rows to leave out"):
+        checks.validate(tree)
+
+
+def test_static_radii_scale_neither_in_training_nor_in_use():
+    for radius, scales in (("fixed", False), ("average", True)):
+        tree = config.focalclick()
+        tree.clicks.radius = radius
+        assert settings.inference_options(tree).focal.scales_radius == scales
+        assert settings.inference_options(tree).zoom.scales_radius == scales
 
 
 def test_groups_survive_json_and_are_for_sampling_by_patient():

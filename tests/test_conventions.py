@@ -96,6 +96,7 @@ MORE = {
     "dice": (3, "the score of the CVPR 2025 challenge is computed from it"),
     "nsd": (3, "the score of the CVPR 2025 challenge is computed from it"),
     "ritm": (4, "also a convention of failures and an augmentation strategy"),
+    "focalclick": (3, "a pipeline and a family of networks, which have state dicts"),
     "lidc_2d": (3, _COMBINED),
     "kits_2d": (3, _COMBINED),
     "lits_2d": (3, _COMBINED),

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecc_jax.inference.crops import Zoom
+from ecc_jax.inference.focal import Focal
 from ecc_jax.inference.pipelines import FULL_FRAME, InferenceOptions, make_predict
 from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.interaction import Scene, rollout
@@ -17,6 +18,7 @@ from ecc_jax.types import Prediction
 
 SHAPE = (36, 44)
 ZOOM = InferenceOptions("zoom_in", flip=True, zoom=Zoom(target=32, min_crop=12))
+FOCAL = InferenceOptions("focalclick", focal=Focal(size=32))
 
 
 class Blurry:
@@ -80,10 +82,11 @@ def test_replayed_rollout_gives_the_same_masks(image, options):
 
 
 @pytest.mark.slow
-def test_replayed_rollout_of_a_real_network_gives_the_same_masks(image):
-    model = build("ritm_tiny")
+@pytest.mark.parametrize(("name", "options"), [("ritm_tiny", ZOOM), ("focalclick_tiny", FOCAL)])
+def test_replayed_rollout_of_a_real_network_gives_the_same_masks(image, name, options):
+    model = build(name)
     variables = init_variables(model, 0, fusion_scale=1.0)
-    for mask, recorded in replay(model, variables, ZOOM, image, lesion(), 3):
+    for mask, recorded in replay(model, variables, options, image, lesion(), 3):
         assert (mask != recorded).sum() <= 2  # rounding at the threshold
 
 

@@ -14,7 +14,7 @@ import ecc_jax
 from ecc_jax import parallel
 from ecc_jax.evaluation.rollouts import EvalSet
 from ecc_jax.evaluation.step import RolloutOptions
-from ecc_jax.inference.pipelines import InferenceOptions
+from ecc_jax.inference.pipelines import TWO_STAGES, InferenceOptions
 from ecc_jax.inference.segmenter import Segmenter
 
 _PACKAGES = ("jax", "flax", "optax", "numpy", "scikit-image")
@@ -79,6 +79,11 @@ def describe_inference(options: InferenceOptions, segmenter: Segmenter) -> str:
         words.append("later clicks change their surroundings")
     if options.pipeline == "zoom_in":
         words[0] = f"zoom-in after click {zoom.skip_clicks} ({zoom.rule} side {zoom.target} pixels)"
+    if options.pipeline in TWO_STAGES:
+        focal = options.focal
+        words[0] = f"target crop and focus crop, {focal.size} pixels wide"
+        if focal.merges:
+            words.append("progressive merge")
     if options.orientations > 1:
         words.append(f"{options.orientations} orientations averaged")
     return ", ".join([*words, "mirror image averaged"] if options.flip else words)

@@ -35,10 +35,11 @@ class Zoom(NamedTuple):
       rule: One of `RULES`, see `grid_shape`.
       min_crop: Smallest side of the crop, image pixels, as far as the image reaches.
       expansion: Sides of the crop relative to the box around the lesion.
-      skip_clicks: So many clicks are answered on the whole image first, at least 1.
+      skip_clicks: So many clicks are answered on the whole image first.
       threshold: A pixel is lesion where its probability is above.
       scales_radius: Whether disks grow with the crop. Dynamic disks mark a place in the image, so
         they do; a static radius counts network-input pixels, so it does not.
+      keeps_former: Whether a former crop stays where it still fits; else each click has a new one.
     """
 
     target: int = 400
@@ -48,6 +49,7 @@ class Zoom(NamedTuple):
     skip_clicks: int = 1
     threshold: float = 0.5
     scales_radius: bool = True
+    keeps_former: bool = True
 
 
 class Region(NamedTuple):
@@ -68,8 +70,9 @@ def find_region(
     """Returns the crop that the newest click is answered on.
 
     The box around the lesion and all positive clicks, expanded about its centre, at least
-    `min_crop` long and cut at the image's border. The former box stays if it holds all positive
-    clicks (not on its last row or column) and overlaps the new one by at least half.
+    `min_crop` long and cut at the image's border. With `keeps_former` the former box stays if it
+    holds all positive clicks (not on its last row or column) and overlaps the new one by at least
+    half.
 
     Args:
       prev_mask: Lesion probability before the newest click, as `paste` left it, or of the whole
@@ -96,12 +99,9 @@ def find_region(
     box = _expand(box, (height, width), zoom)
     if keeps_aspect:
         box = _grow_to_aspect(box, (height, width))
-    former = mask_box(prob > 0)
-    is_soft = jnp.any((prob > 0) & ~is_lesion, axis=(1, 2))
-    stays = (clicks.count > zoom.skip_clicks + 1) & is_soft
-    stays &= _holds_positive_clicks(former, clicks) & _half_overlap(former, box)
-    box = jnp.where(stays[:, None], former, box)
     is_zoomed = (clicks.count > zoom.skip_clicks) & jnp.any(is_lesion, axis=(1, 2))
+    if zoom.keeps_former:
+        box = _former_if_it_fits(prob, clicks, zoom, box)
     whole = jnp.array([[0, 0, height, width]], jnp.int32)
     return Region(jnp.where(is_zoomed[:, None], box, whole), is_zoomed)
 
@@ -162,14 +162,26 @@ def paste(
     Returns:
       Probabilities, above 0 exactly inside the box: `find_region` reads it there.
     """
+    values, inside = uncrop(patch, box, shape)
+    return jnp.where(inside, jnp.clip(values, _SMALLEST_PROB, 1.0), 0.0)
+
+
+def uncrop(
+    patch: Float[Array, "b H W c"], box: Int[Array, "b 4"], shape: tuple[int, int]
+) -> tuple[Float[Array, "b h w c"], Bool[Array, "b h w 1"]]:
+    """Returns patches resampled to their boxes, and where those are; values outside mean nothing.
+
+    Args:
+      patch: Any values on the grid of the crop.
+      box: The crop of each row.
+      shape: Rows and columns of the image.
+    """
     rows, columns = (
         _writing(box[:, axis], box[:, axis + 2], shape[axis], patch.shape[axis + 1])
         for axis in (0, 1)
     )
     inside = jnp.any(rows > 0, axis=2)[:, :, None] & jnp.any(columns > 0, axis=2)[:, None, :]
-    values = separable.apply(rows, patch, columns, image_first=True)
-    values = jnp.clip(values, _SMALLEST_PROB, 1.0)
-    return jnp.where(inside[..., None], values, 0.0)
+    return separable.apply(rows, patch, columns, image_first=True), inside[..., None]
 
 
 def move_clicks(
@@ -194,6 +206,17 @@ def move_clicks(
     if not scales_radius:
         return clicks._replace(yx=yx)
     return clicks._replace(yx=yx, radius=clicks.radius * jnp.mean(grid / length, axis=2))
+
+
+def _former_if_it_fits(
+    prob: Float[Array, "b h w"], clicks: Clicks, zoom: Zoom, box: Int[Array, "b 4"]
+) -> Int[Array, "b 4"]:
+    """Returns the box of the former click where it may stay, else `box`."""
+    former = mask_box(prob > 0)
+    is_soft = jnp.any((prob > 0) & ~(prob > zoom.threshold), axis=(1, 2))
+    stays = (clicks.count > zoom.skip_clicks + 1) & is_soft
+    stays &= _holds_positive_clicks(former, clicks) & _half_overlap(former, box)
+    return jnp.where(stays[:, None], former, box)
 
 
 def _with_positive_clicks(

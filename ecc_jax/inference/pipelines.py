@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ecc_jax.inference.crops import Zoom, crop, find_region, grid_shape, move_clicks, paste
+from ecc_jax.inference.focal import Focal, focalclick
 from ecc_jax.inference.orientations import in_all_orientations, mean_of_orientations
 from ecc_jax.inference.prior import logit_of, obeyed
 from ecc_jax.inference.segmenter import Segmenter
@@ -25,12 +26,14 @@ class InferenceOptions(NamedTuple):
       zoom: The crops of `zoom_in`.
       orientations: 8 averages the scores of a square view in all its orientations, mirror images
         among them; 1 leaves it at one.
+      focal: The crops of `focalclick`.
     """
 
     pipeline: str = "full_frame"
     flip: bool = False
     zoom: Zoom = Zoom()
     orientations: int = 1
+    focal: Focal = Focal()
 
 
 FULL_FRAME = InferenceOptions()
@@ -40,10 +43,13 @@ def make_predict(segmenter: Segmenter, variables: Any, options: InferenceOptions
     """Returns the pipeline of that name.
 
     Raises:
-      ValueError: Unknown name.
+      ValueError: Unknown name, a network that does not fit it, or mirror images asked of a
+        pipeline of two stages.
     """
     if options.pipeline not in NAMES:
         raise ValueError(f"pipeline must be one of {', '.join(NAMES)}; got {options.pipeline!r}")
+    if options.flip and options.pipeline in TWO_STAGES:
+        raise ValueError(f"pipeline {options.pipeline} averages no mirror images; set flip=False")
     return PIPELINES[options.pipeline](segmenter, variables, options)
 
 
@@ -252,5 +258,10 @@ PIPELINES: dict[str, Callable[[Segmenter, Any, InferenceOptions], Predict]] = {
     "zoom_in": lambda network, variables, options: zoom_in(
         network, variables, zoom=options.zoom, flip=options.flip
     ),
+    "focalclick": lambda network, variables, options: focalclick(
+        network, variables, focal=options.focal
+    ),
 }
 NAMES = tuple(PIPELINES)
+# Pipelines of two stages: the network needs a refiner, and mirror images are not averaged.
+TWO_STAGES = ("focalclick",)

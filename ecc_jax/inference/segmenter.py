@@ -15,7 +15,7 @@ from ecc_jax.clicks.surroundings import relative_grey
 from ecc_jax.inference import prior
 from ecc_jax.inference.view import DiskView
 from ecc_jax.models.build import init_variables
-from ecc_jax.types import Clicks, InteractiveModel, Prediction
+from ecc_jax.types import Clicks, InteractiveModel, Prediction, Refinement
 
 INTENSITIES = ("window", "core")
 # What a network is told of the previous mask: "network" is what the published one is told.
@@ -53,6 +53,11 @@ class Segmenter(NamedTuple):
     def num_guidance(self) -> int:
         """Maps that tell the network of clicks."""
         return 2 + 2 * (self.prior == "painter") + (self.prev_mask == "map")
+
+    @property
+    def has_refiner(self) -> bool:
+        """Whether the network has a second stage that refines a part of its answer."""
+        return hasattr(self.model, "refine")
 
     def init_variables(
         self, seed: int, *, fusion_scale: float = 0.05, lesion_prior: float = 0.5
@@ -93,14 +98,11 @@ class Segmenter(NamedTuple):
         Raises:
           ValueError: Unknown encoding; the message lists the valid ones.
         """
-        if self.encoding not in ENCODINGS:
-            names = ", ".join(ENCODINGS)
-            raise ValueError(f"encoding must be one of {names}, got {self.encoding!r}")
         height, width = image.shape[1:3]
         channels = jnp.broadcast_to(image, (*image.shape[:3], 3))
         if self.intensity == "core":
             channels = jnp.concatenate([image, *relative_grey(image, clicks)], axis=-1)
-        maps = ENCODINGS[self.encoding](clicks, (height, width), radius=self.click_radius)
+        maps = self.maps(clicks, (height, width))
         if self.prior == "painter":
             maps = jnp.concatenate([maps, prior.maps_of(prev_mask, clicks)], axis=-1)
         if self.prev_mask == "map":
@@ -108,6 +110,21 @@ class Segmenter(NamedTuple):
         if self.prev_mask == "hidden":
             prev_mask = jnp.zeros_like(prev_mask)
         return channels, maps, prev_mask
+
+    def maps(self, clicks: Clicks, shape: tuple[int, int]) -> Float[Array, "b h w 2"]:
+        """Returns the clicks as the network is told of them.
+
+        Args:
+          clicks: The clicks so far, pixels of the maps.
+          shape: Height and width of the maps.
+
+        Raises:
+          ValueError: Unknown encoding; the message lists the valid ones.
+        """
+        if self.encoding not in ENCODINGS:
+            names = ", ".join(ENCODINGS)
+            raise ValueError(f"encoding must be one of {names}, got {self.encoding!r}")
+        return ENCODINGS[self.encoding](clicks, shape, radius=self.click_radius)
 
     def logits(self, variables: Any, *inputs: Array) -> Float[Array, "b h w 1"]:
         """Returns the network's scores in evaluation mode: running statistics, no dropout.
@@ -117,6 +134,46 @@ class Segmenter(NamedTuple):
           *inputs: From `inputs`.
         """
         return self.model.apply(self._own(variables), *inputs, train=False).logits
+
+    def coarse(
+        self,
+        variables: Any,
+        image: Float[Array, "b h w 1"],
+        clicks: Clicks,
+        prev_mask: Float[Array, "b h w 1"],
+    ) -> Prediction:
+        """Returns all that a network with a refiner answers at first, in evaluation mode.
+
+        Args:
+          variables: Of the network.
+          image: What it is shown.
+          clicks: The clicks so far, on the same grid.
+          prev_mask: Lesion probability before the newest click.
+        """
+        inputs = self.inputs(image, clicks, prev_mask)
+        prediction = self.model.apply(self._own(variables), *inputs, train=False)
+        logits = self.answered(variables, prediction.logits, clicks, prev_mask)
+        return prediction._replace(logits=logits)
+
+    def refined(
+        self,
+        variables: Any,
+        image: Float[Array, "b s t 1"],
+        clicks: Clicks,
+        answer: Prediction,
+        box: Float[Array, "b 4"],
+    ) -> Float[Array, "b s t 1"]:
+        """Returns the refined scores of one box of each row, in evaluation mode.
+
+        Args:
+          variables: Of the network.
+          image: What lies in the box, on the refiner's grid.
+          clicks: The clicks so far, on the same grid.
+          answer: From `coarse`.
+          box: Half-open, in pixels of the coarse answer.
+        """
+        inputs = self._focus_inputs(image, clicks, answer, box)
+        return self.model.apply(self._own(variables), *inputs, method="refine", train=False).logits
 
     def answered(
         self,
@@ -168,6 +225,40 @@ class Segmenter(NamedTuple):
         )
         logits = self.answered(variables, prediction.logits, clicks, prev_mask)
         return prediction._replace(logits=logits), updated["batch_stats"]
+
+    def train_refine(
+        self,
+        variables: Any,
+        image: Float[Array, "b s t 1"],
+        clicks: Clicks,
+        answer: Prediction,
+        box: Float[Array, "b 4"],
+    ) -> tuple[Refinement, Any]:
+        """Returns the refined scores in training mode, and the updated batch statistics.
+
+        Args:
+          variables: {"params": …, "batch_stats": …}.
+          image: What lies in the box, on the refiner's grid.
+          clicks: The clicks so far, on the same grid.
+          answer: From `train_apply`; the gradient passes to it.
+          box: Half-open, in pixels of the coarse answer.
+        """
+        refinement, updated = self.model.apply(
+            self._own(variables),
+            *self._focus_inputs(image, clicks, answer, box),
+            method="refine",
+            train=True,
+            mutable=["batch_stats"],
+        )
+        return refinement, updated["batch_stats"]
+
+    def _focus_inputs(
+        self, image: Array, clicks: Clicks, answer: Prediction, box: Array
+    ) -> tuple[Array, ...]:
+        """Returns what the refiner sees: the window alone, and the disks."""
+        channels = jnp.broadcast_to(image, (*image.shape[:3], 3))
+        maps = self.maps(clicks, (image.shape[1], image.shape[2]))
+        return channels, maps, answer.features, answer.logits, box
 
     def _own(self, variables: Any) -> Any:
         """Returns the variables without those of the prior, which the network does not know."""

@@ -83,6 +83,8 @@ SPECS = {
     ),
 }
 NAMES = tuple(f"{family}_{size}" for family, spec in SPECS.items() for size in spec.sizes)
+# A second stage refines a part of the answers of these.
+WITH_REFINER = tuple(n for n in NAMES if hasattr(SPECS[n.partition("_")[0]].network, "refine"))
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 DTYPES = tuple(_DTYPES)
 _CONSTANT_INIT = {"bias": 0.0, "scale": 1.0, "multiplier": SCALE_INIT, "mean": 0.0, "var": 1.0}

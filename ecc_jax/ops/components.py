@@ -70,6 +70,27 @@ def component_areas(labels: Int[Array, "b h w"]) -> Int[Array, "b h w"]:
     return areas.reshape(labels.shape)
 
 
+def component_at(mask: Bool[Array, "b h w"], pixel: Int[Array, "b 2"]) -> Bool[Array, "b h w"]:
+    """Returns the component that holds one pixel of each row.
+
+    Args:
+      mask: True on foreground.
+      pixel: Row and column, inside the image.
+
+    Returns:
+      The pixels of that component; none where the pixel is background.
+
+    >>> mask = jnp.array([[[0, 1, 0, 0], [1, 0, 0, 1]]] * 2, bool)
+    >>> component_at(mask, jnp.array([[1, 0], [0, 0]])).astype(int).tolist()
+    [[[0, 1, 0, 0], [1, 0, 0, 0]], [[0, 0, 0, 0], [0, 0, 0, 0]]]
+    """
+    labels = label_components(mask)
+    batch, height, width = mask.shape
+    place = pixel[:, :1] * width + pixel[:, 1:]
+    own = jnp.take_along_axis(labels.reshape(batch, height * width), place, axis=1)[..., None]
+    return (labels == own) & (own > 0)
+
+
 def _block_edges(mask: Bool[Array, "b h w"]) -> _Edges:
     """Returns the edges among 2x2 blocks that have touching pixels, be it at a corner."""
     top_left, top_right, bottom_left, bottom_right = _corners(mask)

@@ -104,7 +104,9 @@ def train_step_of(
     loss: dict[str, Any] = schema.to_dict(config.loss)
     task = Task(
         segmenter,
-        make_objective(segmenter, LossOptions(**loss)),
+        make_objective(
+            segmenter, LossOptions(**loss), scales_radius=config.train.radius != "fixed"
+        ),
         click_source_of(config, segmenter),
         settings.training_user(config),
     )
