@@ -6,7 +6,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -309,17 +309,25 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
 def flagship(arg: str = "") -> ml_collections.ConfigDict:
     """Returns the flagship's configuration with `arg`'s words applied."""
-    config = default()
-    config.name = "ecc"
-    config_words.flagship(config)
-    return config_words.apply_words(config, arg)
+    return _made("ecc", config_words.flagship, arg)
 
 
 def focalclick(arg: str = "") -> ml_collections.ConfigDict:
     """Returns FocalClick's configuration, dynamic disks, with `arg`'s words applied."""
+    return _made("focalclick_dynamic", config_words.focalclick, arg)
+
+
+def unetpp(arg: str = "") -> ml_collections.ConfigDict:
+    """Returns U-Net++'s configuration with `arg`'s words applied."""
+    return _made("unetpp", config_words.unetpp, arg)
+
+
+def _made(
+    name: str, change: Callable[[ml_collections.ConfigDict], None], arg: str
+) -> ml_collections.ConfigDict:
     config = default()
-    config.name = "focalclick_dynamic"
-    config_words.focalclick(config)
+    config.name = name
+    change(config)
     return config_words.apply_words(config, arg)
 
 

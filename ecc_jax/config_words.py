@@ -111,6 +111,14 @@ def focalclick(config: ml_collections.ConfigDict) -> None:
     config.augment.crop = (256, 256)
 
 
+def unetpp(config: ml_collections.ConfigDict) -> None:
+    """Makes a tree the thesis's U-Net++: small decaying clicks, which show no radius."""
+    config.model.name = "unetpp_resnet50"
+    config.model.encoding = "gaussian"
+    config.train.radius = "fixed"
+    config.clicks.radius = "fixed"
+
+
 def _word_shipped(config: ml_collections.ConfigDict) -> None:
     """What the weights that come with the package were trained on, and for how long.
 

@@ -345,3 +345,40 @@ def test_folds_hold_for_splits_by_patient_only():
     tree.data.split_rule = "thesis"
     with pytest.raises(ValueError, match="choose one"):
         checks.validate(tree)
+
+
+@pytest.mark.parametrize(
+    ("tree", "quick", "network", "smaller"),
+    [
+        (config.get_config(), config.get_config("quick"), "ritm_hrnet32", "ritm_hrnet18s"),
+        (
+            *(config.focalclick(), config.focalclick("quick")),
+            *("focalclick_hrnet32", "focalclick_hrnet18s"),
+        ),
+        (config.unetpp(), config.unetpp("quick"), "unetpp_resnet50", "unetpp_resnet18"),
+        (config.flagship(), config.flagship("quick"), "disk_unet", "disk_unet"),
+    ],
+)
+def test_quick_shrinks_a_network_within_its_family(tree, quick, network, smaller):
+    assert (tree.model.name, quick.model.name) == (network, smaller)
+    for made in (tree, quick):
+        checks.validate(made)
+
+
+def test_unetpp_sees_small_decaying_clicks_wherever_it_is_run():
+    tree = config.unetpp("quick,lidc_2d")
+    segmenter = settings.segmenter_of(tree)
+    assert (segmenter.encoding, segmenter.click_radius, segmenter.prev_mask) == (
+        *("gaussian", 5.0),
+        "input",
+    )
+    dynamic = config.unetpp()
+    for key, value in (
+        ("model.encoding", "disk"),
+        ("model.prev_mask", "yes"),
+        ("train.radius", "normal"),
+        ("clicks.radius", "average"),
+    ):
+        config.set_key(dynamic, key, value)
+    checks.validate(dynamic)
+    assert settings.segmenter_of(dynamic).num_guidance == 3
