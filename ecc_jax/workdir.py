@@ -17,10 +17,11 @@ from ecc_jax.training import checkpoints
 CONFIG_FILE = "config.json"
 # Keys of a network that another's weights must share with it, those of a square view among them.
 _SQUARE_KEYS = ("grid", "view_factor")
-_CLICK_KEYS = ("encoding", "click_radius")
+_UNDRAGGED_KEYS = ("click_radius",)
+_SURROUNDING_KEYS = ("view", *_SQUARE_KEYS, "prior", "intensity", "edits")
 _NETWORK_KEYS = (
-    *("name", "deep_supervision", *_CLICK_KEYS, "prev_mask", "view", *_SQUARE_KEYS),
-    *("prior", "intensity", "edits"),
+    *("name", "deep_supervision", "prev_mask", "encoding", *_UNDRAGGED_KEYS),
+    *_SURROUNDING_KEYS,
 )
 CONVERSION_FILE = "conversion.json"  # written by scripts/convert_weights.py
 # Keys that change no number of a report.
@@ -221,10 +222,13 @@ def check_pretrained(config: ml_collections.ConfigDict) -> None:
     if not (folder / CONFIG_FILE).is_file():
         return
     saved = load_config(folder).model
-    # Foreign weights know nothing of the rest; a whole slice has no square.
-    is_foreign, is_whole = (folder / CONVERSION_FILE).is_file(), config.model.view == "slice"
+    # A whole slice has no square, and disks have radii of their own.
+    unread: tuple[str, ...] = _SQUARE_KEYS if config.model.view == "slice" else ()
+    unread += _UNDRAGGED_KEYS if config.model.encoding == "disk" else ()
+    # Foreign weights know nothing of the rest.
+    is_foreign = (folder / CONVERSION_FILE).is_file()
     for key in _NETWORK_KEYS[:1] if is_foreign else _NETWORK_KEYS:
-        if key in _SQUARE_KEYS and is_whole:
+        if key in unread:
             continue
         if saved[key] != config.model[key]:
             raise ValueError(

@@ -1,11 +1,12 @@
 """Which samplers, encodings, radii and surroundings go together, and what is said of the others."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 
-from ecc_jax import checks, config, settings
+from ecc_jax import checks, config, settings, workdir
 from ecc_jax.clicks.encoding import FIRST_DRAGGED, NAMES, WITHOUT_RADIUS
 
 STATIC = {"train.radius": "fixed", "clicks.radius": "fixed"}
@@ -92,6 +93,22 @@ def test_the_segmenter_has_encoding_and_radius_of_the_configuration():
         tree_of({"model.name": "ritm_tiny", "model.encoding": "box", "model.click_radius": 3.0})
     )
     assert (segmenter.encoding, segmenter.click_radius) == ("box", 3.0)
+
+
+def test_weights_start_no_run_with_another_encoding_than_their_own(tmp_path):
+    saved = tree_of({"model.encoding": "hybrid", "model.click_radius": 3.0})
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict(saved)))
+
+    def check(**values):
+        tree = config.default()
+        tree.model.update({"pretrained": str(tmp_path), **values})
+        workdir.check_pretrained(tree)
+
+    check(encoding="hybrid", click_radius=3.0)
+    with pytest.raises(ValueError, match="model.encoding=hybrid, but model.encoding is disk; set"):
+        check()
+    with pytest.raises(ValueError, match="model.click_radius=3.0, but model.click_radius is 5.0"):
+        check(encoding="hybrid")
 
 
 def test_reports_say_how_clicks_look_and_apart_from_it_how_they_were_placed():
