@@ -262,6 +262,44 @@ def test_click_loop_compiles_once_for_all_click_counts(merges):
     assert len(calls) == traced and run._cache_size() == 1
 
 
+class Faint(NamedTuple):
+    """Finds bright pixels, with a probability of 0.57; refined, all of its box is lesion."""
+
+    def apply(self, variables, *inputs, method="segment", train=False):
+        if method == "refine":
+            return self.refine(*inputs)
+        score = jnp.where(inputs[0][..., :1] > 0.5, 0.3, -3.0)
+        return Prediction(score, None, score)
+
+    def refine(self, image, *others):
+        score = jnp.full((*image.shape[:3], 1), 9.0)
+        return Refinement(score, score, score, score)
+
+
+@pytest.mark.parametrize(
+    ("lesion", "box"),
+    [
+        # 8..15 and 10..17: 11.5 and 13.5 +- 5.6.
+        ((8, 10, 16, 18), (5, 7, 17, 19)),
+        # 6 pixels: 9 +- 2.1, and at least 4 pixels around 10.5.
+        ((8, 10, 11, 12), (6, 8, 11, 12)),
+    ],
+)
+def test_faint_and_tiny_answers_have_boxes_of_their_own(lesion, box):
+    """The original cuts logits at 0.49 here, and below 10 pixels it refines the whole image."""
+    image = np.zeros((1, SIZE, SIZE, 1), np.float32)
+    image[0, lesion[0] : lesion[2], lesion[1] : lesion[3]] = 1.0
+    clicks = Clicks(
+        jnp.array([[[9.0, 11.0]]]), jnp.ones((1, 1)), jnp.array([[True]]), jnp.array([1])
+    )
+    options = pipelines.InferenceOptions("focalclick", focal=FOCAL)
+    predict = jax.jit(pipelines.make_predict(Segmenter(Faint()), {}, options))
+    got = np.asarray(predict(jnp.asarray(image), clicks, jnp.zeros_like(image)))[0, ..., 0] > 0.99
+    expected = np.zeros_like(got)
+    expected[box[0] : box[2], box[1] : box[3]] = True
+    np.testing.assert_array_equal(got, expected)
+
+
 def test_networks_without_a_refiner_and_mirror_images_are_refused_at_once():
     class Coarse:
         def apply(self, *args, **kwargs):

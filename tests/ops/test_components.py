@@ -5,10 +5,11 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from skimage import measure
 
-from ecc_jax.ops.components import component_areas, label_components
+from ecc_jax.ops.components import component_areas, component_at, label_components
 
 label = jax.jit(label_components)
 areas_of = jax.jit(component_areas)
+holding = jax.jit(component_at)
 
 
 def oracle(mask):
@@ -93,6 +94,17 @@ def test_jit_equals_eager_and_row_alone_equals_row_in_batch():
     np.testing.assert_array_equal(together, label_components(mask))
     for row in range(4):
         np.testing.assert_array_equal(label(mask[row : row + 1])[0], together[row])
+
+
+def test_component_at_a_pixel_equals_skimage():
+    rng = np.random.default_rng(2)
+    mask = rng.random((40, 11, 14)) < 0.35
+    pixel = rng.integers(0, mask.shape[1:], (40, 2))
+    got = np.asarray(holding(jnp.asarray(mask), jnp.asarray(pixel, jnp.int32)))
+    for row, (y, x), component in zip(mask, pixel, got, strict=True):
+        labels = measure.label(row, connectivity=2)
+        np.testing.assert_array_equal(component, row & (labels == labels[y, x]) & row[y, x])
+    assert 5 < got.any(axis=(1, 2)).sum() < 35
 
 
 def test_areas():
