@@ -149,17 +149,24 @@ def _data() -> dict[str, Any]:
 
 def _augment() -> dict[str, Any]:
     return {
-        "name": "ritm",  # ritm (scale, crop, flips) | orient (flips alone) | none
-        "crop": (320, 480),  # height, width of a training crop, pixels
-        "scale": (0.75, 1.40),  # range of the random zoom
-        "flip_prob": 0.5,  # probability of a horizontal flip
-        "vertical_flip_prob": 0.0,  # probability of a vertical flip
+        "name": "ritm",  # a name of data.augment.NAMES: ritm (zoom and crop), focalclick and
+        # optimal_crop (crops stretched to one shape), orient (flips alone), none
+        "crop": (),  # height, width of a training crop, pixels; empty = the strategy's own
+        "scale": (0.75, 1.40),  # of ritm: range of the random zoom
+        "bounds": (),  # of focalclick, optimal_crop: smallest and largest height and width of a
+        # crop, shares of the slice's; empty = the strategy's own: (0.5, 1.4), or measured
+        "crop_prob": -1.0,  # of the same: probability of a crop, else all is shown; -1 = own
+        "crop_sizes": "uniform",  # of the same: uniform | normal (about 1, sd 0.4, cut to bounds)
+        "flip_prob": -1.0,  # probability of a horizontal flip; -1 = the strategy's own
+        "vertical_flip_prob": -1.0,  # probability of a vertical flip; -1 = the strategy's own
         "transpose_prob": 0.0,  # probability that rows and columns are swapped
         "contrast": 0.0,  # grey values spread by exp(u) about mid-grey, u within +- this
         "brightness": 0.0,  # share of the window added or subtracted at most
         "gamma": 0.0,  # grey values to the power of exp(u), u within +- this
         "invert_prob": 0.0,  # probability that black and white change places
         "noise": 0.0,  # largest standard deviation of pixel noise, share of the window
+        "colour_prob": 0.0,  # probability of RITM's change of brightness and contrast, and of its
+        # shift of each colour channel; 0.75 as in RITM and FocalClick, off in the thesis
         "view_zoom": 0.12,  # sd of the logarithm of the side of the square that model.view shows
         "view_turn": 0.0,  # probability that the square is turned, by any angle
     }
