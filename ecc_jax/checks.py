@@ -14,11 +14,12 @@ from ecc_jax.clicks import encoding
 from ecc_jax.clicks.radius import ENCLOSING_RULES
 from ecc_jax.clicks.user import CLICK_RULES, EVALUATION_RADII, TRAINING_RADII
 from ecc_jax.combinations import validate_together
-from ecc_jax.data import augment, sampling
+from ecc_jax.data import augment, placement, sampling
 from ecc_jax.inference import crops, orientations, pipelines, prior, segmenter, view
 from ecc_jax.models import build
 from ecc_jax.ops import damage
 from ecc_jax.phantom import volumes as phantom
+from ecc_jax.protocols import PROTOCOLS
 from ecc_jax.report.curves import FAILURE_CONVENTIONS
 from ecc_jax.report.methods import OPTIONAL
 
@@ -52,6 +53,7 @@ def _names() -> tuple[tuple[str, tuple[Any, ...]], ...]:
         ("data.slice_axis", (-1, 0, 1, 2)),
         ("data.phantom_kind", phantom.KINDS),
         ("augment.name", augment.NAMES),
+        ("augment.crop_sizes", placement.RULES),
         ("model.name", build.NAMES),
         ("model.dtype", build.DTYPES),
         ("model.encoding", encoding.NAMES),
@@ -75,7 +77,7 @@ def _names() -> tuple[tuple[str, tuple[Any, ...]], ...]:
         ("clicks.next_click", CLICK_RULES),
         ("clicks.radius", EVALUATION_RADII),
         ("clicks.enclosing", ENCLOSING_RULES),
-        ("eval.protocol", tuple(config.PROTOCOLS)),
+        ("eval.protocol", tuple(PROTOCOLS)),
         ("eval.nof_convention", FAILURE_CONVENTIONS),
     )
 
@@ -242,12 +244,20 @@ def _validate_sampling(config: ml_collections.ConfigDict) -> None:
 
 def _validate_augment(config: ml_collections.ConfigDict) -> None:
     for name, value in config.augment.items():
+        if name in augment.OPEN and value in ((), -1):
+            continue
         if name.endswith("_prob"):
             check(config, f"augment.{name}", lambda v: 0 <= v <= 1, "a probability")
         elif isinstance(value, float):
             check(config, f"augment.{name}", lambda v: 0 <= v < 2, "at least 0 and below 2")
     check(config, "augment.scale", _is_range, "two numbers, 0 < low <= high")
-    check(config, "augment.crop", _is_crop, "two whole numbers, height, width >= 32")
+    expected = "empty, or two whole numbers, height, width >= 32"
+    check(config, "augment.crop", lambda v: len(v) == 0 or _is_crop(v), expected)
+    expected = f"empty, or two shares, 0 < low <= high <= {augment.LARGEST_SHARE}"
+    check(config, "augment.bounds", lambda v: len(v) == 0 or _are_bounds(v), expected)
+    model, source = config.model, config.train.source
+    is_grey = "disk" == model.view or model.intensity != "window" or source == "sessions"
+    augment.check_strategy(config.augment.name, dict(config.augment), is_grey=is_grey)
 
 
 def _check_batch(config: ml_collections.ConfigDict) -> None:
@@ -278,6 +288,10 @@ def _is_group(text: Any) -> bool:
 
 def _is_range(value: Any) -> bool:
     return _are_numbers(value) and len(value) == 2 and 0 < value[0] <= value[1]
+
+
+def _are_bounds(value: Any) -> bool:
+    return _is_range(value) and value[1] <= augment.LARGEST_SHARE
 
 
 def _is_crop(value: Any) -> bool:

@@ -104,6 +104,10 @@ def flagship(config: ml_collections.ConfigDict) -> None:
     config.schedule.warmup_steps = 100
 
 
+# Where the thesis trained FocalClick with Optimal Crop; elsewhere RITM's crops were better.
+OPTIMALLY_CROPPED = ("lidc_2d", "combined_2d")
+
+
 def focalclick(config: ml_collections.ConfigDict) -> None:
     """Makes a tree FocalClick: its network, and its square crops in training and in use."""
     config.model.name = "focalclick_hrnet32"

@@ -37,7 +37,7 @@ class Scene(NamedTuple):
     """
 
     keys: Key[Array, " b"]
-    image: Float[Array, "b h w 1"]
+    image: Float[Array, "b h w c"]
     target: Bool[Array, "b h w"]
     first_mask: Bool[Array, "b h w"] | None = None
     first_click: Click | None = None
@@ -100,7 +100,7 @@ def iou_only(
 
 
 def start(
-    image: Float[Array, "b h w 1"],
+    image: Float[Array, "b h w c"],
     *,
     capacity: int,
     first_mask: Bool[Array, "b h w"] | None = None,
@@ -112,14 +112,14 @@ def start(
       capacity: The largest number of clicks to come.
       first_mask: A mask to correct; None starts from nothing.
     """
-    prob = jnp.zeros(image.shape, jnp.float32)
+    prob = jnp.zeros((*image.shape[:3], 1), jnp.float32)
     if first_mask is not None:
         prob = first_mask[..., None].astype(jnp.float32)
     return Session(empty_clicks(image.shape[0], capacity), prob)
 
 
 def interact(
-    predict: Predict, image: Float[Array, "b h w 1"], session: Session, click: Click
+    predict: Predict, image: Float[Array, "b h w c"], session: Session, click: Click
 ) -> Session:
     """Returns the state after one more click.
 

@@ -16,6 +16,7 @@ from ecc_jax.evaluation import loop as evaluation
 from ecc_jax.evaluation import replay as replaying
 from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.predictor import InteractivePredictor
+from ecc_jax.protocols import with_protocol
 from ecc_jax.report import pooling
 from ecc_jax.report.methods import PAINTERS, SUBJECTS
 from ecc_jax.settings import inference_options, segmenter_of
@@ -64,7 +65,7 @@ def train(
       ValueError: Invalid configuration, missing or bad data, or a workdir of another run.
     """
     config = with_absolute_paths(config)
-    final = schema.with_protocol(config, overrides)
+    final = with_protocol(config, overrides)
     for tree in (config, final):
         checks.validate(tree)
     folder = places.expanded(workdir) if workdir else default_workdir(config)
@@ -134,14 +135,14 @@ def evaluate(
             "--config.eval.external=package.module:factory"
         )
     if config is not None and config.eval.external and not is_run(places.run_folder(workdir)):
-        alone = schema.with_protocol(with_absolute_paths(config), overrides)
+        alone = with_protocol(with_absolute_paths(config), overrides)
         return _evaluate_external(alone, prepare, workdir, out)
     folder = places.run_folder(workdir) if workdir else default_workdir(with_absolute_paths(config))
     saved = load_config(folder)
     check_complete(folder)
     given = config if workdir else None
     merged = merge_for_evaluation(saved, given, overrides)
-    resolved = schema.with_protocol(with_absolute_paths(merged), overrides)
+    resolved = with_protocol(with_absolute_paths(merged), overrides)
     checks.validate(resolved)
     parallel.start_multi_host()
     _check_out(places.expanded(out) if out else folder / "report", is_given=bool(out))
@@ -226,7 +227,7 @@ def replay(
     above = (parent for parent in folder.resolve().parents if (parent / "checkpoints").is_dir())
     run = places.expanded(workdir) if workdir else next(above, folder.resolve().parent)
     saved = load_config(folder if (folder / CONFIG_FILE).is_file() else run)
-    config = schema.with_protocol(saved)
+    config = with_protocol(saved)
     options = evaluation.rollout_options(config)
     segmenter, variables = None, ()
     if method not in PAINTERS:

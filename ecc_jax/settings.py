@@ -13,7 +13,7 @@ import numpy as np
 from ecc_jax import config as schema
 from ecc_jax.clicks.encoding import FIRST_DRAGGED
 from ecc_jax.clicks.user import HABITS, RobotUser
-from ecc_jax.data.augment import Augmentation
+from ecc_jax.data.augment import MEASURED, OPEN, STRATEGIES, UNCROPPED, Augmentation
 from ecc_jax.data.pipeline import Folds
 from ecc_jax.data.sampling import Group, find_groups
 from ecc_jax.inference.crops import Zoom
@@ -78,8 +78,10 @@ def shown_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
     """Returns the height and width of what a network is shown in training."""
     if config.model.view == "disk":
         return config.model.grid, config.model.grid
-    options = augmentation(config)
-    return (options and options.crop) or (config.data.size, config.data.size)
+    if config.augment.name in UNCROPPED:
+        return config.data.size, config.data.size
+    height, width = with_own_augmentation(config).augment.crop
+    return height, width
 
 
 def evaluation_user(config: ml_collections.ConfigDict) -> RobotUser:
@@ -137,16 +139,40 @@ def inference_options(config: ml_collections.ConfigDict) -> InferenceOptions:
     return InferenceOptions(options.pipeline, options.flip, zoom, options.orientations, focal)
 
 
+def with_own_augmentation(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Returns a copy in which the augmentation's open values are its strategy's own.
+
+    Bounds that are measured stay open.
+    """
+    copy = schema.from_dict(schema.to_dict(config))
+    if copy.augment.name in STRATEGIES:  # others are refused later, with the valid names
+        own = STRATEGIES[copy.augment.name]._asdict()
+        for name in OPEN:
+            if copy.augment[name] in ((), -1):
+                copy.augment[name] = own[name]
+    return copy
+
+
 def augmentation(config: ml_collections.ConfigDict) -> Augmentation | None:
-    """Returns how training slices are varied; None where they are used as stored."""
-    values: dict[str, Any] = schema.to_dict(config.augment)
+    """Returns how training slices are varied; None where they are used as stored.
+
+    Raises:
+      ValueError: The strategy's bounds are still to be measured.
+    """
+    values: dict[str, Any] = schema.to_dict(with_own_augmentation(config).augment)
     for of_the_view in ("view_zoom", "view_turn"):
         values.pop(of_the_view)
     name = values.pop("name")
     if name == "none":
         return None
-    crop, scale = tuple(values.pop("crop")), tuple(values.pop("scale"))
-    return Augmentation(None if name == "orient" else crop, scale, **values)
+    pairs: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
+    options = Augmentation(**{**values, **pairs})
+    if name == MEASURED and not options.bounds:
+        raise ValueError(
+            f"augment.name={name} has bounds that training measures on the validation slices; "
+            "elsewhere name them, as in augment.bounds=(0.06, 0.18)"
+        )
+    return options._replace(crop=None) if name in UNCROPPED else options
 
 
 def folds_of(config: ml_collections.ConfigDict) -> Folds:

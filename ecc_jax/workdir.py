@@ -12,6 +12,8 @@ import ml_collections
 
 from ecc_jax import atomic, parallel, places
 from ecc_jax import config as schema
+from ecc_jax.protocols import PROTOCOLS
+from ecc_jax.settings import with_own_augmentation
 from ecc_jax.training import checkpoints
 
 CONFIG_FILE = "config.json"
@@ -29,8 +31,12 @@ _NO_RESULT_KEYS = ("eval.save_masks", "eval.latency_clicks", "data.read_threads"
 
 
 def with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Returns a copy with folders and files spelt in one way, from the root of the file system."""
-    copy = schema.from_dict(schema.to_dict(config))
+    """Returns a copy as a run records it.
+
+    Folders and files are spelt in one way, from the root of the file system, and what the
+    augmentation leaves open is its strategy's own.
+    """
+    copy = with_own_augmentation(config)
     for group, key in (("data", "path"), ("data", "root"), ("model", "pretrained")):
         # The name of the package's own run stays: installed elsewhere it is the same run.
         is_shipped = key == "pretrained" and places.is_shipped(copy[group][key])
@@ -64,7 +70,7 @@ def load_config(folder: Path) -> ml_collections.ConfigDict:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); restore it, or start anew") from error
-    return schema.from_dict(values)
+    return with_own_augmentation(schema.from_dict(values))
 
 
 def write_config(config: ml_collections.ConfigDict, folder: Path) -> None:
@@ -157,7 +163,7 @@ def report_name(saved: ml_collections.ConfigDict, config: ml_collections.ConfigD
     parts = [config.data.name, config.data.split]
     protocol, mask = config.eval.protocol, config.eval.initial_mask
     told = {"data.name", "data.split", "eval.protocol", *_NO_RESULT_KEYS}
-    told |= set(schema.PROTOCOLS[protocol].values)
+    told |= set(PROTOCOLS[protocol].values)
     if protocol != "thesis":
         parts.append(protocol)
     if mask:

@@ -15,11 +15,10 @@ from typing import Any
 from tqdm import tqdm
 
 from ecc_jax import console
-from ecc_jax.catalog import INDEX_FILE, SPLITS
+from ecc_jax.catalog import SPLITS
 from ecc_jax.data import pipeline
-from ecc_jax.places import expanded
 from ecc_jax.report.dataset_write import Prepared, write_dataset_report
-from tfds_builders import options, prepared_index
+from tfds_builders import prepared_index
 
 
 def main() -> int:
@@ -34,7 +33,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        directory = find(arguments.name, arguments.root)
+        directory = prepared_index.find(arguments.name, arguments.root)
         default = Path("runs/dataset_report") / "-".join(directory.parts[-3:-1])
         prepared = open_prepared(directory)
         total = sum(len(part) for part in prepared.splits.values())
@@ -48,29 +47,6 @@ def main() -> int:
         console.complain(error)
         return 1
     return 0
-
-
-def find(name: str, root: str) -> Path:
-    """Returns the prepared directory of a dataset.
-
-    Raises:
-      ValueError: None, or more than one.
-    """
-    given = expanded(name)
-    if (given / INDEX_FILE).is_file():
-        return given.resolve()
-    folder = (expanded(root) if root else options.default_root()) / given
-    found = [p.parent for p in sorted(folder.glob(f"[!.]*/*/{INDEX_FILE}"))]
-    found = [path for path in found if prepared_index.is_complete(path)]
-    if not found:
-        raise ValueError(
-            f"no prepared dataset in {folder}; prepare it with scripts/build_dataset.py {name}, or "
-            "pass --root"
-        )
-    if len(found) > 1:
-        listed = ", ".join(map(str, found))
-        raise ValueError(f"{name} is prepared {len(found)} times, pass one directory: {listed}")
-    return found[0]
 
 
 def open_prepared(directory: Path) -> Prepared:

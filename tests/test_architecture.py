@@ -16,7 +16,7 @@ LAYERS = (
     ("types", "catalog", "places", "atomic", "config_moves"),
     ("config_words", "console", "checking"),
     ("config",),
-    ("ops", "parallel", "volumes"),
+    ("ops", "parallel", "volumes", "protocols"),
     ("clicks", "models", "classical", "data", "phantom", "metrics", "losses"),
     ("inference", "interaction", "weights"),
     ("predictor", "report", "combinations"),
@@ -31,6 +31,7 @@ LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in laye
 MAY_SEE_CONFIG_DICT = {
     "config.py",
     "config_words.py",
+    "protocols.py",
     "checking.py",
     "combinations.py",
     "checks.py",

@@ -9,6 +9,7 @@ import pytest
 from ecc_jax import catalog, checks, config, settings
 from ecc_jax.config_moves import MOVED
 from ecc_jax.config_words import name_dataset
+from ecc_jax.protocols import PROTOCOLS, with_protocol
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 
@@ -294,22 +295,22 @@ def test_a_protocol_is_not_contradicted_by_a_key_that_was_given():
     tree = config.default()
     tree.eval.protocol, tree.inference.threshold = "ritm", 0.6
     # What a leaf or a run holds yields; what was typed is not overruled in silence.
-    assert config.with_protocol(tree).inference.threshold == 0.49
+    assert with_protocol(tree).inference.threshold == 0.49
     with pytest.raises(ValueError, match=r"protocol=ritm means inference.threshold=0.49, but 0.6"):
-        config.with_protocol(tree, {"inference.threshold": 0.6, "eval.max_slices": 4})
-    config.with_protocol(tree, {"inference.threshold": 0.49, "clicks.radius": "tight"})
+        with_protocol(tree, {"inference.threshold": 0.6, "eval.max_slices": 4})
+    with_protocol(tree, {"inference.threshold": 0.49, "clicks.radius": "tight"})
 
 
-@pytest.mark.parametrize("name", config.PROTOCOLS)
+@pytest.mark.parametrize("name", PROTOCOLS)
 def test_a_protocol_sets_its_keys_and_no_other(name):
     tree = config.get_config("quick")
     tree.eval.protocol = name
-    resolved = config.with_protocol(tree)
-    assert {key for key in config.differences(tree, resolved)} <= set(config.PROTOCOLS[name].values)
-    for key, value in config.PROTOCOLS[name].values.items():
+    resolved = with_protocol(tree)
+    assert {key for key in config.differences(tree, resolved)} <= set(PROTOCOLS[name].values)
+    for key, value in PROTOCOLS[name].values.items():
         group, _, last = key.partition(".")
         assert resolved[group][last] == value and group in config.EVALUATION_GROUPS
-    assert config.differences(resolved, config.with_protocol(resolved)) == {}
+    assert config.differences(resolved, with_protocol(resolved)) == {}
     checks.validate(resolved)
 
 
@@ -363,6 +364,14 @@ def test_quick_shrinks_a_network_within_its_family(tree, quick, network, smaller
     assert (tree.model.name, quick.model.name) == (network, smaller)
     for made in (tree, quick):
         checks.validate(made)
+
+
+def test_focalclick_is_cropped_as_the_thesis_did_for_each_dataset():
+    names = {name: config.focalclick(name).augment.name for name in catalog.DATASETS}
+    assert {name for name, crop in names.items() if crop == "optimal_crop"} == {
+        *("lidc_2d", "combined_2d")
+    }
+    assert set(names.values()) == {"optimal_crop", "ritm"}
 
 
 def test_unetpp_sees_small_decaying_clicks_wherever_it_is_run():

@@ -96,15 +96,14 @@ MORE = {
     "dice": (3, "the score of the CVPR 2025 challenge is computed from it"),
     "nsd": (3, "the score of the CVPR 2025 challenge is computed from it"),
     "ritm": (4, "also a convention of failures and an augmentation strategy"),
-    "focalclick": (3, "a pipeline and a family of networks, which have state dicts"),
+    "focalclick": (4, "a pipeline, a strategy, and a family of networks, which have state dicts"),
     "lidc_2d": (3, _COMBINED),
     "kits_2d": (3, _COMBINED),
     "lits_2d": (3, _COMBINED),
     "md_panc_2d": (3, _COMBINED),
-    "ct_phantom_2d": (3, "benchmark.py uses it"),
+    "ct_phantom_2d": (4, "benchmark.py and show_augmentation.py use it"),
     "ct_folder_2d": (3, "its two modules ask the catalog for its window and instructions"),
-    "crop": (3, "a pair, which settings.py turns into a tuple"),
-    "scale": (5, "a pair, which settings.py turns into a tuple; also a parameter of networks"),
+    "scale": (4, "also a parameter of networks"),
 }
 # Words that mean more than the entry, so that counting them says nothing.
 WORDS = {

@@ -7,7 +7,8 @@ from typing import Any
 
 from ecc_jax import catalog
 from ecc_jax.catalog import INDEX_FILE, SPLITS
-from tfds_builders.options import DataOptions
+from ecc_jax.places import expanded
+from tfds_builders.options import DataOptions, default_root
 from tfds_builders.remarks import Remarks
 from tfds_builders.words import short
 
@@ -111,3 +112,30 @@ def is_complete(directory: Path) -> bool:
         return all((directory / name).stat().st_size == size for name, size in files.items())
     except (OSError, ValueError, KeyError):
         return False
+
+
+def find(name: str, root: str) -> Path:
+    """Returns the prepared directory of a dataset.
+
+    Args:
+      name: A dataset, or its prepared directory.
+      root: Folder of prepared data; empty means `default_root()`.
+
+    Raises:
+      ValueError: None, or more than one.
+    """
+    given = expanded(name)
+    if (given / INDEX_FILE).is_file():
+        return given.resolve()
+    folder = (expanded(root) if root else default_root()) / given
+    found = [p.parent for p in sorted(folder.glob(f"[!.]*/*/{INDEX_FILE}"))]
+    found = [path for path in found if is_complete(path)]
+    if not found:
+        raise ValueError(
+            f"no prepared dataset in {folder}; prepare it with scripts/build_dataset.py {name}, or "
+            "pass --root"
+        )
+    if len(found) > 1:
+        listed = ", ".join(map(str, found))
+        raise ValueError(f"{name} is prepared {len(found)} times, pass one directory: {listed}")
+    return found[0]

@@ -1,29 +1,33 @@
-"""Training augmentation on the device: one scale, a flip and a crop that keeps the lesion.
+"""Training augmentation on the device: flips and a crop that keeps the lesion, then grey values.
 
 Every step is traced and every row has its own key, so one compilation serves all draws and a row
 alone comes out as it does within a batch.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Key
 
-from ecc_jax.data.intensity import vary_intensity
+from ecc_jax.data.intensity import vary_colour, vary_intensity
+from ecc_jax.data.placement import RULES, Placement, draw_crop, draw_zoom
 from ecc_jax.ops.affine import resample_affine
-
-NAMES = ("ritm", "orient", "none")
 
 
 class Augmentation(NamedTuple):
-    """How training slices are varied; the arguments of `augment` and of `vary_intensity`.
+    """How training slices are varied; the arguments of the functions here and of `vary_intensity`.
 
-    Without a crop slices are turned over and keep their pixels.
+    Without a crop slices are turned over and keep their pixels. With bounds crops of the slice are
+    stretched to the shape of `crop`; without them the slice is zoomed by `scale` and cut.
     """
 
     crop: tuple[int, int] | None = (320, 480)
     scale: tuple[float, float] = (0.75, 1.40)
+    bounds: tuple[float, ...] = ()
+    crop_prob: float = 1.0
+    crop_sizes: str = "uniform"
     flip_prob: float = 0.5
     vertical_flip_prob: float = 0.0
     transpose_prob: float = 0.0
@@ -32,14 +36,58 @@ class Augmentation(NamedTuple):
     gamma: float = 0.0
     noise: float = 0.0
     invert_prob: float = 0.0
+    colour_prob: float = 0.0
 
 
-class _Placement(NamedTuple):
-    """Where the crop of one row lies: flip first, then scale, then cut at `offset`."""
+# The strategy whose bounds are measured on the validation slices, see `crop_bounds`.
+MEASURED = "optimal_crop"
+STRETCHED = ("focalclick", MEASURED)
+UNCROPPED = ("orient", "none")
+# What a configuration may leave open, by () or -1, and what it must where nothing is stretched.
+OPEN = ("crop", "bounds", "crop_prob", "flip_prob", "vertical_flip_prob")
+OF_STRETCHED = ("bounds", "crop_prob", "crop_sizes")
+# Of a crop, in sides of the slice: three times an object as large as the slice, see `crop_bounds`.
+LARGEST_SHARE = 6.0
+# Folded into a row's key.
+_COLOUR_KEY = 2**23
 
-    flip: Bool[Array, ""]
-    scale: Float[Array, ""]
-    offset: Int[Array, " 2"]
+
+def check_strategy(strategy: str, values: Mapping[str, Any], *, is_grey: bool) -> None:
+    """Checks that what a configuration sets is there to be used by its strategy.
+
+    Args:
+      strategy: One of `NAMES`.
+      values: Of the configuration's group `augment`.
+      is_grey: Whether the network, or what surrounds it, takes images of one channel.
+
+    Raises:
+      ValueError: Names the key, and what to do.
+    """
+    own = STRATEGIES[strategy]._asdict()
+    for name in OF_STRETCHED if strategy not in STRETCHED else ():
+        if values[name] != own[name] and values[name] not in ((), -1):
+            raise ValueError(
+                f"augment.{name} is for augment.name={' or '.join(STRETCHED)}, which stretch "
+                f"crops; got {values[name]} with augment.name={strategy}: leave it away"
+            )
+    if values["colour_prob"] and (is_grey or strategy == "none"):
+        raise ValueError(
+            "augment.colour_prob gives the three channels values of their own, which "
+            "augment.name=none leaves alone and model.view=disk, model.intensity=core and "
+            "train.source=sessions do not take; set augment.colour_prob=0.0"
+        )
+
+
+# What a configuration leaves open is the strategy's own. Source: thesis section 3.1.
+STRATEGIES = {
+    "ritm": Augmentation(),
+    "focalclick": Augmentation(
+        (256, 256), bounds=(0.5, 1.4), flip_prob=0.3, vertical_flip_prob=0.3
+    ),
+    MEASURED: Augmentation((256, 256), crop_prob=0.8, flip_prob=0.3, vertical_flip_prob=0.3),
+    **dict.fromkeys(UNCROPPED, Augmentation()),
+}
+NAMES = tuple(STRATEGIES)
 
 
 def augment_slices(
@@ -47,26 +95,36 @@ def augment_slices(
     image: Float[Array, "b h w"],
     target: Bool[Array, "b h w"],
     options: Augmentation,
-) -> tuple[Float[Array, "b H W"], Bool[Array, "b H W"]]:
-    """Returns windowed images and their masks, varied first in place, then in grey values."""
+) -> tuple[Float[Array, "b H W c"], Bool[Array, "b H W"]]:
+    """Returns windowed images and their masks, varied first in place, then in grey values.
+
+    Images have one channel, or three where colours are varied.
+    """
     both = jax.vmap(jax.random.split)(keys)
-    flips = (options.vertical_flip_prob, options.transpose_prob)
+    flips = {
+        "flip_prob": options.flip_prob,
+        "vertical_flip_prob": options.vertical_flip_prob,
+        "transpose_prob": options.transpose_prob,
+    }
     if options.crop is None:
-        image, target = _reorient(both[:, 0], image, target, *flips)
+        mirror_prob = flips.pop("flip_prob")
+        image, target = _reorient(both[:, 0], image, target, **flips)
         own = jax.vmap(jax.random.fold_in, (0, None))(both[:, 0], 0)
-        is_mirrored = _draw_rows(own, options.flip_prob)
-        image = jnp.where(is_mirrored, image[:, :, ::-1], image)
-        target = jnp.where(is_mirrored, target[:, :, ::-1], target)
-    else:
-        image, target = augment(
+        image, target = _mirrored(_draw_rows(own, mirror_prob), image, target)
+    elif options.bounds:
+        image, target = crop_and_stretch(
             both[:, 0],
             image,
             target,
             crop=options.crop,
-            scale=options.scale,
-            flip_prob=options.flip_prob,
-            vertical_flip_prob=flips[0],
-            transpose_prob=flips[1],
+            bounds=options.bounds,
+            crop_prob=options.crop_prob,
+            crop_sizes=options.crop_sizes,
+            **flips,
+        )
+    else:
+        image, target = augment(
+            both[:, 0], image, target, crop=options.crop, scale=options.scale, **flips
         )
     varied = vary_intensity(
         both[:, 1],
@@ -77,7 +135,10 @@ def augment_slices(
         noise=options.noise,
         invert_prob=options.invert_prob,
     )
-    return varied, target
+    if not options.colour_prob:
+        return varied[..., None], target
+    own = jax.vmap(jax.random.fold_in, (0, None))(both[:, 1], _COLOUR_KEY)
+    return vary_colour(own, varied, colour_prob=options.colour_prob), target
 
 
 def augment(
@@ -123,39 +184,136 @@ def augment(
       original resamples the mask by nearest neighbour, which drops small lesions when shrinking,
       does not antialias the image, and redraws another sample when the crop lost the lesion.
     """
-    _check_options(crop, scale, flip_prob)
+    _check_crop(crop, flip_prob)
+    if not 0 < scale[0] <= scale[1]:
+        raise ValueError(f"scale must satisfy 0 < low <= high, got {scale}; swap the two ends?")
     both = jax.vmap(jax.random.split)(keys)
-    image, target = _reorient(both[:, 0], image, target, vertical_flip_prob, transpose_prob)
+    image, target = _reorient(
+        both[:, 0],
+        image,
+        target,
+        vertical_flip_prob=vertical_flip_prob,
+        transpose_prob=transpose_prob,
+    )
 
-    def place(key: Array, mask: Array) -> _Placement:
-        return _draw_placement(key, mask, crop, scale, flip_prob)
+    def draw(key: Array, mask: Array) -> Placement:
+        return draw_zoom(key, mask, crop=crop, scale=scale, flip_prob=flip_prob)
 
-    flip, factor, offset = jax.vmap(place)(both[:, 1], target)
-    mirrored = flip[:, None, None]
-    image = jnp.where(mirrored, image[:, :, ::-1], image)
-    target = jnp.where(mirrored, target[:, :, ::-1], target)
-    shift = -offset.astype(jnp.float32)
-    new_image = resample_affine(image, shape=crop, scale=factor, translation=shift)
-    coverage = resample_affine(
-        target.astype(jnp.float32), shape=crop, scale=factor, translation=shift
+    return _placed(both[:, 1], image, target, crop, draw)
+
+
+def crop_and_stretch(
+    keys: Key[Array, " b"],
+    image: Float[Array, "b h w"],
+    target: Bool[Array, "b h w"],
+    *,
+    crop: tuple[int, int] = (256, 256),
+    bounds: tuple[float, ...] = (0.5, 1.4),
+    crop_prob: float = 1.0,
+    crop_sizes: str = "uniform",
+    flip_prob: float = 0.3,
+    vertical_flip_prob: float = 0.3,
+    transpose_prob: float = 0.0,
+) -> tuple[Float[Array, "b H W"], Bool[Array, "b H W"]]:
+    """Returns flipped random crops of images and their masks, stretched to one shape.
+
+    Height and width of a crop are drawn apart, whole pixels, as shares of the image's; so a crop
+    is distorted as FocalClick's Target Crop is. Lesions are kept as `augment` keeps them; where a
+    crop is larger than the image, this lies anywhere in it, in zeros.
+
+    Args:
+      keys: One PRNG key per row.
+      image: Windowed images in [0, 1].
+      target: Ground-truth masks.
+      crop: Output rows and columns (H, W).
+      bounds: Smallest and largest share of the image's height, and of its width.
+      crop_prob: Probability of a crop; otherwise the whole image is stretched.
+      crop_sizes: How shares are drawn: uniform, or normal (about 1, sd 0.4, cut to the bounds).
+      flip_prob: Probability of a left-right flip.
+      vertical_flip_prob: Probability of a top-bottom flip.
+      transpose_prob: Probability that rows and columns are swapped, for square images.
+
+    Returns:
+      Images in [0, 1] and masks, both of size `crop`.
+
+    Raises:
+      ValueError: If an option is out of range.
+
+    Source: thesis section 3.1, "FocalClick-based" (the defaults here) and "Optimal Crop"; see
+      `placement.draw_crop` for how the crops of the originals differ.
+    """
+    _check_crop(crop, flip_prob)
+    _check_bounds(bounds, crop_prob, crop_sizes)
+    both = jax.vmap(jax.random.split)(keys)
+    turns = {"vertical_flip_prob": vertical_flip_prob, "transpose_prob": transpose_prob}
+    image, target = _reorient(both[:, 0], image, target, **turns)
+
+    def draw(key: Array, mask: Array) -> Placement:
+        return draw_crop(
+            key,
+            mask,
+            crop=crop,
+            bounds=bounds,
+            crop_prob=crop_prob,
+            crop_sizes=crop_sizes,
+            flip_prob=flip_prob,
+        )
+
+    return _placed(both[:, 1], image, target, crop, draw)
+
+
+def _placed(
+    keys: Key[Array, " b"],
+    image: Float[Array, "b h w"],
+    target: Bool[Array, "b h w"],
+    crop: tuple[int, int],
+    draw: Callable[[Array, Array], Placement],
+) -> tuple[Float[Array, "b H W"], Bool[Array, "b H W"]]:
+    """Draws where each row's crop lies, and resamples image and mask alike."""
+    place = jax.vmap(draw)(keys, target)
+    image, target = _mirrored(place.is_mirrored[:, None, None], image, target)
+    new_image, coverage = (
+        resample_affine(x, shape=crop, scale=place.scale, translation=place.shift)
+        for x in (image, target.astype(jnp.float32))
     )
     return jnp.clip(new_image, 0.0, 1.0), _to_mask(coverage)
 
 
-def _check_options(crop: tuple[int, int], scale: tuple[float, float], flip_prob: float) -> None:
-    """Refuses crops, scales and probabilities out of range."""
+def _mirrored(
+    is_mirrored: Bool[Array, "b 1 1"],
+    image: Float[Array, "b h w"],
+    target: Bool[Array, "b h w"],
+) -> tuple[Float[Array, "b h w"], Bool[Array, "b h w"]]:
+    """Returns images and masks, left and right exchanged where it says so."""
+    return (
+        jnp.where(is_mirrored, image[:, :, ::-1], image),
+        jnp.where(is_mirrored, target[:, :, ::-1], target),
+    )
+
+
+def _check_crop(crop: tuple[int, int], flip_prob: float) -> None:
+    """Refuses crops and probabilities out of range."""
     if min(crop) < 1:
         raise ValueError(f"crop must be two sizes of at least 1 pixel, got {crop}")
-    if not 0 < scale[0] <= scale[1]:
-        raise ValueError(f"scale must satisfy 0 < low <= high, got {scale}; swap the two ends?")
     if not 0 <= flip_prob <= 1:
         raise ValueError(f"flip_prob must be a probability in [0, 1], got {flip_prob}")
+
+
+def _check_bounds(bounds: tuple[float, ...], crop_prob: float, crop_sizes: str) -> None:
+    """Refuses sizes of crops that cannot be drawn."""
+    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+        raise ValueError(f"bounds must be two shares, 0 < low <= high, got {bounds}")
+    if not 0 <= crop_prob <= 1:
+        raise ValueError(f"crop_prob must be a probability in [0, 1], got {crop_prob}")
+    if crop_sizes not in RULES:
+        raise ValueError(f"crop_sizes must be one of {', '.join(RULES)}; got {crop_sizes!r}")
 
 
 def _reorient(
     keys: Key[Array, " b"],
     image: Float[Array, "b h w"],
     target: Bool[Array, "b h w"],
+    *,
     vertical_flip_prob: float,
     transpose_prob: float,
 ) -> tuple[Float[Array, "b h w"], Bool[Array, "b h w"]]:
@@ -189,63 +347,6 @@ def _reorient(
 def _draw_rows(keys: Key[Array, " b"], prob: float) -> Bool[Array, "b 1 1"]:
     """Draws yes or no for every row."""
     return jax.vmap(lambda key: jax.random.bernoulli(key, prob))(keys)[:, None, None]
-
-
-def _draw_placement(
-    key: Array,
-    mask: Bool[Array, "h w"],
-    crop: tuple[int, int],
-    scale: tuple[float, float],
-    flip_prob: float,
-) -> _Placement:
-    """Draws flip, scale and crop offset of one row."""
-    flip_key, scale_key, pixel_key, y_key, x_key = jax.random.split(key, 5)
-    height, width = mask.shape
-    flip = jax.random.bernoulli(flip_key, flip_prob)
-    wanted = jax.random.uniform(scale_key, minval=scale[0], maxval=scale[1])
-    rows = jnp.maximum(jnp.round(height * wanted), 1.0)
-    factor = rows / height
-    columns = jnp.maximum(jnp.round(width * factor), 1.0)
-    pixel = _draw_lesion_pixel(pixel_key, mask)
-    y, x = pixel[0], jnp.where(flip, width - 1 - pixel[1], pixel[1])
-    has_lesion = jnp.any(mask)
-    offset = [
-        _draw_offset(axis_key, size.astype(jnp.int32), length, position, factor, has_lesion)
-        for axis_key, size, length, position in (
-            (y_key, rows, crop[0], y),
-            (x_key, columns, crop[1], x),
-        )
-    ]
-    return _Placement(flip, factor, jnp.stack(offset))
-
-
-def _draw_lesion_pixel(key: Array, mask: Bool[Array, "h w"]) -> Int[Array, " 2"]:
-    """Draws a pixel of the mask uniformly; (0, 0) or another arbitrary pixel if it is empty."""
-    per_row = jnp.cumsum(jnp.sum(mask, axis=1, dtype=jnp.int32))
-    rank = jax.random.randint(key, (), 0, jnp.maximum(per_row[-1], 1))
-    y = jnp.sum(per_row <= rank, dtype=jnp.int32).clip(0, mask.shape[0] - 1)
-    before = jnp.where(y > 0, per_row[jnp.maximum(y - 1, 0)], 0)
-    per_column = jnp.cumsum(mask[y].astype(jnp.int32))
-    x = jnp.sum(per_column <= rank - before, dtype=jnp.int32).clip(0, mask.shape[1] - 1)
-    return jnp.stack([y, x])
-
-
-def _draw_offset(
-    key: Array,
-    size: Int[Array, ""],
-    length: int,
-    position: Int[Array, ""],
-    factor: Float[Array, ""],
-    has_lesion: Bool[Array, ""],
-) -> Int[Array, ""]:
-    """Draws where a crop of `length` starts in a scaled axis of `size`; below 0 when padded."""
-    scaled = jnp.floor((position.astype(jnp.float32) + 0.5) * factor).astype(jnp.int32)
-    scaled = jnp.clip(scaled, 0, size - 1)
-    last = size - length
-    low = jnp.where(has_lesion, jnp.maximum(scaled - length + 1, 0), 0)
-    high = jnp.where(has_lesion, jnp.minimum(scaled, last), last)
-    drawn = jax.random.randint(key, (), low, jnp.maximum(high, low) + 1)
-    return jnp.where(last < 0, -((-last) // 2), drawn)
 
 
 def _to_mask(coverage: Float[Array, "b H W"]) -> Bool[Array, "b H W"]:

@@ -59,3 +59,42 @@ def vary_intensity(
         return jnp.clip(x + spread * jax.random.normal(draws[4], x.shape), 0.0, 1.0)
 
     return jax.vmap(vary)(keys, image)
+
+
+def vary_colour(
+    keys: Key[Array, " b"], image: Float[Array, "b h w"], *, colour_prob: float
+) -> Float[Array, "b h w 3"]:
+    """Returns images in three channels with RITM's changes of brightness, contrast and colour.
+
+    With the given probability each: values are multiplied by 0.85 to 1.4 and shifted by up to a
+    quarter of the window; then each channel is shifted by up to 10/255 of its own.
+
+    Args:
+      keys: One PRNG key per row.
+      image: Windowed images in [0, 1].
+      colour_prob: Probability of each of the two.
+
+    Returns:
+      Images in [0, 1].
+
+    Raises:
+      ValueError: If the probability is none.
+
+    Source: the thesis (section 3.1) removes RandomBrightnessContrast and RGBShift of RITM and
+      FocalClick, which had a probability of 0.75 each; this is what it removed. Values here are
+      not rounded to 255ths.
+    """
+    if not 0 <= colour_prob <= 1:
+        raise ValueError(f"colour_prob must be a probability in [0, 1], got {colour_prob}")
+
+    def vary(key: Array, x: Float[Array, "h w"]) -> Float[Array, "h w 3"]:
+        draws = jax.random.split(key, 5)
+        is_changed = jax.random.bernoulli(draws[0], colour_prob)
+        factor = jax.random.uniform(draws[1], minval=0.85, maxval=1.4)
+        offset = jax.random.uniform(draws[2], minval=-0.25, maxval=0.25)
+        x = jnp.where(is_changed, jnp.clip(x * factor + offset, 0.0, 1.0), x)[..., None]
+        is_shifted = jax.random.bernoulli(draws[3], colour_prob)
+        shift = jax.random.uniform(draws[4], (1, 1, 3), minval=-10 / 255, maxval=10 / 255)
+        return jnp.where(is_shifted, jnp.clip(x + shift, 0.0, 1.0), x)
+
+    return jax.vmap(vary)(keys, image)

@@ -10,7 +10,6 @@ import ml_collections
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from ecc_jax import config as schema
 from ecc_jax import parallel
 from ecc_jax.data import pipeline
 from ecc_jax.data.seen import EVERYBODY, Admission
@@ -22,6 +21,7 @@ from ecc_jax.evaluation.methods import Bench, Network
 from ecc_jax.evaluation.rollouts import CompiledRollout, EvalSet, painter_options
 from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step
 from ecc_jax.inference.segmenter import Segmenter
+from ecc_jax.protocols import PROTOCOLS
 from ecc_jax.report.challenge import cvpr25_scores
 from ecc_jax.report.methods import subject_of
 from ecc_jax.report.montage import Example
@@ -306,7 +306,7 @@ def _facts(
         "fold": facts.describe_fold(config.data.folds, config.data.fold),
         "split_seed": config.data.split_seed,
         "encoding": encoding_in_words(config),
-        "protocol": f"{protocol}: {schema.PROTOCOLS[protocol].description}",
+        "protocol": f"{protocol}: {PROTOCOLS[protocol].description}",
         "start_from": facts.describe_initial_mask(config.eval.initial_mask, config.eval.damage),
         "batch_size": config.eval.batch_size,
         "config_name": facts.describe_config(config.name, words),

@@ -201,7 +201,7 @@ class Segmenter(NamedTuple):
     def train_apply(
         self,
         variables: Any,
-        image: Float[Array, "b h w 1"],
+        image: Float[Array, "b h w c"],
         clicks: Clicks,
         prev_mask: Float[Array, "b h w 1"],
         *,

@@ -12,7 +12,7 @@ def resample_affine(
     image: Float[Array, "b h w"],
     *,
     shape: tuple[int, int],
-    scale: Float[Array, " b"],
+    scale: Float[Array, " b"] | Float[Array, "b 2"],
     translation: Float[Array, "b 2"],
 ) -> Float[Array, "b H W"]:
     """Returns each image scaled, shifted and cut or zero-padded to `shape`, linearly interpolated.
@@ -30,7 +30,8 @@ def resample_affine(
     Args:
       image: Images, one per row.
       shape: Output rows and columns.
-      scale: Output pixels per input pixel, above 0; may be traced. Flip apart from this.
+      scale: Output pixels per input pixel, above 0; may be traced. One for both axes, or one for
+        rows and one for columns. Flip apart from this.
       translation: Shift (rows, columns) in output pixels; may be traced.
 
     Returns:
@@ -44,8 +45,10 @@ def resample_affine(
     >>> resample_affine(image, shape=(1, 4), scale=scale, translation=shift).tolist()
     [[[2.0, 4.0, 6.0, 0.0]]]
     """
+    scales = (scale, scale) if scale.ndim == 1 else (scale[:, 0], scale[:, 1])
     rows, columns = (
-        _weights(image.shape[axis + 1], shape[axis], scale, translation[:, axis]) for axis in (0, 1)
+        _weights(image.shape[axis + 1], shape[axis], scales[axis], translation[:, axis])
+        for axis in (0, 1)
     )
     return separable.apply(rows, image, columns)
 

@@ -91,6 +91,27 @@ def component_at(mask: Bool[Array, "b h w"], pixel: Int[Array, "b 2"]) -> Bool[A
     return (labels == own) & (own > 0)
 
 
+def largest_component(mask: Bool[Array, "b h w"]) -> Bool[Array, "b h w"]:
+    """Returns the largest component of each row of the batch.
+
+    Args:
+      mask: True on foreground.
+
+    Returns:
+      True on that component; of equally large ones it is the one with the first pixel, row by row.
+      Empty where the mask is.
+
+    >>> largest_component(jnp.array([[[1, 0, 1, 1], [1, 0, 0, 0]]], bool)).astype(int).tolist()
+    [[[1, 0, 0, 0], [1, 0, 0, 0]]]
+    """
+    labels = label_components(mask)
+    areas = component_areas(labels)
+    is_largest = mask & (areas == jnp.max(areas, axis=(1, 2), keepdims=True))
+    # Labels follow the first pixel of the component.
+    first = jnp.min(jnp.where(is_largest, labels, _NONE), axis=(1, 2), keepdims=True)
+    return labels == first
+
+
 def _block_edges(mask: Bool[Array, "b h w"]) -> _Edges:
     """Returns the edges among 2x2 blocks that have touching pixels, be it at a corner."""
     top_left, top_right, bottom_left, bottom_right = _corners(mask)

@@ -127,7 +127,7 @@ def draw_sheet(path: Path, panels: Sequence[Panel], *, title: str) -> Path:
 def close_up(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int] | None:
     """Returns the square around a small lesion, half-open (y0, x0, y1, x1), None if it is large."""
     ys, xs = np.nonzero(mask)
-    size = mask.shape[0]
+    size = min(mask.shape)
     if not ys.size:
         return None
     extent = 1 + max(int(np.ptp(ys)), int(np.ptp(xs)))
@@ -135,8 +135,8 @@ def close_up(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int] | None:
         return None
     side = max(2 * extent, size // 8)
     starts = [
-        int(np.clip((values.min() + values.max() + 1) // 2 - side // 2, 0, size - side))
-        for values in (ys, xs)
+        int(np.clip((values.min() + values.max() + 1) // 2 - side // 2, 0, length - side))
+        for values, length in zip((ys, xs), mask.shape, strict=True)
     ]
     return starts[0], starts[1], starts[0] + side, starts[1] + side
 
@@ -150,9 +150,9 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.add_patch(
         Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=_FRAME, lw=0.6)
     )
-    size = panel.mask.shape[0]
-    left = 0.6 if x0 + x1 < size else 0.0
-    bottom = 0.6 if y0 + y1 > size else 0.0
+    height, width = panel.mask.shape
+    left = 0.6 if x0 + x1 < width else 0.0
+    bottom = 0.6 if y0 + y1 > height else 0.0
     inset = axes.inset_axes((left, bottom, 0.4, 0.4), xticks=[], yticks=[])
     _draw_slice(inset, panel, width=1.1)
     inset.set_xlim(x0 - 0.5, x1 - 0.5)

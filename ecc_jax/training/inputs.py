@@ -70,7 +70,7 @@ def iterative_clicks(segmenter: Segmenter, user: RobotUser, *, max_clicks: int) 
 
 def shown_scene(
     keys: Key[Array, " b"],
-    image: Float[Array, "b h w 1"],
+    image: Float[Array, "b h w c"],
     target: Bool[Array, "b h w"],
     *,
     view: DiskView | None,

@@ -89,9 +89,11 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
       mesh: The devices.
 
     Raises:
-      ValueError: Unusable pretrained weights, groups that fit no patient, or too little memory.
+      ValueError: Unusable pretrained weights, groups that fit no patient, no lesion to measure
+        crops on, or too little memory.
       FloatingPointError: The loss stopped being finite.
     """
+    config = options.with_measured_bounds(config, directory, workdir)
     slices = pipeline.open_split(directory, "train", folds=settings.folds_of(config))
     positions = pipeline.limit_per_patient(
         slices.index, max_slices=config.data.max_slices_per_patient

@@ -17,14 +17,14 @@ class Inputs(NamedTuple):
     """What a network is trained on.
 
     Attributes:
-      image: Windowed, augmented image in [0, 1].
+      image: Windowed, augmented image in [0, 1], grey or in three channels.
       target: Ground truth.
       clicks: The clicks so far, the newest not yet answered.
       prev_mask: Lesion probability before the newest click.
       weight: Of each row in the loss: 0 where nothing was left to click; None counts all alike.
     """
 
-    image: Float[Array, "b h w 1"]
+    image: Float[Array, "b h w c"]
     target: Bool[Array, "b h w"]
     clicks: Clicks
     prev_mask: Float[Array, "b h w 1"]

@@ -1,12 +1,15 @@
 """The configuration of a training as what the step and its state are made of."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import ml_collections
 import optax
 
+from ecc_jax import atomic, parallel, settings
 from ecc_jax import config as schema
-from ecc_jax import settings
+from ecc_jax.data import augment, crop_bounds, pipeline
 from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.places import run_folder
 from ecc_jax.training import checkpoints
@@ -17,6 +20,48 @@ from ecc_jax.training.random_source import random_source
 from ecc_jax.training.sessions import session_clicks
 from ecc_jax.training.state import TrainState, create, make_optimizer
 from ecc_jax.training.step import StepOptions, Task, TrainStep, make_train_step
+
+BOUNDS_FILE = "crop_bounds.json"
+
+
+def with_measured_bounds(
+    config: ml_collections.ConfigDict, directory: Path, workdir: Path
+) -> ml_collections.ConfigDict:
+    """Returns the configuration with the bounds of Optimal Crop where they are to be measured.
+
+    They are measured on the validation split and recorded in the run's folder. A run that is
+    resumed takes what it recorded.
+
+    Args:
+      config: A resolved configuration; returned as it is where it names bounds or needs none.
+      directory: The prepared dataset.
+      workdir: Of the run.
+
+    Raises:
+      ValueError: No validation slice holds a lesion, or the record is damaged.
+    """
+    if config.augment.name != augment.MEASURED or config.augment.bounds:
+        return config
+    path = workdir / BOUNDS_FILE
+    if path.is_file() and checkpoints.complete_steps(workdir / "checkpoints"):
+        try:
+            measured = crop_bounds.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, OSError) as error:
+            raise ValueError(
+                f"{path} is damaged ({error}); restore it, or delete it to have the crops measured "
+                "again on the same slices"
+            ) from error
+    else:
+        folds = settings.folds_of(config)
+        measured = crop_bounds.measure_bounds(
+            pipeline.open_split(directory, "validation", folds=folds)
+        )
+        if parallel.is_first_host():
+            atomic.write_text(path, json.dumps(crop_bounds.to_json(measured), indent=1))
+    say(f"augment.name={config.augment.name}: {measured.describe()}; recorded in {path.name}")
+    copy = schema.from_dict(schema.to_dict(config))
+    copy.augment.bounds = measured.bounds
+    return copy
 
 
 def optimizer_of(config: ml_collections.ConfigDict) -> optax.GradientTransformation:

@@ -215,13 +215,13 @@ def _counts(key: Any, num_rows: int, options: StepOptions) -> Any:
 def _scene(rows: Batch, keys: Any, task: Task, options: StepOptions) -> Scene:
     """Windows and augments a batch, and cuts it to what is shown; nothing carries a gradient."""
     both = jax.vmap(jax.random.split)(keys)
-    image = apply_window(rows.image_hu, rows.window_hu)
-    target = rows.target > 0
+    windowed, target = apply_window(rows.image_hu, rows.window_hu), rows.target > 0
+    image = windowed[..., None]
     if options.augmentation is not None:
-        image, target = augment_slices(both[:, 0], image, target, options.augmentation)
+        image, target = augment_slices(both[:, 0], windowed, target, options.augmentation)
     return shown_scene(
         both[:, 1],
-        image[..., None],
+        image,
         target,
         view=task.segmenter.view,
         user=task.user,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ecc_jax.data.intensity import vary_intensity
+from ecc_jax.data.intensity import vary_colour, vary_intensity
 
 ROWS, SIZE = 256, 8
 
@@ -97,3 +97,30 @@ def test_row_alone_equals_row_in_batch_and_jit_equals_eager():
 def test_negative_strengths_are_refused():
     with pytest.raises(ValueError, match="at least 0"):
         vary_intensity(_keys(0, 2), _ramp(2), noise=-0.1)
+
+
+def test_colours_are_those_of_ritm():
+    grey = jnp.full((ROWS, 1, 2), 0.5).at[:, 0, 1].set(0.4)  # nothing is clipped
+    got = np.asarray(jax.jit(functools.partial(vary_colour, colour_prob=1.0))(_keys(8), grey))
+    assert got.shape == (ROWS, 1, 2, 3)
+    assert got.min() > 0 and got.max() < 1
+    # Each channel has a shift of its own, the same at every pixel.
+    shift = (got - got.mean(axis=3, keepdims=True))[:, 0]
+    np.testing.assert_allclose(shift[:, 0], shift[:, 1], atol=1e-6)
+    assert 15 / 255 < np.ptp(got, axis=3).max() <= 20 / 255 + 1e-6
+    factor = ((got[:, 0, 0] - got[:, 0, 1]) / 0.1).mean(axis=1)
+    assert 0.85 - 1e-5 <= factor.min() < 0.87 and 1.38 < factor.max() <= 1.4 + 1e-5
+    offset = got[:, 0, 1].mean(axis=1) - 0.4 * factor
+    assert -0.29 < offset.min() < -0.22 and 0.22 < offset.max() < 0.29
+
+
+def test_colours_change_as_often_as_asked():
+    ramp = _ramp()
+    got = np.asarray(jax.jit(functools.partial(vary_colour, colour_prob=0.75))(_keys(9), ramp))
+    is_grey = np.ptp(got, axis=3).max(axis=(1, 2)) == 0
+    is_same = is_grey & np.isclose(got[..., 0], ramp).all(axis=(1, 2))
+    assert abs(is_grey.mean() - 0.25) < 0.09 and abs(is_same.mean() - 0.0625) < 0.05
+    off = vary_colour(_keys(9, 2), ramp[:2], colour_prob=0.0)
+    np.testing.assert_array_equal(off, np.repeat(ramp[:2, ..., None], 3, axis=-1))
+    with pytest.raises(ValueError, match="colour_prob"):
+        vary_colour(_keys(0, 2), ramp[:2], colour_prob=1.5)

@@ -9,6 +9,7 @@ from ecc_jax import config, parallel
 from ecc_jax.clicks.user import HABITS
 from ecc_jax.evaluation import loop
 from ecc_jax.evaluation.rollouts import painter_options
+from ecc_jax.protocols import with_protocol
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ from ecc_jax.evaluation.rollouts import painter_options
 def test_a_protocol_decides_over_user_and_clicks(protocol, rule, clicks):
     tree = config.default()
     tree.eval.protocol = protocol
-    tree = config.with_protocol(tree)
+    tree = with_protocol(tree)
     chosen = loop.rollout_options(tree)
     assert (chosen.user.rule, tree.eval.num_clicks) == (rule, clicks)
     assert chosen.capacity == max(clicks, tree.validation.clicks)
@@ -40,7 +41,7 @@ def test_what_a_protocol_does_not_name_stays_as_configured():
     tree.clicks.enclosing, tree.eval.num_clicks = "min_circle", 7
     for protocol in ("thesis", "robustness"):
         tree.eval.protocol = protocol
-        chosen = loop.rollout_options(config.with_protocol(tree))
+        chosen = loop.rollout_options(with_protocol(tree))
         assert chosen.user.rule == "deepest" and chosen.user.enclosing == "min_circle"
         assert chosen.user.radius == "weighted" and chosen.capacity == 7
         assert (chosen.user.first_weight, chosen.user.later_weight) == (0.5, 0.0)

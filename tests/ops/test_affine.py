@@ -118,6 +118,20 @@ def test_row_alone_equals_row_in_batch_and_jit_equals_eager():
         np.testing.assert_allclose(alone[0], together[row], atol=1e-6)
 
 
+@given(st.integers(0, 1000), st.floats(0.375, 2.5, width=32), st.floats(0.375, 2.5, width=32))
+def test_rows_and_columns_may_have_scales_of_their_own(seed, tall, wide):
+    image, shift = jnp.asarray(_images(seed, rows=1)), jnp.array([1.25, -2.75])
+    scale = jnp.array([tall, wide])
+    got = _resample(image, scale=scale[None], translation=shift[None])[0]
+    expected = jax.image.scale_and_translate(
+        image[0], SHAPE_OUT, (0, 1), scale, shift, "linear", antialias=True
+    )
+    # A centre within rounding of the rim may fall on either side of it.
+    wrong = np.abs(np.asarray(got - expected)) > 1e-4
+    rims = _near_rim(tall, 1.25, 0)[:, None], _near_rim(wide, -2.75, 1)[None, :]
+    assert not np.any(wrong & ~rims[0] & ~rims[1])
+
+
 def test_new_scales_and_shifts_do_not_recompile():
     resample = jax.jit(functools.partial(resample_affine, shape=SHAPE_OUT))
     for value in (0.5, 1.0, 1.5):

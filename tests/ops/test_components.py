@@ -5,7 +5,12 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from skimage import measure
 
-from ecc_jax.ops.components import component_areas, component_at, label_components
+from ecc_jax.ops.components import (
+    component_areas,
+    component_at,
+    label_components,
+    largest_component,
+)
 
 label = jax.jit(label_components)
 areas_of = jax.jit(component_areas)
@@ -140,3 +145,16 @@ def test_lowers_for_every_platform():
     exported = jax.export.export(jax.jit(areas), platforms=("cpu", "cuda", "tpu"))(shape)
     mask = jnp.asarray(np.random.default_rng(6).random((2, 9, 16)) < 0.5)
     np.testing.assert_array_equal(exported.call(mask), jax.jit(areas)(mask))
+
+
+def test_the_largest_component_agrees_with_skimage():
+    rng = np.random.default_rng(4)
+    masks = rng.random((12, 14, 17)) < np.linspace(0, 0.6, 12)[:, None, None]
+    masks[-1] = True
+    for mask, got in zip(masks, np.asarray(jax.jit(largest_component)(masks)), strict=True):
+        # Of equally large regions skimage lists the one with the first pixel first.
+        regions = measure.regionprops(measure.label(mask, connectivity=2))
+        expected = np.zeros_like(mask)
+        if regions:
+            expected[tuple(max(regions, key=lambda region: region.area).coords.T)] = True
+        np.testing.assert_array_equal(got, expected)

@@ -120,6 +120,13 @@ def test_close_up_holds_the_lesion(at):
     assert 0 <= y0 and y1 <= SIZE and 0 <= x0 and x1 <= SIZE
 
 
+def test_close_up_on_an_oblong_image_reaches_its_far_end():
+    mask = np.zeros((SIZE, 2 * SIZE), bool)
+    mask[3:5, -3:-1] = True
+    y0, x0, y1, x1 = dataset_figures.close_up(mask)
+    assert mask[y0:y1, x0:x1].sum() == 4 and x1 <= 2 * SIZE
+
+
 def test_large_lesions_and_empty_slices_need_no_close_up():
     assert dataset_figures.close_up(np.zeros((SIZE, SIZE), bool)) is None
     assert dataset_figures.close_up(np.ones((SIZE, SIZE), bool)) is None

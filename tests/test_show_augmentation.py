@@ -1,0 +1,71 @@
+"""scripts/show_augmentation.py on a dataset that was just prepared."""
+
+import importlib.util
+from pathlib import Path
+
+import jax.numpy as jnp
+import matplotlib.image
+import numpy as np
+import pytest
+
+from tests.preparing import prepare
+from tfds_builders.options import DataOptions
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "show_augmentation.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("show_augmentation", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_the_sheet_has_an_outline_in_every_panel(script, small_folder, tmp_path, capsys):
+    options = DataOptions("ct_folder_2d", root=str(tmp_path), path=str(small_folder), size=40)
+    directory, out = prepare(options), tmp_path / "new" / "sheet.png"
+    arguments = [str(directory), "--split", "train", "--slices", "2", "--out", str(out)]
+    assert script.main(arguments) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == str(out) and "of a slice's sides" in said.err
+    sheet = matplotlib.image.imread(out)[..., :3]
+    yellow = np.abs(sheet - [1.0, 0.88, 0.0]).max(-1) < 0.1
+    # Two rows of six panels: slice, Target Crop and four strategies.
+    parts = [part for row in np.array_split(yellow, 2) for part in np.array_split(row, 6, axis=1)]
+    assert min(part.sum() for part in parts) > 10
+
+
+def test_target_crop_is_the_box_of_the_lesion_times_1_4(script):
+    target = np.zeros((2, 100, 120), bool)
+    target[0, 40:60, 30:70] = True
+    target[1, 50:80, 60:72] = True
+    for panel in script.target_crops(jnp.zeros(target.shape), jnp.asarray(target)):
+        rows, columns = np.nonzero(panel.mask)
+        assert panel.image.shape == (256, 256)
+        for places in (rows, columns):
+            assert abs((np.ptp(places) + 1) / 256 - 1 / 1.4) < 0.06
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["kits_2d", "--root", "nowhere"], "error: no prepared dataset in"),
+        (["nonsense", "--root", "nowhere"], "error: no prepared dataset in"),
+    ],
+)
+def test_nothing_prepared_is_one_line(script, arguments, message, capsys):
+    assert script.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(message) and said.count("\n") == 1
+
+
+def test_help_and_mistyped_arguments(script, capsys):
+    with pytest.raises(SystemExit) as ended:
+        script.main(["--help"])
+    assert ended.value.code == 0 and "Target Crop" in capsys.readouterr().out
+    for wrong in (["--slices", "0"], ["--bounds", "0.1"], ["--split", "all"]):
+        with pytest.raises(SystemExit) as ended:
+            script.main(wrong)
+        assert ended.value.code == 2 and wrong[0] in capsys.readouterr().err
