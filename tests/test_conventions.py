@@ -76,7 +76,7 @@ def test_exceptions_are_needed():
 
 
 # What the whole configuration is made of chooses among names and needs no entry for a new one.
-CHOOSE = {"ecc_jax/config.py", "ecc_jax/config_words.py"}
+CHOOSE = {"ecc_jax/config.py", "ecc_jax/config_words.py", "ecc_jax/protocols.py"}
 KINDS = {
     "method": [method.name for method in METHODS],
     "measure": [measure.name for measure in MEASURES],

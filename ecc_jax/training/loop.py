@@ -102,11 +102,7 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
     segmenter = settings.segmenter_of(config)
     state = options.first_state(config, segmenter)
     say_parameters(state.params, workdir)
-    say(
-        f"{config.model.name} ({num_parameters(state.params):,} parameters, {config.model.dtype}) "
-        f"on {config.data.name}: {len(positions)} training slices, batch "
-        f"{config.train.batch_size}, {parallel.describe_devices(mesh)}"
-    )
+    _introduce(config, state, len(positions), mesh)
     say(sampling.describe(groups, len(positions)))
     store = checkpoints.Checkpoints(
         workdir / "checkpoints", keep_latest=config.checkpoint.keep_latest, warn=say
@@ -140,6 +136,17 @@ def train(config: ml_collections.ConfigDict, directory: Path, workdir: Path, mes
         batches = _batches(config, slices, positions, groups, int(state.step))
         _run(running, state, schedule, batches)
     return Trained(segmenter, running.rollout)
+
+
+def _introduce(
+    config: ml_collections.ConfigDict, state: TrainState, num_slices: int, mesh: Mesh
+) -> None:
+    """Says what is trained on what."""
+    say(
+        f"{config.model.name} ({num_parameters(state.params):,} parameters, {config.model.dtype}) "
+        f"on {config.data.name}: {num_slices} training slices, batch "
+        f"{config.train.batch_size}, {parallel.describe_devices(mesh)}"
+    )
 
 
 def _restored(store: checkpoints.Checkpoints, state: TrainState) -> tuple[TrainState, Plateau]:
