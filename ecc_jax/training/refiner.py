@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ecc_jax.inference.crops import crop, move_clicks
 from ecc_jax.ops.boxes import mask_box
-from ecc_jax.ops.components import component_areas, label_components
+from ecc_jax.ops.components import largest_component
+from ecc_jax.ops.morphology import dilate
 from ecc_jax.ops.resample import resize_half_pixel
 from ecc_jax.types import Clicks
 
@@ -112,7 +112,7 @@ def lesion_boxes(keys: Key[Array, " b"], target: Bool[Array, "b h w"]) -> Int[Ar
     Source: `expand_bbox_with_bias`. Deviation: it takes the whole image below 10 pixels.
     """
     height, width = target.shape[1:]
-    box = mask_box(_largest_component(target))
+    box = mask_box(largest_component(target))
     first, last = box[:, :2].astype(jnp.float32), box[:, 2:].astype(jnp.float32) - 1.0
 
     def draw(key: Any) -> tuple[Array, Array]:
@@ -147,7 +147,7 @@ def outline_boxes(keys: Key[Array, " b"], target: Bool[Array, "b h w"]) -> Int[A
     Source: `random_choose_target`.
     """
     height, width = target.shape[1:]
-    ring = _grown(target, _RING) & ~target
+    ring = dilate(target, jnp.full(target.shape[0], _RING)) & ~target
 
     def draw(key: Any, ring: Array) -> Array:
         size_key, place_key = jax.random.split(key)
@@ -183,26 +183,10 @@ def boundary_map(target: Bool[Array, "b h w"]) -> Bool[Array, "b h w"]:
     small = (max(1, height // _COARSENESS), max(1, width // _COARSENESS))
     coarse = resize_half_pixel(target[..., None].astype(jnp.float32), small) > 0.5
     back = resize_half_pixel(coarse.astype(jnp.float32), (height, width)) > 0.5
-    return _grown(back[..., 0] ^ target, _GROWTH)
-
-
-def _largest_component(mask: Bool[Array, "b h w"]) -> Bool[Array, "b h w"]:
-    """Returns the largest component of each mask, of equal ones that with the first pixel."""
-    labels = label_components(mask)
-    batch = mask.shape[0]
-    place = jnp.argmax(component_areas(labels).reshape(batch, -1), axis=1)[:, None]
-    own = jnp.take_along_axis(labels.reshape(batch, -1), place, axis=1)[..., None]
-    return mask & (labels == own)
+    return dilate(back[..., 0] ^ target, jnp.full(target.shape[0], _GROWTH))
 
 
 def _step_of(key: Any, steps: tuple[float, float, int]) -> Float[Array, ""]:
     """Returns one of `number` values from `start` on, all alike."""
     start, step, number = steps
     return start + step * jax.random.randint(key, (), 0, number)
-
-
-def _grown(mask: Bool[Array, "b h w"], pixels: int) -> Bool[Array, "b h w"]:
-    """Returns masks with all pixels within a square of some pixels around them."""
-    window = (1, 2 * pixels + 1, 2 * pixels + 1)
-    values = lax.reduce_window(mask.astype(jnp.float32), 0.0, lax.max, window, (1, 1, 1), "SAME")
-    return values > 0.5
