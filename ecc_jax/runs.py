@@ -25,6 +25,7 @@ from ecc_jax.training import loop as training
 from ecc_jax.workdir import (
     CONFIG_FILE,
     alone_in,
+    as_recorded,
     check_complete,
     check_pretrained,
     check_report_folder,
@@ -35,7 +36,6 @@ from ecc_jax.workdir import (
     is_run,
     load_config,
     report_name,
-    with_absolute_paths,
     write_config,
 )
 
@@ -64,7 +64,7 @@ def train(
     Raises:
       ValueError: Invalid configuration, missing or bad data, or a workdir of another run.
     """
-    config = with_absolute_paths(config)
+    config = as_recorded(config)
     final = with_protocol(config, overrides)
     for tree in (config, final):
         checks.validate(tree)
@@ -135,14 +135,14 @@ def evaluate(
             "--config.eval.external=package.module:factory"
         )
     if config is not None and config.eval.external and not is_run(places.run_folder(workdir)):
-        alone = with_protocol(with_absolute_paths(config), overrides)
+        alone = with_protocol(as_recorded(config), overrides)
         return _evaluate_external(alone, prepare, workdir, out)
-    folder = places.run_folder(workdir) if workdir else default_workdir(with_absolute_paths(config))
+    folder = places.run_folder(workdir) if workdir else default_workdir(as_recorded(config))
     saved = load_config(folder)
     check_complete(folder)
     given = config if workdir else None
     merged = merge_for_evaluation(saved, given, overrides)
-    resolved = with_protocol(with_absolute_paths(merged), overrides)
+    resolved = with_protocol(as_recorded(merged), overrides)
     checks.validate(resolved)
     parallel.start_multi_host()
     _check_out(places.expanded(out) if out else folder / "report", is_given=bool(out))
@@ -318,7 +318,7 @@ def merge_for_evaluation(
         before = schema.from_dict(schema.to_dict(merged))
         schema.set_key(merged, key, value)
         is_free = key.split(".")[0] in schema.EVALUATION_GROUPS
-        if not is_free and schema.differences(*map(with_absolute_paths, (before, merged))):
+        if not is_free and schema.differences(*map(as_recorded, (before, merged))):
             raise ValueError(
                 f"evaluation cannot change {key}; it may change "
                 f"{', '.join(f'{g}.*' for g in schema.EVALUATION_GROUPS)}"

@@ -30,7 +30,7 @@ CONVERSION_FILE = "conversion.json"  # written by scripts/convert_weights.py
 _NO_RESULT_KEYS = ("eval.save_masks", "eval.latency_clicks", "data.read_threads")
 
 
-def with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def as_recorded(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Returns a copy as a run records it.
 
     Folders and files are spelt in one way, from the root of the file system, and what the
@@ -196,7 +196,7 @@ def check_same_run(config: ml_collections.ConfigDict, folder: Path) -> None:
     if not is_finished and not checkpoints.complete_steps(folder / "checkpoints"):
         return
     # Runs of earlier versions kept some paths as they were typed.
-    changed = schema.differences(with_absolute_paths(load_config(folder)), config)
+    changed = schema.differences(as_recorded(load_config(folder)), config)
     changed.pop("words", None)  # how the other values were asked for
     for key, (old, new) in changed.items():
         raise ValueError(

@@ -43,7 +43,7 @@ class Variant(NamedTuple):
 
     description: str
     overrides: tuple[str, ...] = ()
-    leaf: str = "ecc"
+    leaf: str = "ecc.py"
     of: str = ""
 
 
@@ -93,22 +93,25 @@ _DRAGGED = ("model.encoding=disk", "train.radius=normal", "clicks.radius=average
 _SEES_MASK = ("model.prev_mask=yes",)
 _MERGES = ("inference.progressive_merge=True",)
 _FOCAL, _FOCAL_D = "focalclick_static", "focalclick_dynamic"
+_UNETPP = "unetpp.py"
 _METHODS = {
-    "ritm_static": Variant("RITM, static disks", leaf="ritm_static"),
-    "ritm_dynamic": Variant("RITM, dynamic disks", leaf="ritm_dynamic"),
-    "ritm_hybrid": Variant("RITM, first disk dynamic", leaf="ritm_hybrid"),
-    _FOCAL: Variant("FocalClick, static disks", leaf=_FOCAL),
-    _FOCAL_D: Variant("FocalClick, dynamic disks", leaf=_FOCAL_D),
-    "focalclick_hybrid": Variant("FocalClick, first disk dynamic", _HYBRID, _FOCAL_D),
-    "unetpp": Variant("U-Net++, decaying clicks", leaf="unetpp"),
-    "unetpp_mask": Variant("U-Net++, decaying clicks, previous mask", _SEES_MASK, "unetpp"),
-    "unetpp_dynamic": Variant("U-Net++, dynamic disks", _DRAGGED, "unetpp"),
+    "ritm_static": Variant("RITM, static disks", leaf="ritm_static.py"),
+    "ritm_dynamic": Variant("RITM, dynamic disks", leaf="ritm_dynamic.py"),
+    "ritm_hybrid": Variant("RITM, first disk dynamic", leaf="ritm_hybrid.py"),
+    _FOCAL: Variant("FocalClick, static disks", leaf=f"{_FOCAL}.py"),
+    _FOCAL_D: Variant("FocalClick, dynamic disks", leaf=f"{_FOCAL_D}.py"),
+    "focalclick_hybrid": Variant("FocalClick, first disk dynamic", _HYBRID, f"{_FOCAL_D}.py"),
+    "unetpp_decaying": Variant("U-Net++, decaying clicks", leaf=_UNETPP),
+    "unetpp_mask": Variant("U-Net++, decaying clicks, previous mask", _SEES_MASK, _UNETPP),
+    "unetpp_dynamic": Variant("U-Net++, dynamic disks", _DRAGGED, _UNETPP),
     "unetpp_dynamic_mask": Variant(
-        "U-Net++, dynamic disks, previous mask", (*_DRAGGED, *_SEES_MASK), "unetpp"
+        "U-Net++, dynamic disks, previous mask", (*_DRAGGED, *_SEES_MASK), _UNETPP
     ),
-    "own_crops": Variant("FocalClick, static, own crops", ("augment.name=focalclick",), _FOCAL),
+    "own_crops": Variant(
+        "FocalClick, static, own crops", ("augment.name=focalclick",), f"{_FOCAL}.py"
+    ),
     "optimal_crop": Variant(
-        "FocalClick, static, Optimal Crop", ("augment.name=optimal_crop",), _FOCAL
+        "FocalClick, static, Optimal Crop", ("augment.name=optimal_crop",), f"{_FOCAL}.py"
     ),
     "merge_static": Variant("FocalClick, static, Progressive Merge", _MERGES, of=_FOCAL),
     "merge_dynamic": Variant("FocalClick, dynamic, Progressive Merge", _MERGES, of=_FOCAL_D),
@@ -122,9 +125,9 @@ _CONTRASTS = (
     ("focalclick_hybrid", _FOCAL_D),
     (_FOCAL, "ritm_static"),
     (_FOCAL_D, "ritm_dynamic"),
-    ("unetpp", "ritm_static"),
-    ("unetpp_mask", "unetpp"),
-    ("unetpp_dynamic", "unetpp"),
+    ("unetpp_decaying", "ritm_static"),
+    ("unetpp_mask", "unetpp_decaying"),
+    ("unetpp_dynamic", "unetpp_decaying"),
     ("unetpp_dynamic_mask", "unetpp_dynamic"),
     ("own_crops", _FOCAL),
     ("optimal_crop", _FOCAL),
@@ -257,7 +260,7 @@ def _command(name: str, study: Study, arguments: argparse.Namespace, fold: int) 
         "train.epochs=4",
         *(*study.common, *variant.overrides, *arguments.keys),
     )
-    leaf = f"--config=configs/{variant.leaf}.py:{words}"
+    leaf = f"--config=configs/{variant.leaf}:{words}"
     return [*main_module, leaf, f"--workdir={folder}", *_flags(values)]
 
 

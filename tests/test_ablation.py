@@ -92,7 +92,7 @@ def test_rows_that_share_weights_are_evaluated_once(ablation, tmp_path):
 
 
 def test_keys_for_all_reach_every_training(ablation, tmp_path):
-    command = f"--study methods --only unetpp,ritm_static --out {tmp_path} --set data.size=96"
+    command = f"--study methods --only unetpp_mask,ritm_static --out {tmp_path} --set data.size=96"
     assert ablation.main(command.split()) == 0
     assert [resolved(command).data.size for command, _ in ablation.ran] == [96, 96]
 

@@ -48,7 +48,7 @@ def of(folder, root, **data):
     tree.data.lesion_labels, tree.data.allow_empty = (1,), True
     for key, value in data.items():
         tree.data[key] = value
-    return runs.with_absolute_paths(tree)
+    return runs.as_recorded(tree)
 
 
 def start(tree, workdir):
@@ -61,7 +61,7 @@ def start(tree, workdir):
 
 def evaluate(tree, workdir, overrides):
     """The volumes that an evaluation would test, and what it says of who was seen."""
-    merged = runs.with_absolute_paths(runs.merge_for_evaluation(tree, None, overrides))
+    merged = runs.as_recorded(runs.merge_for_evaluation(tree, None, overrides))
     directory = prepare_for(merged)
     merged, admitted = admission.for_evaluation(
         merged, directory, workdir, saved=tree, overrides=overrides

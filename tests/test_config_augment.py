@@ -97,9 +97,9 @@ def test_three_colours_need_a_network_that_is_shown_them(key, value):
 
 @pytest.mark.parametrize("name", ["ritm", "orient", "none", "focalclick"])
 def test_a_run_records_its_own_values_and_those_of_an_earlier_version_resume(name, tmp_path):
-    recorded = workdir.with_absolute_paths(_tree(name=name))
+    recorded = workdir.as_recorded(_tree(name=name))
     assert recorded.augment.crop and recorded.augment.flip_prob >= 0
-    assert workdir.with_absolute_paths(recorded) == recorded
+    assert workdir.as_recorded(recorded) == recorded
     if name == "focalclick":
         assert recorded.augment.bounds == (0.5, 1.4)
         return

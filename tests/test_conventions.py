@@ -93,6 +93,7 @@ _COMBINED = "the thesis's combined_2d joins these four sets"
 # Names that stand in more files, with the number and the reason.
 MORE = {
     "disk_painter_tuned": (3, "the bar that scripts/ablation.py shows"),
+    "blank_image": (3, "the control that scripts/ablation.py shows"),
     "dice": (3, "the score of the CVPR 2025 challenge is computed from it"),
     "nsd": (3, "the score of the CVPR 2025 challenge is computed from it"),
     "ritm": (4, "also a convention of failures and an augmentation strategy"),

@@ -138,7 +138,7 @@ def test_data_folders_are_absolute_however_they_are_spelt(tmp_path, monkeypatch)
     for spelling in ("ct", "ct/", "./ct", str(tmp_path / "ct")):
         config = schema.default()
         config.data.path = spelling
-        absolute = runs.with_absolute_paths(config)
+        absolute = runs.as_recorded(config)
         assert absolute.data.path == str(tmp_path / "ct")
         assert absolute.data.root == ""
         names.add(runs.default_workdir(absolute))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ecc_jax import config as schema
-from ecc_jax import places, runs, workdir
+from ecc_jax import places, runs, settings, workdir
 from ecc_jax.evaluation.host import load_external
 from ecc_jax.evaluation.masks import read_masks, write_masks
 from ecc_jax.report.pooling import load_run
@@ -61,8 +61,8 @@ def test_paths_of_a_configuration_are_the_same_from_everywhere(home, tmp_path, m
     for text in spellings:
         config = schema.default()
         schema.set_key(config, key, text)
-        resolved = runs.with_absolute_paths(config)
-        assert schema.differences(runs.with_absolute_paths(resolved), resolved) == {}
+        resolved = runs.as_recorded(config)
+        assert schema.differences(runs.as_recorded(resolved), resolved) == {}
         found.add(json.dumps(schema.to_dict(resolved)))
     assert len(found) == 1
     assert json.dumps(PATHS[key].replace("~", str(home))) in found.pop()
@@ -72,8 +72,8 @@ def test_words_that_are_no_paths_stay_as_they_are(home):
     config = schema.default()
     config.eval.external = "package.module:factory"
     config.eval.initial_mask = "shifted"
-    for changed in (schema.default(), config):
-        resolved = runs.with_absolute_paths(changed)
+    for changed in map(settings.with_own_augmentation, (schema.default(), config)):
+        resolved = runs.as_recorded(changed)
         assert schema.differences(changed, resolved) == {}
         assert runs.default_workdir(resolved) == runs.default_workdir(changed)
 
@@ -124,7 +124,7 @@ def test_home_folders_of_nobody_are_refused(home, key):
     config = schema.default()
     schema.set_key(config, key, PATHS[key].replace("~", "~nobody-of-that-name"))
     with pytest.raises(ValueError, match="the home folder ~nobody-of-that-name is not known"):
-        runs.with_absolute_paths(config)
+        runs.as_recorded(config)
 
 
 def test_a_run_with_relative_weights_of_an_earlier_version_goes_on(home):
@@ -223,7 +223,7 @@ def test_out_never_replaces_a_run(tmp_path, files, message):
 
 
 def test_a_report_is_replaced_by_one_of_the_same_evaluation_only(tmp_path):
-    config = schema.default()
+    config = workdir.as_recorded(schema.default())
     workdir.check_same_report(config, tmp_path / "new")
     folder = _run_in(tmp_path / "report", config)
     (folder / "summary.json").write_text("{}")

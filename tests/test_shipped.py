@@ -101,7 +101,7 @@ def test_own_folders_start_from_it_and_other_networks_are_refused():
     tree = config.flagship("ct_folder_2d,quick")
     assert tree.model.pretrained == "shipped"
     workdir.check_pretrained(tree)
-    assert workdir.with_absolute_paths(tree).model.pretrained == "shipped"
+    assert workdir.as_recorded(tree).model.pretrained == "shipped"
     assert config.flagship("quick").model.pretrained == ""
     for key, value in (("grid", 96), ("prior", "none"), ("name", "disk_tiny")):
         other = config.flagship("ct_folder_2d")
