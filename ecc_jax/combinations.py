@@ -38,6 +38,12 @@ def _validate_stages(config: ml_collections.ConfigDict) -> None:
             f"inference.pipeline={pipeline} needs a network with a refiner, one of "
             f"{', '.join(build.WITH_REFINER)}; got model.name={name}"
         )
+    if refines and not (config.loss.refine_weight or config.model.pretrained):
+        raise ValueError(
+            f"inference.pipeline={pipeline} lets the refiner answer, and loss.refine_weight=0.0 "
+            "never trains it; train with loss.refine_weight=1.0, start from weights that hold a "
+            "trained one, or set inference.pipeline=full_frame"
+        )
     if refines and inference.flip:
         raise ValueError(f"inference.pipeline={pipeline} averages no mirror images: set flip=False")
     if inference.progressive_merge and not refines:

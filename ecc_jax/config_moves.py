@@ -30,6 +30,10 @@ def moved(values: dict[str, Any]) -> dict[str, Any]:
     Args:
       values: By dotted key, of this version or an earlier one.
     """
+    has_untrained_refiner = "loss.refine_weight" not in values and values.get("name") != "converted"
+    if has_untrained_refiner and str(values.get("model.name")).startswith("focalclick_"):
+        # Earlier versions trained the coarse stage alone.
+        values = {**values, "loss.refine_weight": 0.0, "loss.boundary_weight": 0.0}
     if not any(key in MOVED for key in values):
         return values
     found = {key: value for key, value in values.items() if key not in MOVED}

@@ -36,7 +36,7 @@ def segmenter_of(config: ml_collections.ConfigDict) -> Segmenter:
         intensity=model.intensity,
         edits=model.edits,
         click_radius=model.click_radius,
-        prev_mask=_prev_mask(model),
+        prev_mask=prev_mask_of(model),
     )
 
 
@@ -66,12 +66,14 @@ def sampler_in_words(config: ml_collections.ConfigDict) -> str:
     return ", ".join(words)
 
 
-def _prev_mask(model: ml_collections.ConfigDict) -> str:
-    """Returns the field of `Segmenter` that the key model.prev_mask asks for."""
-    sees_it = spec_of(model.name).sees_prev_mask
-    if model.prev_mask == "no":
-        return "hidden"
-    return "map" if model.prev_mask == "yes" and not sees_it else "input"
+def prev_mask_of(model: ml_collections.ConfigDict) -> str:
+    """Returns the field of `Segmenter` that the key model.prev_mask asks for.
+
+    What a network does not read need not be hidden from it.
+    """
+    if spec_of(model.name).sees_prev_mask:
+        return "hidden" if model.prev_mask == "no" else "input"
+    return "map" if model.prev_mask == "yes" else "input"
 
 
 def shown_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import ml_collections
 from ecc_jax import atomic, parallel, places
 from ecc_jax import config as schema
 from ecc_jax.protocols import PROTOCOLS
-from ecc_jax.settings import with_own_augmentation
+from ecc_jax.settings import prev_mask_of, with_own_augmentation
 from ecc_jax.training import checkpoints
 
 CONFIG_FILE = "config.json"
@@ -21,10 +21,8 @@ CONFIG_FILE = "config.json"
 _SQUARE_KEYS = ("grid", "view_factor")
 _UNDRAGGED_KEYS = ("click_radius",)
 _SURROUNDING_KEYS = ("view", *_SQUARE_KEYS, "prior", "intensity", "edits")
-_NETWORK_KEYS = (
-    *("name", "deep_supervision", "prev_mask", "encoding", *_UNDRAGGED_KEYS),
-    *_SURROUNDING_KEYS,
-)
+_PARAMETER_KEYS = ("name", "deep_supervision", "prev_mask")
+_NETWORK_KEYS = (*_PARAMETER_KEYS, "encoding", *_UNDRAGGED_KEYS, *_SURROUNDING_KEYS)
 CONVERSION_FILE = "conversion.json"  # written by scripts/convert_weights.py
 # Keys that change no number of a report.
 _NO_RESULT_KEYS = ("eval.save_masks", "eval.latency_clicks", "data.read_threads")
@@ -231,9 +229,13 @@ def check_pretrained(config: ml_collections.ConfigDict) -> None:
     # A whole slice has no square, and disks have radii of their own.
     unread: tuple[str, ...] = _SQUARE_KEYS if config.model.view == "slice" else ()
     unread += _UNDRAGGED_KEYS if config.model.encoding == "disk" else ()
-    # Foreign weights know nothing of the rest.
+    modes = prev_mask_of(saved), prev_mask_of(config.model)
     is_foreign = (folder / CONVERSION_FILE).is_file()
-    for key in _NETWORK_KEYS[:1] if is_foreign else _NETWORK_KEYS:
+    # Keys may say the same in two ways; a mask that is hidden needs no other weights.
+    if modes[0] == modes[1] or (is_foreign and modes[1] == "hidden"):
+        unread += ("prev_mask",)
+    # Foreign weights know nothing of the rest.
+    for key in _PARAMETER_KEYS if is_foreign else _NETWORK_KEYS:
         if key in unread:
             continue
         if saved[key] != config.model[key]:

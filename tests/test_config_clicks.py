@@ -82,9 +82,11 @@ def test_what_does_not_go_together_names_keys_and_remedy(values, message):
     assert "\n" not in str(error.value)
 
 
-def test_grey_values_of_the_first_disk_go_with_encodings_that_show_it():
+def test_grey_values_of_the_first_disk_go_with_disks_alone():
+    """The first disk of a lesion need not be the first click, which alone hybrid and box drag."""
     for encoding in FIRST_DRAGGED:
-        checks.validate(tree_of({"model.encoding": encoding, "model.intensity": "core"}))
+        with pytest.raises(ValueError, match="model.intensity=core is measured on dragged"):
+            checks.validate(tree_of({"model.encoding": encoding, "model.intensity": "core"}))
     checks.validate(tree_of({"train.source": "random", "model.intensity": "core"}))
 
 
@@ -137,3 +139,26 @@ def test_the_hybrid_leaf_differs_from_the_dynamic_one_in_its_encoding_alone():
     spec.loader.exec_module(leaf)
     differing = config.differences(leaf.get_config("quick"), config.get_config("quick"))
     assert set(differing) == {"name", "model.encoding"}
+
+
+@pytest.mark.parametrize(
+    ("name", "saved", "wanted", "fits"),
+    [
+        ("ritm_tiny", "network", "yes", True),
+        ("ritm_tiny", "network", "no", False),
+        ("unetpp_tiny", "network", "no", True),
+        ("unetpp_tiny", "network", "yes", False),
+    ],
+)
+def test_weights_fit_by_what_the_network_is_told_of_the_previous_mask(
+    tmp_path, name, saved, wanted, fits
+):
+    run = tree_of({"model.name": name, "model.prev_mask": saved})
+    workdir.write_config(run, tmp_path)
+    tree = tree_of({"model.name": name, "model.prev_mask": wanted})
+    tree.model.pretrained = str(tmp_path)
+    if fits:
+        workdir.check_pretrained(tree)
+    else:
+        with pytest.raises(ValueError, match="model.prev_mask=network, but"):
+            workdir.check_pretrained(tree)

@@ -6,7 +6,7 @@ from ecc_jax.clicks.encoding import FIRST_DRAGGED, WITHOUT_RADIUS
 
 # What surrounds a network and is measured on dragged disks, with the value that needs none.
 SURROUNDINGS = {"view": "slice", "prior": "none", "edits": "everywhere", "intensity": "window"}
-# The first disk is all that this one reads.
+# Random clicks have a first disk too, which is all that this one reads.
 _OF_FIRST_DISK = "intensity"
 
 
@@ -37,8 +37,7 @@ def check_encoding(
                 "clicks.radius=fixed (configs/ritm_static.py), or model.encoding=disk"
             )
     for key, value in surroundings.items():
-        shows_it = encoding in FIRST_DRAGGED and key == _OF_FIRST_DISK
-        if encoding != "disk" and not shows_it and value != SURROUNDINGS[key]:
+        if encoding != "disk" and value != SURROUNDINGS[key]:
             raise ValueError(
                 f"model.{key}={value} is measured on dragged disks, model.encoding={encoding} does "
                 f"not show them; leave model.encoding=disk, or set model.{key}={SURROUNDINGS[key]}"

@@ -54,7 +54,7 @@ def random_source(
             gamma=gamma,
             capacity=capacity,
         )
-        prev_mask = jnp.zeros_like(scene.image)
+        prev_mask = jnp.zeros((*scene.image.shape[:3], 1), jnp.float32)
         if max_corrections:
             earlier, newest = without_newest(clicks)
             corrections = jax.random.randint(key, (), 0, max_corrections + 1)

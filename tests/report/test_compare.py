@@ -178,13 +178,18 @@ def test_differing_facts_are_listed_and_units_refused(main, tmp_path, capsys):
 
 def test_encodings_are_compared_between_runs_of_one_sampler_only(main, tmp_path, capsys):
     caution = "Not a comparison of encodings"
-    for name, facts in (
-        ("neither", {}),
-        ("encoding", {"encoding": "fixed radius"}),
-        ("sampler", {"sampler": "random"}),
+    own = {"encoding": "average radius", "sampler": "iterative"}
+    for name, theirs in (
+        ("neither", own),
+        ("encoding", {**own, "encoding": "fixed radius"}),
+        ("sampler", {**own, "sampler": "random"}),
         ("both", {"encoding": "fixed radius", "sampler": "random"}),
+        ("untold", {"encoding": "fixed radius"}),  # of an earlier version
     ):
-        assert main(*_two(tmp_path / name, **facts)) == 0
+        sides = [tmp_path / name / side for side in "ab"]
+        for side, facts in zip(sides, (own, theirs), strict=True):
+            write_small(side, {"model": A}, slices_of("ppqq"), **facts)
+        assert main(*sides) == 0
         assert (caution in capsys.readouterr().out) == (name == "both"), name
 
 

@@ -83,13 +83,14 @@ def test_corrections_answer_all_clicks_so_far_in_one_compilation():
     assert set(seen) == {0, 1, 2} and inputs._cache_size() == 1
 
 
-def _step_of(source, encoding):
+def _step_of(source, encoding, *, colour_prob=0.0):
     tree = config.default()
     tree.model.name, tree.model.encoding, tree.train.source = "disk_tiny", encoding, source
     tree.augment.crop, tree.data.size, tree.train.max_clicks = (32, 32), test_step.SIZE, 3
     tree.train.batch_size, tree.train.click_gamma = test_step.BATCH, 0.75
     if encoding in WITHOUT_RADIUS:
         tree.train.radius = tree.clicks.radius = "fixed"
+    tree.augment.colour_prob = colour_prob
     checks.validate(tree)
     segmenter = settings.segmenter_of(tree)
     first = options.first_state(tree, segmenter)
@@ -117,11 +118,17 @@ def test_a_step_on_random_clicks_trains_and_logs_what_it_placed():
 
 
 @pytest.mark.parametrize(
-    ("source", "encoding"),
-    [("random", "box"), ("sessions", "hybrid"), ("random", "distance"), ("iterative", "gaussian")],
+    ("source", "encoding", "colour_prob"),
+    [
+        ("random", "box", 0.0),
+        ("sessions", "hybrid", 0.0),
+        ("random", "distance", 0.5),
+        ("random_then_iterative", "disk", 0.5),
+        ("iterative", "gaussian", 0.5),
+    ],
 )
-def test_samplers_and_encodings_are_traced_in_one_step(source, encoding):
-    step, first, batch = _step_of(source, encoding)
+def test_samplers_and_encodings_are_traced_in_one_step(source, encoding, colour_prob):
+    step, first, batch = _step_of(source, encoding, colour_prob=colour_prob)
     after, record = jax.eval_shape(step, first, batch, np.float32(1e-3))
     assert record["num_clicks"].shape == ()
     same = jax.tree.map(lambda a, b: a.shape == b.shape and a.dtype == b.dtype, after, first)
