@@ -5,7 +5,6 @@ import io
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from ecc_jax import atomic
 from ecc_jax.volumes import files_of
 from tfds_builders.ct_folder_2d import windows
 from tfds_builders.ct_folder_2d.files import INFO, READERS, Pair, read_folder
+from tfds_builders.ct_folder_2d.whole_folder import check_free, made_whole
 from tfds_builders.label_checks import NAMES_FILE
 from tfds_builders.options import check_window
 from tfds_builders.words import short
@@ -83,17 +83,11 @@ def gather(sources: Sequence[Source], out: Path, *, copy: bool = False) -> list[
         two volumes share a name, or the values of a source's labels have names of their own.
       OSError: A file cannot be written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out}: is there already; name a new folder, or empty this one")
+    check_free(out)
     plan = _Plan({}, {}, {})
     found = [_add(plan, source) for source in sources]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.incomplete-"))
-    try:
-        _write(plan, staging / out.name, copy=copy)
-        os.rename(staging / out.name, out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with made_whole(out) as folder:
+        _write(plan, folder, copy=copy)
     return found
 
 

@@ -4,10 +4,7 @@ Public sets and exports of viewers often hold windowed 8-bit pictures. Their gre
 back on the window's HU scale; what the window cut off stays cut off.
 """
 
-import os
-import shutil
 import struct
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 from skimage import io
 
+from tfds_builders.ct_folder_2d.whole_folder import check_free, made_whole
 from tfds_builders.options import check_window
 from tfds_builders.words import short
 
@@ -54,40 +52,27 @@ def convert(
     low, high = check_window(window_hu, where="the window of the pictures")
     if spacing_mm is not None and not (np.isfinite(spacing_mm) and spacing_mm > 0):
         raise ValueError(f"the side of a pixel must be positive, in mm; got {spacing_mm:g}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out}: is there already; name a new folder, or empty this one")
+    check_free(out)
     pairs = _pairs(source)
-    values = lesion_values({name: _grey(label) for name, (_, label) in pairs.items()}, lesion)
+    found: set[int] = set()
     for image, label in pairs.values():
-        shapes = _grey(image).shape, _grey(label).shape
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"{label}: its shape is {shapes[1]}, that of its image {shapes[0]}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.incomplete-"))
-    try:
+        picture, marks = _grey(image), _grey(label)
+        if picture.shape != marks.shape:
+            raise ValueError(
+                f"{label}: its shape is {marks.shape}, that of its image {picture.shape}"
+            )
+        found.update(np.unique(marks).tolist())
+    values = _lesion_values(sorted(found - {0}), lesion)
+    with made_whole(out) as folder:
         for name, (image, label) in pairs.items():
-            _write(staging / out.name / "images", name, _hu(_grey(image), low, high), spacing_mm)
+            _write(folder / "images", name, _hu(_grey(image), low, high), spacing_mm)
             mask = np.isin(_grey(label), values).astype(np.uint8)
-            _write(staging / out.name / "labels", name, mask, spacing_mm)
-        os.rename(staging / out.name, out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+            _write(folder / "labels", name, mask, spacing_mm)
     return list(pairs)
 
 
-def lesion_values(
-    labels: dict[str, Integer[np.ndarray, "_ _"]], chosen: Sequence[int]
-) -> list[int]:
-    """Returns the label values that are lesion.
-
-    Args:
-      labels: Label pictures by name, of any shapes.
-      chosen: What the user names; empty takes the only value besides 0.
-
-    Raises:
-      ValueError: A chosen value is in no picture, or none is chosen and there is not just one.
-    """
-    found = sorted(set().union(*(np.unique(label).tolist() for label in labels.values())) - {0})
+def _lesion_values(found: list[int], chosen: Sequence[int]) -> list[int]:
+    """Returns the values that are lesion among those found; without a choice there must be one."""
     listed = short([str(value) for value in found]) if found else "none"
     if chosen:
         strange = sorted(set(chosen) - set(found))
