@@ -265,6 +265,20 @@ def unetpp(arg: str = "") -> ml_collections.ConfigDict:
     return _made("unetpp", config_words.unetpp, arg)
 
 
+def published(network: str) -> ml_collections.ConfigDict:
+    """Returns the configuration that published weights of a network are used with."""
+    config = next(
+        (leaf() for leaf in (focalclick, unetpp) if network.startswith(f"{leaf.__name__}_")),
+        default(),
+    )
+    config.name = "converted"
+    config.model.name = network
+    # The published networks were trained with disks of radius 5.
+    config.train.radius = "fixed"
+    config.clicks.radius = "fixed"
+    return config
+
+
 def _made(
     name: str, change: Callable[[ml_collections.ConfigDict], None], arg: str
 ) -> ml_collections.ConfigDict:

@@ -105,14 +105,8 @@ def _write(dest: Path, name: str, variables: dict[str, Any], summary: dict[str, 
     partial = dest.with_name(f"{dest.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     checkpoints.save_weights(partial, variables)
-    config = schema.default()
-    config.name = "converted"
-    config.model.name = name
-    # The published networks were trained with disks of radius 5.
-    config.train.radius = "fixed"
-    config.clicks.radius = "fixed"
     for file, content in (
-        (workdir.CONFIG_FILE, schema.to_dict(config)),
+        (workdir.CONFIG_FILE, schema.to_dict(schema.published(name))),
         (workdir.CONVERSION_FILE, summary),
     ):
         atomic.write_text(partial / file, json.dumps(content, indent=1))

@@ -41,13 +41,18 @@ def segmenter_of(config: ml_collections.ConfigDict) -> Segmenter:
 
 
 def encoding_in_words(config: ml_collections.ConfigDict) -> str:
-    """Returns how the clicks of an evaluation look to the network."""
+    """Returns how the clicks of an evaluation look to the network, with unusual lengths."""
     radius, name = config.clicks.radius, config.model.encoding
+    length, usual = config.model.click_radius, schema.default().model.click_radius
     if name == "disk":
-        return f"{radius} radius"
-    if name in FIRST_DRAGGED:
-        return f"{radius} radius of the first click, later ones static ({name})"
-    return f"{radius} radius ({name})"
+        # Dragged radii have no length of their own.
+        length = config.clicks.fixed_radius if radius == "fixed" else usual
+        words = f"{radius} radius"
+    elif name in FIRST_DRAGGED:
+        words = f"{radius} radius of the first click, later ones static ({name})"
+    else:
+        words = f"{radius} radius ({name})"
+    return words if length == usual else f"{words}, {length:g} pixels"
 
 
 def sampler_in_words(config: ml_collections.ConfigDict) -> str:

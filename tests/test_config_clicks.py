@@ -120,6 +120,12 @@ def test_reports_say_how_clicks_look_and_apart_from_it_how_they_were_placed():
     assert hybrid == "average radius of the first click, later ones static (hybrid)"
     # Reports know static clicks by their first word.
     assert words(tree_of({"model.encoding": "gaussian", **STATIC})) == "fixed radius (gaussian)"
+    # Lengths that are not the usual ones tell two runs apart.
+    small = {"model.click_radius": 3.0}
+    assert words(tree_of({"model.encoding": "gaussian", **STATIC, **small})).endswith(", 3 pixels")
+    assert words(tree_of({"model.encoding": "hybrid", **small})) == f"{hybrid}, 3 pixels"
+    assert words(tree_of({**STATIC, "clicks.fixed_radius": 8.0})) == "fixed radius, 8 pixels"
+    assert words(tree_of({**small, "clicks.fixed_radius": 8.0})) == "average radius"
     placed = {
         settings.sampler_in_words(tree_of(values))
         for source in config.CLICK_SOURCES

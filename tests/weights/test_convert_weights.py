@@ -92,6 +92,24 @@ def test_summary_tells_source_model_and_every_tensor(converted, state_dict):
     checks.validate(config)
 
 
+@pytest.mark.parametrize(
+    ("name", "pipeline", "encoding"),
+    [("unetpp_resnet18", "full_frame", "gaussian"), ("focalclick_tiny", "focalclick", "disk")],
+)
+def test_other_families_are_used_as_they_were_trained(name, pipeline, encoding, tmp_path):
+    fresh = init_variables(build(name), 0)
+    source = write_safetensors(tmp_path / "all.safetensors", export_state_dict(name, fresh))
+    conversion.convert(source, tmp_path / "out")
+    config = runs.load_config(tmp_path / "out")
+    checks.validate(config)
+    assert (config.model.name, config.clicks.radius, config.train.radius) == (
+        name,
+        "fixed",
+        "fixed",
+    )
+    assert (config.inference.pipeline, config.model.encoding) == (pipeline, encoding)
+
+
 def test_trunk_weights_are_completed_and_the_lists_printed(
     script, state_dict, tmp_path, monkeypatch, capsys
 ):
