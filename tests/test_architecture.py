@@ -20,7 +20,7 @@ LAYERS = (
     ("clicks", "models", "classical", "data", "phantom", "metrics", "losses"),
     ("inference", "interaction", "weights"),
     ("predictor", "report", "combinations"),
-    ("settings", "checks"),
+    ("settings", "checks", "thesis"),
     ("evaluation",),
     ("training",),
     ("workdir", "admission"),
