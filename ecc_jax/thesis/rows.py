@@ -139,17 +139,18 @@ def synthetic_keys(column: str) -> tuple[str, ...]:
     """Returns the keys of the configuration that put the phantom in the place of a set."""
     if column == COMBINED:
         return f"data.name={column}", f"data.sources={synthetic_sources()!r}"
-    return f"data.name={_synthetic()}", f"data.phantom_kind={catalog.DATASETS[column].organ}"
+    return f"data.name={synthetic_name()}", f"data.phantom_kind={catalog.DATASETS[column].organ}"
 
 
 def synthetic_sources() -> tuple[str, ...]:
     """Returns the sources that stand for those of the combined set."""
-    return tuple(f"{_synthetic()}:{catalog.DATASETS[column].organ}" for column in SETS[:-1])
+    return tuple(f"{synthetic_name()}:{catalog.DATASETS[column].organ}" for column in SETS[:-1])
 
 
 def _is_synthetic(name: str) -> bool:
     return name in catalog.DATASETS and catalog.DATASETS[name].organ == "synthetic"
 
 
-def _synthetic() -> str:
+def synthetic_name() -> str:
+    """Returns the dataset whose kinds of patients stand for the thesis's sets."""
     return next(name for name in catalog.DATASETS if _is_synthetic(name))

@@ -51,12 +51,14 @@ class Report(NamedTuple):
       cell: What it tells of.
       is_stand_in: Whether the phantom's organs stand for the thesis's sets.
       config: The configuration of the evaluation.
+      workdir: Of the network's training; None for a report that lies elsewhere.
     """
 
     folder: Path
     cell: Cell
     is_stand_in: bool
     config: dict[str, Any]
+    workdir: Path | None
 
 
 class Found(NamedTuple):
@@ -121,7 +123,7 @@ def read(folder: Path) -> Report:
     Raises:
       ValueError: It fills none; says why.
     """
-    config, trained = _configs(folder)
+    config, trained, workdir = _configs(folder)
     row = rows.row_of(config)
     rows.check_protocol(config)
     if trained is not None:
@@ -136,11 +138,14 @@ def read(folder: Path) -> Report:
     if is_stand_in != is_too:
         raise ValueError("trained on a real set and tested on the phantom, or the reverse")
     cell = Cell(row, trained_on, tested_on, config["data"]["subset"], config["augment"]["name"])
-    return Report(folder, cell, is_stand_in, config)
+    return Report(folder, cell, is_stand_in, config, workdir)
 
 
-def _configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Returns the configuration of an evaluation and of its run; None for one that is elsewhere."""
+def _configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None, Path | None]:
+    """Returns the configuration of an evaluation, and that of its run with its workdir.
+
+    None for a run that is elsewhere.
+    """
     own = folder / CONFIG_FILE
     resolved = folder.resolve()
     above = next((p for p in resolved.parents if (p / CONFIG_FILE).is_file()), None)
@@ -148,12 +153,12 @@ def _configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
         if above is None:
             raise ValueError(f"no {CONFIG_FILE} (a pooled report?); pass its runs")
         config = _read_config(above / CONFIG_FILE)
-        return config, config
+        return config, config, above
     config = _read_config(own)
     trained = None if above is None else _read_config(above / CONFIG_FILE)
     if trained is not None and trained["model"] != config["model"]:
-        trained = None  # a folder of somebody else's run
-    return config, trained
+        trained = above = None  # a folder of somebody else's run
+    return config, trained, above
 
 
 def _read_config(path: Path) -> dict[str, Any]:
