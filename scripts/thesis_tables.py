@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=path, help="folder of the tables (and, with --run, of the runs)")
     add("--root", type=path, default="", help="prepared data for Table 1 ($TFDS_DATA_DIR)")
     add("--run", choices=["quick"], help="train and evaluate the miniature first")
-    add("--minutes", type=float, default=60, help="time for --run; 0 = no limit (default: 60)")
+    add("--minutes", type=float, default=60.0, help="time for --run; 0 = no limit (default: 60)")
     add("--steps", type=int, default=plan.QUICK_STEPS, help="training steps of --run (200)")
     add("--plan", action="store_true", help="print the commands of the full reproduction")
     add("--data", default="DIR", help="for --plan: raw data, DIR/lidc_2d, DIR/kits_2d and so on")

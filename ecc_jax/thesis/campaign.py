@@ -92,5 +92,5 @@ class Pace:
 
 def _failure(job: Job, code: int, log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    last = lines[-1] if lines else f"exit code {code}"
+    last = lines[-1].removeprefix("error: ") if lines else f"exit code {code}"
     return f"{job.name} failed: {last} (log: {log}); the same command goes on from there"

@@ -31,7 +31,6 @@ _QUICK_KEYS = (
     "validation.slices=16",
     f"eval.max_slices={_QUICK_SLICES}",
     "eval.tuning_slices=32",
-    "eval.flooding_tolerances=2",
 )
 _BRIEF = ("eval.latency_clicks=0", "eval.baselines=()")
 # Rows per second of training, and seconds that a process takes beside, on two CPU cores.

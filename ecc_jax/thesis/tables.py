@@ -206,7 +206,7 @@ def _counts(indices: Iterable[Mapping[str, Any]], *, is_stand_in: bool) -> dict[
         for split in catalog.SPLITS:
             size = index["counts"][split]
             counts[Count(dataset, options["subset"], split)] = Ours(
-                value=size["slices"],
+                value=float(size["slices"]),
                 sources=(str(index["directory"]),),
                 detail=f"{size['volumes']} scans, split by "
                 f"{'slice' if options['split_rule'] == 'thesis' else 'patient'}",
