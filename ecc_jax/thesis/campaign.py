@@ -1,14 +1,16 @@
 """Runs the commands of a plan one after the other, as far as time allows."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ecc_jax import commands
+from ecc_jax import atomic, commands
 from ecc_jax.thesis.plan import Job, Plan
 
 _RUN = ("train", "evaluate")
+COMMANDS_FILE = "commands.json"
 Clock = Callable[[], float]
 
 
@@ -39,9 +41,11 @@ def run(
       clock: Seconds, from any beginning.
 
     Raises:
-      ValueError: A job failed; names its log and the last line of it.
+      ValueError: A job failed (names its log and the last line of it), or the folder was begun
+        with other settings, which would stand beside these in one table.
     """
     jobs = [job for job in plan.jobs if job.kind in _RUN]
+    _check_same(plan.out / COMMANDS_FILE, jobs)
     waiting = [job for job in jobs if not (job.done and job.done.is_file())]
     begin, pace = clock(), Pace()
     variables = commands.environment(plan.out / "cache")
@@ -63,6 +67,25 @@ def run(
         number = len(jobs) - len(waiting)
         say(f"[{number}/{len(jobs)}] {job.name}: {taken:.0f} s; {pace.about(waiting)}")
     return Outcome(len(jobs) - len(waiting), waiting)
+
+
+def _check_same(path: Path, jobs: Sequence[Job]) -> None:
+    """Refuses a folder whose runs have other keys than these jobs; notes those of a new one.
+
+    Raises:
+      ValueError: Names the first job that differs.
+    """
+    keys = {job.name: [flag for flag in job.command if "--config" in flag] for job in jobs}
+    if not path.is_file():
+        atomic.write_text(path, json.dumps(keys, indent=1))
+        return
+    for name, before in json.loads(path.read_text(encoding="utf-8")).items():
+        if name in keys and keys[name] != before:
+            changed = sorted(set(before) ^ set(keys[name]))
+            raise ValueError(
+                f"{path.parent} was begun with other settings ({name}: {' '.join(changed)}); "
+                "repeat the command as it was, or choose another --out"
+            )
 
 
 class Pace:

@@ -152,7 +152,7 @@ def quick(out: Path, *, steps: int = QUICK_STEPS) -> Plan:
     if steps < _QUICK_EPOCHS:
         raise ValueError(f"--steps must be at least {_QUICK_EPOCHS}, one per epoch; got {steps}")
     jobs = [_prepare_stand_in(name, subset) for subset in catalog.SUBSETS for name in SETS]
-    jobs.append(_classical(out, rows.synthetic_name()))
+    jobs.append(_classical(out, rows.synthetic_name(), "--quick"))
     training = _QUICK_OVERHEAD + steps * _QUICK_BATCH / _QUICK_PACE
     for row in _by_use():
         for name in SETS:
@@ -246,9 +246,9 @@ def _prepare_stand_in(name: str, subset: str) -> Job:
     return _prepare(name, rows.synthetic_name(), subset, flags)
 
 
-def _classical(out: Path, name: str) -> Job:
+def _classical(out: Path, name: str, *flags: str) -> Job:
     folder = Path(out) / "runs" / "classical"
-    command = [sys.executable, "scripts/classical.py", name, f"--out={folder}"]
+    command = [sys.executable, "scripts/classical.py", name, f"--out={folder}", *flags]
     return Job("classical", "classical", command, folder / "classical.json", 0.0)
 
 

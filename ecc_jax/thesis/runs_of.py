@@ -148,7 +148,9 @@ def _configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None, Path 
     """
     own = folder / CONFIG_FILE
     resolved = folder.resolve()
-    above = next((p for p in resolved.parents if (p / CONFIG_FILE).is_file()), None)
+    # A run keeps its own report in RUN/report, others in RUN/report/NAME.
+    near = list(resolved.parents)[:2]
+    above = next((p for p in near if (p / CONFIG_FILE).is_file()), None)
     if not own.is_file():
         if above is None:
             raise ValueError(f"no {CONFIG_FILE} (a pooled report?); pass its runs")

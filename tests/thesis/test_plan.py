@@ -150,6 +150,18 @@ def test_no_job_begins_that_would_end_too_late(ran, tmp_path):
     assert said[1].endswith("5 to go, about 2 min")
 
 
+def test_runs_of_other_settings_do_not_come_into_one_table(ran, tmp_path):
+    job = job_of("a", "train", tmp_path)
+    job = job._replace(command=[*job.command, "--config.train.epochs=4"])
+    campaign.run(Plan(tmp_path, [job], True), minutes=0.0, say=print)
+    campaign.run(Plan(tmp_path, [job], True), minutes=0.0, say=print)
+    other = job._replace(command=[*job.command[:-1], "--config.train.epochs=5"])
+    message = r"begun with other settings \(a: --config.train.epochs=4 --config.train.epochs=5\)"
+    with pytest.raises(ValueError, match=message):
+        campaign.run(Plan(tmp_path, [other], True), minutes=0.0, say=print)
+    assert ran.commands == ["a", "a"]
+
+
 def test_a_failure_names_its_log(ran, tmp_path):
     ran.code = 1
     with pytest.raises(ValueError, match=r"^a failed: no room \(log: .*a.log\); the same command"):
