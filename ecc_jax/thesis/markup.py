@@ -185,9 +185,6 @@ def _grid(table: int, cells: Sequence[Cell], mark: Callable[[str], str]) -> Grid
 def _lines(row: str, cells: Sequence[Cell], mark: Callable[[str], str]) -> Iterator[list[str]]:
     """Yields ours, the thesis's and the painter's numbers of a line, as far as there are any."""
     label = row.replace("_D", ", dynamic disks")
-    if cells[0].table == 1:
-        details = {cell.ours.detail for cell in cells if cell.ours}
-        label += f" ({', '.join(sorted(details))})" if len(details) == 1 else ""
     yield [label, *(_own(cell) for cell in cells)]
     if any(cell.published for cell in cells):
         yield ["  thesis", *(_thesis(cell, mark) for cell in cells)]
@@ -201,7 +198,7 @@ def _own(cell: Cell) -> str:
     if cell.ours is None:
         return MISSING
     if cell.table == 1:
-        return f"{cell.ours.value:g}"
+        return f"{cell.ours.value:g} ({cell.ours.detail})"
     extent = markdown_tables.interval(cell.ours.low, cell.ours.high, ".3f")
     return f"{cell.ours.value:.3f}" + (f" ({extent})" if extent else "")
 

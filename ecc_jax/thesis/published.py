@@ -13,7 +13,7 @@ from ecc_jax.thesis.rows import SETS, Row
 ERROR = "error"  # in place of a click: the Iterative IoU Error
 ERROR_CLICKS = 20  # after so many
 TITLES = {
-    1: "Slices of the datasets, and scans that they come from",
+    1: "Slices of the datasets; in brackets the scans that they come from",
     2: "Classical methods on LIDC 2D: IoU",
     3: "IoU after one click, static clicks",
     4: "IoU after one click, static and dynamic disks",

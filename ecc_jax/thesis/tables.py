@@ -208,8 +208,8 @@ def _counts(indices: Iterable[Mapping[str, Any]], *, is_stand_in: bool) -> dict[
             counts[Count(dataset, options["subset"], split)] = Ours(
                 value=float(size["slices"]),
                 sources=(str(index["directory"]),),
-                detail=f"{size['volumes']} scans, split by "
-                f"{'slice' if options['split_rule'] == 'thesis' else 'patient'}",
+                detail=f"{size['volumes']} scans"
+                + (", by slice" if options["split_rule"] == "thesis" else ""),
             )
     return counts
 

@@ -169,7 +169,7 @@ def test_markdown_shows_ours_the_thesis_the_painter_and_what_is_missing(some):
     assert re.search(r"&emsp;thesis \| 0\.701 \[f,h\] \| 0\.816 \[d,f,h\] ", table)
     assert "| &emsp;tuned painter | 0.400 | – |" in table
     assert len({line.count("|") for line in lines}) == 1
-    assert "| LIDC 2D (2 scans, split by patient) | 7 | 2 | 3 |" in text
+    assert "| LIDC 2D | 7 (2 scans) | 2 (2 scans) | 3 (2 scans) |" in text
     missing = text[text.index("## What is missing") :]
     commands = [line for line in missing.splitlines() if line.startswith("python ")]
     assert len(set(commands)) == len(commands)
