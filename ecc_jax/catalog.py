@@ -89,6 +89,19 @@ DATASETS: dict[str, DatasetInfo] = {
     ),
 }
 
+
+def split_source(source: str) -> tuple[str, str]:
+    """Returns dataset and kind of one of `data.sources`: "ct_phantom_2d:lung", or a name alone.
+
+    Args:
+      source: A name in `DATASETS`, that of the phantom perhaps with the kind of its patients after
+        a colon; the kind is empty where none is named.
+    """
+    name, _, kind = source.partition(":")
+    has_kinds = name in DATASETS and DATASETS[name].names_within == "phantom_kind"
+    return (name, kind) if has_kinds else (source, "")
+
+
 # Slices in training, validation and test of the thesis's sets. Source: thesis Table 1.
 TABLE_1: dict[str, dict[str, tuple[int, int, int]]] = {
     "lidc_2d": {"full": (5097, 830, 1680), "small": (416, 57, 127)},

@@ -157,8 +157,9 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
     check(
         config,
         "data.sources",
-        lambda v: set(v) <= set(catalog.DATASETS),
-        f"some of {', '.join(catalog.DATASETS)}, as a tuple",
+        lambda v: all(_is_source(source) for source in v),
+        f"some of {', '.join(catalog.DATASETS)}, as a tuple; the phantom's may name a kind, as in "
+        f"ct_phantom_2d:{phantom.KINDS[0]}",
     )
     check(
         config,
@@ -166,6 +167,11 @@ def _validate_numbers(config: ml_collections.ConfigDict) -> None:
         lambda v: len(v) == 0 or (_are_numbers(v) and len(v) == 2 and v[0] < v[1]),
         "empty, or (low, high) in HU with low < high",
     )
+
+
+def _is_source(source: str) -> bool:
+    name, kind = catalog.split_source(source)
+    return name in catalog.DATASETS and (not kind or kind in phantom.KINDS)
 
 
 def _validate_evaluation(config: ml_collections.ConfigDict) -> None:

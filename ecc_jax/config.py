@@ -155,7 +155,8 @@ def _data() -> dict[str, Any]:
         "split_seed": 0,  # seed of the split, and of the folds
         "folds": 0,  # k-fold cross-validation by patient instead of the split; 0 = off
         "fold": 0,  # the fold that is tested, 0 to folds - 1
-        "sources": (),  # datasets that combined_2d joins; empty = the four of the thesis
+        "sources": (),  # datasets that combined_2d joins; empty = the four of the thesis; the
+        # phantom's may name a kind: ct_phantom_2d:lung
         "balanced": True,  # equally many slices of each source; False = all of every source
         "phantom_kind": "mixed",  # lung | kidney | liver | pancreas | mixed | limb | all
         "phantom_patients": 120,  # synthetic patients

@@ -15,18 +15,15 @@ differences with 95 % intervals over patients (not over training runs).
 """
 
 import argparse
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ecc_jax import atomic, console, places
+from ecc_jax import atomic, commands, console, places
 from ecc_jax.report import compare
 from ecc_jax.report.tables import number, table, with_interval
 
-ROOT = Path(__file__).parents[1]
 CLICKS = (1, 2, 3, 5, 10, 20)
 WHOLE = "full"
 
@@ -169,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             command = _command(name, study, arguments, fold)
             if command:
                 print(" ".join(command), flush=True)
-                code = subprocess.run(command, cwd=ROOT, env=_environment(arguments)).returncode
+                code = commands.run(command, commands.environment(arguments.out / "cache"))
                 if code:
                     return code
     text = results_table(study, names, [_reports(name, study, arguments) for name in names])
@@ -222,12 +219,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _environment(arguments: argparse.Namespace) -> dict[str, str]:
-    """Returns the environment of the runs, in which they share what was compiled."""
-    cache = places.absolute(arguments.out / "cache")
-    return {"JAX_COMPILATION_CACHE_DIR": cache, **os.environ}
-
-
 def _folder(name: str, arguments: argparse.Namespace, fold: int) -> Path:
     return arguments.out / name / f"fold{fold}" if arguments.folds else arguments.out / name
 
@@ -241,14 +232,13 @@ def _reports(name: str, study: Study, arguments: argparse.Namespace) -> str:
 def _command(name: str, study: Study, arguments: argparse.Namespace, fold: int) -> list[str]:
     """Returns the command that makes a row; none if it is an evaluation that is there already."""
     variant, folder = study.variants[name], places.absolute(_folder(name, arguments, fold))
-    main_module = [sys.executable, "-m", "ecc_jax.main"]
     if variant.of:
         if (Path(folder) / "summary.json").is_file():
             return []
         workdir = places.absolute(_folder(variant.of, arguments, fold))
         where = [f"--workdir={workdir}", f"--out={folder}"]
         values: tuple[str, ...] = ("eval.latency_clicks=0", *variant.overrides)
-        return [*main_module, "--mode=evaluate", *where, *_flags(values)]
+        return commands.main_command("--mode=evaluate", *where, keys=values)
     words = "shipped"
     if study is not STUDIES["parts"]:
         words = "quick" if arguments.data is None else "ct_folder_2d,quick"
@@ -261,11 +251,7 @@ def _command(name: str, study: Study, arguments: argparse.Namespace, fold: int) 
         *(*study.common, *variant.overrides, *arguments.keys),
     )
     leaf = f"--config=configs/{variant.leaf}:{words}"
-    return [*main_module, leaf, f"--workdir={folder}", *_flags(values)]
-
-
-def _flags(values: Sequence[str]) -> list[str]:
-    return [f"--config.{value}" for value in values]
+    return commands.main_command(leaf, f"--workdir={folder}", keys=values)
 
 
 def results_table(study: Study, names: Sequence[str], reports: Sequence[str]) -> str:

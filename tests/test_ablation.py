@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import subprocess
 import types
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def ablation(monkeypatch):
         script.ran.append((command[3:], options["env"]))
         return types.SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(script, "subprocess", types.SimpleNamespace(run=run))
+    monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(script, "results_table", lambda study, names, reports: "\n".join(reports))
     return script
 

@@ -14,13 +14,13 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 # From the bottom up; imports go strictly downwards, so parts of one layer are blind to each other.
 LAYERS = (
     ("types", "catalog", "places", "atomic", "config_moves"),
-    ("config_words", "console", "checking"),
+    ("config_words", "console", "checking", "commands"),
     ("config",),
     ("ops", "parallel", "volumes", "protocols"),
     ("clicks", "models", "classical", "data", "phantom", "metrics", "losses"),
     ("inference", "interaction", "weights"),
     ("predictor", "report", "combinations"),
-    ("settings", "checks"),
+    ("settings", "checks", "thesis"),
     ("evaluation",),
     ("training",),
     ("workdir", "admission"),

@@ -46,7 +46,8 @@ class DataOptions(NamedTuple):
       split_seed: Seed of the split.
       kind: Organ of the phantom (lung, kidney, liver, pancreas, mixed, limb, all).
       num_patients: Patients of the phantom.
-      sources: Datasets that combined_2d joins; empty means the four of the thesis.
+      sources: Datasets that combined_2d joins; empty means the four of the thesis. The phantom's
+        may name their kind, see `catalog.split_source`.
       balanced: Whether combined_2d keeps equally many slices of each source, or all of them.
       strict: Refuse a dataset of which a volume is broken, instead of leaving that volume out.
       mixed_planes: Accept volumes cut along different anatomical planes in one set.
@@ -110,7 +111,10 @@ def resolve(options: DataOptions) -> DataOptions:
         ("subset", options.subset, SUBSETS),
         ("split_rule", options.split_rule, SPLIT_RULES),
         ("slice_axis", options.slice_axis, (None, -1, 0, 1, 2)),
-        *(("sources", source, tuple(catalog.DATASETS)) for source in options.sources),
+        *(
+            ("sources", catalog.split_source(source)[0], tuple(catalog.DATASETS))
+            for source in options.sources
+        ),
     ):
         if value not in valid:
             raise ValueError(f"data.{key} must be one of {valid}; got {value!r}")

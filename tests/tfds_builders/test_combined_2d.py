@@ -109,6 +109,22 @@ def test_every_slice_keeps_its_window_and_knows_its_file(options, folder):
     assert preparation.read_index(prepare(options))["window_hu"] is None
 
 
+def test_organs_of_the_phantom_are_joined_in_their_own_splits(options, tmp_path):
+    kinds = ("lung", "liver")
+    options = options._replace(root=str(tmp_path), path="", kind="mixed")
+    joined = records(
+        prepare(options._replace(sources=tuple(f"ct_phantom_2d:{kind}" for kind in kinds)))
+    )
+    for kind in kinds:
+        alone = records(prepare(options._replace(name="ct_phantom_2d", kind=kind, sources=())))
+        for split in SPLITS:
+            images = {row["image"].tobytes() for row in alone[split]}
+            own = [row for row in joined[split] if row["organ"].decode() == kind]
+            assert 0 < len(own) == len(joined[split]) // 2
+            assert {row["image"].tobytes() for row in own} <= images
+            assert all(row["patient"].decode().startswith(f"ct_phantom_2d:{kind}/") for row in own)
+
+
 def test_the_seed_decides(options, tmp_path):
     first = prepare(options)
     again = prepare(options._replace(root=str(tmp_path / "again")))
@@ -178,6 +194,10 @@ def test_sources_that_make_no_sense(options, sources):
         prepare(options._replace(sources=sources))
     with pytest.raises(ValueError, match="data.sources must be one of"):
         prepare(options._replace(sources=("kits", "lits_2d")))
+    with pytest.raises(ValueError, match="data.sources must be one of.*'kits_2d:lung'"):
+        prepare(options._replace(sources=("kits_2d:lung", "lits_2d")))
+    with pytest.raises(ValueError, match="data.phantom_kind must be one of"):
+        prepare(options._replace(sources=("ct_phantom_2d:knee", "lits_2d")))
 
 
 @pytest.mark.slow

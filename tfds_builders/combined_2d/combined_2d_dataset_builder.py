@@ -104,6 +104,7 @@ class Builder(slice_builder.RecordBuilder):
         record = {key: row[key] for key in features if key in row}
         volume = row["volume"].decode()
         origin = row["source"].decode() if "source" in row else volume
+        dataset, kind = catalog.split_source(name)
         return {
             **record,
             # Different datasets may use the same names.
@@ -111,7 +112,7 @@ class Builder(slice_builder.RecordBuilder):
             "volume": f"{name}/{volume}",
             "source": f"{name}/{origin}",
             "dataset": name,
-            "organ": catalog.DATASETS[name].organ,
+            "organ": kind or catalog.DATASETS[dataset].organ,
         }
 
 
@@ -154,7 +155,8 @@ def prepared_sources(options: DataOptions) -> dict[str, Path]:
 def source_options(options: DataOptions, name: str) -> DataOptions:
     """Returns the options under which a source is prepared."""
     rule = "patient" if name in SPLIT_BY_PATIENT else options.split_rule
-    own = options._replace(name=name, sources=(), split_rule=rule)
+    dataset, kind = catalog.split_source(name)
+    own = options._replace(name=dataset, sources=(), split_rule=rule, kind=kind or options.kind)
     return own._replace(lesion_labels=(), labels_by_default=None)
 
 

@@ -1,0 +1,168 @@
+"""Commands of the plan: each is a valid run of the cell that it is said to fill."""
+
+import ast
+import collections
+import shlex
+import subprocess
+import sys
+import types
+
+import pytest
+
+from ecc_jax import checking, checks
+from ecc_jax import config as schema
+from ecc_jax.config_words import name_dataset
+from ecc_jax.thesis import campaign, plan, published, rows
+from ecc_jax.thesis.plan import Job, Path, Plan
+from tests.thesis.runs import tree_of
+
+PLANS = {"full": plan.full(Path("out")), "quick": plan.quick(Path("out"))}
+
+
+def keys_of(command):
+    return [flag.removeprefix("--config.") for flag in command if flag.startswith("--config.")]
+
+
+def resolved(command):
+    """The configuration that a training's command means, its dataset a word as in main."""
+    spec = next(f.removeprefix("--config=") for f in command if f.startswith("--config="))
+    keys = keys_of(command)
+    for key in keys:
+        if key.startswith("data.name="):
+            spec = name_dataset(spec, key.removeprefix("data.name="))
+    file, _, words = spec.partition(".py:")
+    return tree_of(f"{file.removeprefix('configs/')}:{words}", *keys)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_trainings_are_valid_and_of_the_cell_that_they_fill(name):
+    chosen, seen = PLANS[name], set()
+    for job in chosen.jobs:
+        if job.kind == "train":
+            tree = resolved(job.command)
+            checks.validate(tree)
+            values = schema.to_dict(tree)
+            rows.check_protocol(values)
+            assert rows.row_of(values) == job.meaning.row
+            assert rows.set_of(values["data"]) == (job.meaning.trained_on, chosen.is_stand_in)
+            is_focal = job.meaning.row.family == "focalclick"
+            crops = tree.augment.name == "optimal_crop"
+            assert crops == (is_focal and job.meaning.trained_on in ("lidc_2d", "combined_2d"))
+            seen.add((job.meaning.row, job.meaning.trained_on))
+    assert len(seen) == 25
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_evaluations_follow_their_training_and_are_of_their_cell(name):
+    chosen, trained = PLANS[name], {}
+    for job in chosen.jobs:
+        workdir = next((f for f in job.command if f.startswith("--workdir=")), "")
+        if job.kind == "train":
+            trained[workdir] = job
+        if job.kind == "evaluate":
+            training = trained[workdir]
+            assert training.meaning.row == job.meaning.row
+            assert training.meaning.trained_on == job.meaning.trained_on
+            tree = resolved(training.command)
+            for entry in keys_of(job.command):
+                key, text = entry.split("=", 1)
+                is_text = isinstance(checking.value_of(tree, key), str)
+                schema.set_key(tree, key, text if is_text else ast.literal_eval(text))
+            checks.validate(tree)
+            data = schema.to_dict(tree)["data"]
+            assert rows.set_of(data) == (job.meaning.tested_on, chosen.is_stand_in)
+            assert f"--out={job.done.parent}" in job.command
+            assert job.done.is_relative_to(workdir.removeprefix("--workdir="))
+    kinds = collections.Counter(job.kind for job in chosen.jobs)
+    assert kinds == {"prepare": 10, "classical": 1, "train": 25, "evaluate": 40}
+    assert len({job.name for job in chosen.jobs}) == 76
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_published_number_has_a_command(name):
+    for number in published.numbers():
+        assert PLANS[name].command_of(number.meaning).startswith("python ")
+
+
+def test_quick_begins_with_ritm_and_fits_an_hour():
+    jobs = [job for job in PLANS["quick"].jobs if job.kind in ("train", "evaluate")]
+    assert all(job.meaning.row.family == "ritm" for job in jobs[:50])
+    assert sum(job.seconds for job in jobs) / 60 < 75
+    assert sum(job.seconds for job in jobs[:50]) / 60 < 45
+    with pytest.raises(ValueError, match="--steps must be at least 4"):
+        plan.quick(Path("out"), steps=3)
+
+
+def test_the_text_is_a_shell_script_whose_hours_add_up():
+    text = plan.text(
+        plan.full(Path("out"), data="raw", images_per_second=40.0, epochs=50), 40.0, 50
+    )
+    lines = text.splitlines()
+    commands = [shlex.split(line, comments=True) for line in lines]
+    assert sum(bool(command) for command in commands) == 77
+    assert "--config.data.path=raw/kits_2d" in text and "40 rows per second" in text
+    # A training of KITS: 50 epochs of 8527 slices; 2 x 20 clicks of 2436 at 0.32 of a row each.
+    hours = (50 * 8527 + 0.32 * 40 * 2436) / 40 / 3600
+    (line,) = [line for line in lines if "ritm_static.py:kits_2d" in line]
+    assert line.endswith(f"# {hours:.2f} h")
+
+
+def job_of(name, kind, folder, seconds=10.0):
+    return Job(name, kind, [sys.executable, name], folder / name / "summary.json", seconds)
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Commands that were started, in place of being run; the clock, and what each leaves behind."""
+    state = types.SimpleNamespace(commands=[], now=0.0, takes=20.0, code=0)
+
+    def run(command, **options):
+        state.commands.append(command[1])
+        state.now += state.takes
+        options["stdout"].write("first\nerror: no room\n")
+        return types.SimpleNamespace(returncode=state.code)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return state
+
+
+def test_finished_jobs_are_skipped_and_those_of_users_left_alone(ran, tmp_path):
+    jobs = [job_of(name, kind, tmp_path) for name, kind in
+            [("p", "prepare"), ("a", "train"), ("b", "evaluate"), ("c", "train")]]  # fmt: skip
+    jobs[1].done.parent.mkdir()
+    jobs[1].done.touch()
+    said = []
+    outcome = campaign.run(Plan(tmp_path, jobs, True), minutes=0.0, say=said.append,
+                           clock=lambda: ran.now)  # fmt: skip
+    assert ran.commands == ["b", "c"] and outcome == (3, [])
+    assert said[0] == "1 of 3 runs are finished; 2 to go, about 0 min"
+    assert said[1].startswith("[2/3] b: 20 s; 1 to go")
+    assert (tmp_path / "logs" / "b.log").read_text().startswith("first")
+
+
+def test_no_job_begins_that_would_end_too_late(ran, tmp_path):
+    jobs = [job_of(str(n), "train", tmp_path) for n in range(6)]
+    said = []
+    # The first shows that 10 s are 20 s: 20 + 20 + 20 fit into a minute, a fourth does not.
+    outcome = campaign.run(Plan(tmp_path, jobs, True), minutes=1.0, say=said.append,
+                           clock=lambda: ran.now)  # fmt: skip
+    assert ran.commands == ["0", "1", "2"] and [job.name for job in outcome.left] == ["3", "4", "5"]
+    assert said[1].endswith("5 to go, about 2 min")
+
+
+def test_runs_of_other_settings_do_not_come_into_one_table(ran, tmp_path):
+    job = job_of("a", "train", tmp_path)
+    job = job._replace(command=[*job.command, "--config.train.epochs=4"])
+    campaign.run(Plan(tmp_path, [job], True), minutes=0.0, say=print)
+    campaign.run(Plan(tmp_path, [job], True), minutes=0.0, say=print)
+    other = job._replace(command=[*job.command[:-1], "--config.train.epochs=5"])
+    message = r"begun with other settings \(a: --config.train.epochs=4 --config.train.epochs=5\)"
+    with pytest.raises(ValueError, match=message):
+        campaign.run(Plan(tmp_path, [other], True), minutes=0.0, say=print)
+    assert ran.commands == ["a", "a"]
+
+
+def test_a_failure_names_its_log(ran, tmp_path):
+    ran.code = 1
+    with pytest.raises(ValueError, match=r"^a failed: no room \(log: .*a.log\); the same command"):
+        campaign.run(Plan(tmp_path, [job_of("a", "train", tmp_path)], True), minutes=0.0, say=print)
