@@ -14,14 +14,16 @@ from matplotlib.patches import Circle
 
 from ecc_jax.report import montage
 from ecc_jax.report.figures import bare
+from ecc_jax.report.measures import BY_NAME
 from ecc_jax.report.methods import BLUE, RED
 from ecc_jax.report.montage import Example
 from ecc_jax.thesis import figures_style as style
+from ecc_jax.thesis import published
 from ecc_jax.thesis.figures_runs import Inputs, Missing
 from ecc_jax.thesis.runs_of import CLASSICAL_FILE
 
 CLASSICAL_EXAMPLES = "classical_examples.npz"
-FLOODING, CONTOUR = "flooding", "active_contour"
+FLOODING, CONTOUR = map(published.method_of, ("Flooding", "Active Contours"))
 _COMMAND = "scripts/classical.py"
 _AGAIN = f"write it again with {_COMMAND}"
 _START_LOOK: dict[str, Any] = {"color": "#FF4B4B", "ls": "--", "lw": 1.1}
@@ -179,8 +181,9 @@ def _example(found: Classical, name: str) -> int:
 
 def _draw_search(axes: Axes, entry: dict[str, Any]) -> None:
     grid, search = entry["grid"], entry["search"]
-    axes.plot(grid, search["iou"], color=BLUE, label="IoU")
-    axes.plot(grid, search["dice"], color=RED, ls="--", label="Dice")
+    looks = ((BLUE, "-"), (RED, "--"))
+    for (name, values), (colour, line) in zip(search.items(), looks, strict=True):
+        axes.plot(grid, values, color=colour, ls=line, label=BY_NAME[name].label)
     best = entry["best"]
     axes.plot([best], [search["iou"][grid.index(best)]], "o", color=BLUE, ms=5, mfc="white")
     axes.set_xlabel(_axis(entry))
