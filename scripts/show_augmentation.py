@@ -15,28 +15,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import jax
-import jax.numpy as jnp
-import numpy as np
 
 from ecc_jax import console
 from ecc_jax.catalog import SPLITS
-from ecc_jax.data import augment, pipeline, placement
+from ecc_jax.data import pipeline, placement
 from ecc_jax.data.crop_bounds import measure_bounds
-from ecc_jax.data.window import apply_window
-from ecc_jax.inference import crops
 from ecc_jax.report.dataset import spread_over_areas
-from ecc_jax.report.dataset_figures import Panel, draw_sheet
-from ecc_jax.types import Clicks
+from ecc_jax.report.dataset_figures import draw_sheet
+from ecc_jax.thesis import crops
 from tfds_builders import prepared_index
 from tfds_builders.preparation import DataOptions, prepare
-
-TARGET_SHAPE = (256, 256)
-# FocalClick's, thesis section 3.1.
-TARGET_CROP = crops.Zoom(min_crop=10, expansion=1.4)
-FULL_SIZE = 512
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.name:
             directory = prepared_index.find(arguments.name, arguments.root)
         else:
-            options = DataOptions("ct_phantom_2d", root=arguments.root, size=256, num_patients=20)
-            directory = prepare(options)
+            phantom = DataOptions("ct_phantom_2d", root=arguments.root, size=256, num_patients=20)
+            directory = prepare(phantom)
         slices = pipeline.open_split(directory, arguments.split)
         bounds = arguments.bounds
         if not bounds:
@@ -55,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(measured.describe(), file=sys.stderr)
             bounds = measured.bounds
         chosen = spread_over_areas(slices.index, count=arguments.slices)
-        panels = draw_panels(slices, chosen, strategies(bounds, arguments), seed=arguments.seed)
+        options = crops.strategies(bounds, crop_sizes=arguments.crop_sizes)
+        panels = crops.panels_of_strategies(slices, chosen, options, seed=arguments.seed)
         title = f"{directory.parts[-3]}, {arguments.split}: crops of training beside Target Crop"
         out = arguments.out or Path("runs/augmentation") / f"{'-'.join(directory.parts[-3:-1])}.png"
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -84,71 +73,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.slices < 1:
         parser.error(f"--slices must be at least 1, got {arguments.slices}")
     return arguments
-
-
-def strategies(
-    bounds: tuple[float, float], arguments: argparse.Namespace
-) -> dict[str, augment.Augmentation]:
-    """Returns every strategy that changes a slice, the bounds of the measured one filled in."""
-    found = {}
-    for name in augment.NAMES:
-        own = augment.STRATEGIES[name]
-        if name == augment.MEASURED:
-            own = own._replace(bounds=tuple(bounds))
-        if name in augment.STRETCHED:
-            own = own._replace(crop_sizes=arguments.crop_sizes)
-        if name != "none":
-            found[name] = own._replace(crop=None) if name in augment.UNCROPPED else own
-    return found
-
-
-def draw_panels(
-    slices: pipeline.SliceSet,
-    chosen: Sequence[int],
-    options: dict[str, augment.Augmentation],
-    *,
-    seed: int,
-) -> list[Panel]:
-    """Returns the panels of the sheet, row by row."""
-    rows = pipeline.stack([pipeline.read_row(slices, position) for position in chosen])
-    image = apply_window(jnp.asarray(rows.image_hu), jnp.asarray(rows.window_hu))
-    target = jnp.asarray(rows.target) > 0
-    columns = [columns_of("slice", image, target), target_crops(image, target)]
-    keys = jax.random.split(jax.random.key(seed), len(chosen))
-    for name, own in options.items():
-        if own.crop and not own.bounds:
-            height, width = (max(side * image.shape[1] // FULL_SIZE, 1) for side in own.crop)
-            own = own._replace(crop=(height, width))
-        seen, mask = augment.augment_slices(keys, image, target, own)
-        columns.append(columns_of(name, seen[..., 0], mask))
-    return [column[i] for i in range(len(chosen)) for column in columns]
-
-
-def columns_of(name: str, image: Any, mask: Any) -> list[Panel]:
-    """Returns a column of panels, with the lesion's area below each."""
-    return [
-        Panel(one, lesion, f"{name}\n{one.shape[0]} x {one.shape[1]}, lesion {lesion.sum()} px")
-        for one, lesion in zip(np.asarray(image), np.asarray(mask), strict=True)
-    ]
-
-
-def target_crops(image: Any, target: Any) -> list[Panel]:
-    """Returns FocalClick's Target Crop of each slice, around the true mask."""
-    rows, height, width = target.shape
-    place = jnp.argmax(target.reshape(rows, -1), axis=1)
-    yx = jnp.stack([place // width, place % width], axis=-1).astype(jnp.float32)
-    clicks = Clicks(  # two on a lesion pixel: the first is answered on the whole slice
-        jnp.repeat(yx[:, None], 2, axis=1),
-        jnp.ones((rows, 2)),
-        jnp.ones((rows, 2), bool),
-        jnp.full(rows, 2, jnp.int32),
-    )
-    region = crops.find_region(
-        target[..., None].astype(jnp.float32), clicks, TARGET_CROP, keeps_aspect=False
-    )
-    both = jnp.stack([image, target.astype(jnp.float32)], axis=-1)
-    patch = crops.crop(both, region.box, TARGET_SHAPE)
-    return columns_of("Target Crop", patch[..., 0], patch[..., 1] > 0.5)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
-"""The cases of the montage: which slices it shows, with their clicks and masks."""
+"""The cases that are shown: which slices, with their clicks and masks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from ecc_jax.data.window import clip_to_window
 from ecc_jax.evaluation.rollouts import EvalSet, Results
+from ecc_jax.report.dataset import spread_over_areas
 from ecc_jax.report.montage import Example
 
 NUM_EXAMPLES = 5
+NUM_SHARED = 4
 _NAMES = {0.0: "best, ", 0.5: "median, ", 1.0: "worst, "}
 
 
@@ -32,22 +35,26 @@ def choose_examples(
     ]
 
 
+def choose_shared(entries: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
+    """Returns places and names of slices of small to large lesions, whatever the scores.
+
+    Runs that were evaluated on the same slices thus show the same ones. The extremes are left out.
+    """
+    spread = spread_over_areas(entries, count=NUM_SHARED + 2)
+    inner = spread[1:-1] if len(spread) > NUM_SHARED else spread
+    return [(place, f"lesion of {entries[place]['lesion_area']} pixels") for place in inner]
+
+
 def make_examples(
-    run: Callable[[EvalSet], Results],
-    data: EvalSet,
-    iou: Float[np.ndarray, "m k"],
-    *,
-    count: int = NUM_EXAMPLES,
+    run: Callable[[EvalSet], Results], data: EvalSet, chosen: Sequence[tuple[int, str]]
 ) -> list[Example]:
-    """Clicks once more through some slices, the best to the worst, and keeps the masks.
+    """Clicks once more through some slices and keeps the masks.
 
     Args:
-      run: Clicks through slices as when `iou` was measured, and returns the masks to show.
+      run: Clicks through slices as in the evaluation, and returns the masks to show.
       data: The slices.
-      iou: IoU of every slice after every click.
-      count: Cases at most.
+      chosen: Places of slices in `data`, and their names.
     """
-    chosen = choose_examples(iou, count=count)
     part = data.only(np.asarray([place for place, _ in chosen]))
     results = run(part)
     clicks = results.method.clicks

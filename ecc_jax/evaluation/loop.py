@@ -14,7 +14,7 @@ from ecc_jax import parallel
 from ecc_jax.data import pipeline
 from ecc_jax.data.seen import EVERYBODY, Admission
 from ecc_jax.evaluation import facts, methods, readers, robustness, rollouts
-from ecc_jax.evaluation.examples import NUM_EXAMPLES, make_examples
+from ecc_jax.evaluation.examples import NUM_EXAMPLES, choose_examples, choose_shared, make_examples
 from ecc_jax.evaluation.host import load_external, run_on_host
 from ecc_jax.evaluation.masks import MaskFile, read_masks, write_masks
 from ecc_jax.evaluation.methods import Bench, Network
@@ -23,6 +23,7 @@ from ecc_jax.evaluation.step import RolloutOptions, make_rollout_step
 from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.protocols import PROTOCOLS
 from ecc_jax.report.challenge import cvpr25_scores
+from ecc_jax.report.example_file import EXAMPLES_FILE, write_examples
 from ecc_jax.report.methods import subject_of
 from ecc_jax.report.montage import Example
 from ecc_jax.report.readers import CSV_FILE, ReaderScores, summarise, write_outlines
@@ -197,10 +198,11 @@ def evaluate(
             "nof_convention": config.eval.nof_convention,
             **_protocol_facts(config, bench, results, variants, drawn),
         }
-    examples = _examples(bench, results)
+    montage, shared = _examples(bench, results)
     if not parallel.is_first_host():
         return Path(out_dir) / "summary.json"
-    path = write_report(out_dir, summary, results, bench.data.entries, examples)
+    path = write_report(out_dir, summary, results, bench.data.entries, montage)
+    write_examples(path.with_name(EXAMPLES_FILE), shared)
     path.with_name("masks.npz").unlink(missing_ok=True)
     if first.network is not None and bench.keep:
         final = first.network.masks[bench.data.num_clicks]
@@ -265,27 +267,25 @@ def _network(
     return Network(trained.segmenter, trained.variables, compiled)
 
 
-def _examples(bench: Bench, results: dict[str, MethodResult]) -> list[Example]:
-    """Returns the cases of the montage, of the method that the report is about."""
+def _examples(
+    bench: Bench, results: dict[str, MethodResult]
+) -> tuple[list[Example], list[Example]]:
+    """Returns the cases of the montage and those that runs share, of the report's method."""
     name, keep = subject_of(results), bench.options.keep
-    iou = results[name].scores["iou"]
-    network = bench.network
-    if network is None:
-        external: Any = bench.external
+    network, external = bench.network, bench.external
+    count = NUM_EXAMPLES if network is None else min(NUM_EXAMPLES, network.rollout.batch_size)
+    ranked = choose_examples(results[name].scores["iou"], count=count)
 
-        def run_external(part: EvalSet) -> rollouts.Results:
-            return run_on_host(external, part, bench.options, user=bench.options.user, keep=keep)
+    def run(part: EvalSet) -> rollouts.Results:
+        if network is not None:
+            return rollouts.run_rollouts(
+                network.rollout, network.variables, part, mesh=bench.mesh, keep=keep
+            )
+        assert external is not None
+        return run_on_host(external, part, bench.options, user=bench.options.user, keep=keep)
 
-        return make_examples(run_external, bench.data, iou)
-
-    def run_network(part: EvalSet) -> rollouts.Results:
-        return rollouts.run_rollouts(
-            network.rollout, network.variables, part, mesh=bench.mesh, keep=keep
-        )
-
-    # One call for all of them.
-    count = min(NUM_EXAMPLES, network.rollout.batch_size)
-    return make_examples(run_network, bench.data, iou, count=count)
+    found = make_examples(run, bench.data, [*ranked, *choose_shared(bench.data.entries)])
+    return found[: len(ranked)], found[len(ranked) :]
 
 
 def _facts(

@@ -131,7 +131,7 @@ def _columns(examples: list[Example], clicks: tuple[int, ...]) -> list[int]:
     return sorted({click for click in clicks if click in known} | {max(known)})
 
 
-def _draw_slice(axes: Axes, example: Example, box: tuple[int, int, int, int]) -> None:
+def draw_slice(axes: Axes, example: Example, box: tuple[int, int, int, int]) -> None:
     """Draws the part of the slice in a square box; what lies outside the slice stays black."""
     y0, x0, y1, x1 = box
     axes.imshow(example.image, cmap="gray", vmin=0, vmax=1, interpolation="bilinear")
@@ -144,7 +144,7 @@ def _draw_overview(axes: Axes, example: Example, zoom: tuple[int, int, int, int]
     height, width = example.image.shape
     side = max(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    _draw_slice(axes, example, (top, left, top + side, left + side))
+    draw_slice(axes, example, (top, left, top + side, left + side))
     y0, x0, y1, x1 = zoom
     axes.add_patch(
         Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=FRAME, lw=1.0)
@@ -155,19 +155,19 @@ def _draw_close_up(
     axes: Axes, example: Example, click: int, zoom: tuple[int, int, int, int]
 ) -> None:
     """Draws the lesion's surroundings with outlines and the disks up to `click`."""
-    _draw_slice(axes, example, zoom)
+    draw_slice(axes, example, zoom)
     placed = np.flatnonzero(example.clicks_exist[:click])
     for slot in placed:
-        _draw_disk(axes, example, int(slot), newest=bool(slot == placed[-1]))
+        draw_disk(axes, example, int(slot), newest=bool(slot == placed[-1]))
     if click in example.masks:
-        _outline(axes, example.masks[click], PREDICTION, "solid", 1.3)
-    _outline(axes, example.target, TARGET, (0, (3.0, 2.0)), 1.2)
+        outline(axes, example.masks[click], PREDICTION, "solid", 1.3)
+    outline(axes, example.target, TARGET, (0, (3.0, 2.0)), 1.2)
     if click in example.ious:
         last = f" (last click: {placed.size})" if placed.size < click else ""
-        _corner_text(axes, f"IoU {example.ious[click]:.2f}{last}")
+        corner_text(axes, f"IoU {example.ious[click]:.2f}{last}")
 
 
-def _draw_disk(axes: Axes, example: Example, slot: int, *, newest: bool) -> None:
+def draw_disk(axes: Axes, example: Example, slot: int, *, newest: bool) -> None:
     """Draws one click: bold if it is the newest, else faint, so that many stay readable.
 
     Disks lie under the outlines; the bold one is wider than them, so a prediction that follows the
@@ -190,7 +190,7 @@ def _draw_disk(axes: Axes, example: Example, slot: int, *, newest: bool) -> None
     axes.plot(x, y, marker, color=colour, ms=size, mew=1.0, alpha=1.0 if newest else 0.75)
 
 
-def _outline(
+def outline(
     axes: Axes,
     mask: Bool[np.ndarray, "h w"],
     colour: str,
@@ -207,10 +207,10 @@ def _outline(
     )
 
 
-def _corner_text(axes: Axes, text: str) -> None:
-    """Writes on a dark plate in the lower left corner, readable on any tissue."""
+def corner_text(axes: Axes, text: str, *, size: float = 9) -> None:
+    """Writes on a dark plate in the lower left corner, readable on any tissue; `size` in points."""
     plate = {"facecolor": "black", "edgecolor": "none", "alpha": 0.65, "pad": 2.0}
-    axes.text(0.03, 0.035, text, transform=axes.transAxes, color="white", fontsize=9, bbox=plate)
+    axes.text(0.03, 0.035, text, transform=axes.transAxes, color="white", fontsize=size, bbox=plate)
 
 
 def _draw_legend(figure: Figure, per_line: int) -> None:

@@ -63,3 +63,12 @@ def test_without_clicks_there_is_no_time(scene):
         )
         is None
     )
+
+
+def test_shared_slices_depend_on_lesions_only():
+    entries = [{"patient": f"p{i}", "lesion_area": area} for i, area in enumerate([9, 1, 5, 7, 3])]
+    few = examples.choose_shared(entries[:3])
+    assert few == [(1, "lesion of 1 pixels"), (2, "lesion of 5 pixels"), (0, "lesion of 9 pixels")]
+    many = [{"patient": f"p{i}", "lesion_area": 10 * i} for i in range(11)]
+    # The extremes, 0 and 100 pixels, are left out.
+    assert [place for place, _ in examples.choose_shared(many)] == [2, 4, 6, 8]

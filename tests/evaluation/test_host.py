@@ -100,7 +100,8 @@ def test_examples_come_from_best_to_worst():
     def run(part):
         return run_on_host(predictor, part, options, user=STEADY, keep=options.keep)
 
-    found = examples.make_examples(run, _data(), run(_data()).method.scores["iou"])
+    chosen = examples.choose_examples(run(_data()).method.scores["iou"])
+    found = examples.make_examples(run, _data(), chosen)
     assert len(found) == COUNT and found[0].title.startswith("best, rank 1 of 4: v")
     assert set(found[0].masks) == {1, 2}
     means = [np.mean([e.ious[1], e.ious[2]]) for e in found]
