@@ -9,6 +9,15 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a text under another name and renames it; makes its folder if missing.
+
+    Raises:
+      OSError: It cannot be written; what was there before stays.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file under another name and renames it; makes its folder if missing.
 
     Raises:
@@ -17,7 +26,7 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
         partial.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
