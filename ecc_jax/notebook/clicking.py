@@ -36,10 +36,11 @@ class Clicker:
         """
         self.ct = ct
         self.clicks: list[Mark] = []
-        self._predictor = predictor
         predictor.set_image(ct.image, window_hu=ct.window_hu)
+        self._own, self._image = predictor, predictor.image
 
-    def click(self, y: float, x: float, radius: float, is_lesion: bool = True) -> None:
+    # What people write is checked by the predictor and named in one line; hence Any.
+    def click(self, y: Any, x: Any, radius: Any, is_lesion: Any = True) -> None:
         """Answers one more click.
 
         Args:
@@ -49,12 +50,13 @@ class Clicker:
           is_lesion: True marks lesion, False background.
 
         Raises:
-          ValueError: Outside the slice, or no positive radius. Nothing changes then.
+          ValueError: Outside the slice, no positive radius, or the predictor has another slice
+            by now. Nothing changes then.
         """
-        self._predictor.add_click(y, x, radius, is_lesion)
+        self._predictor().add_click(y, x, radius, is_lesion)
         self.clicks.append(Mark(float(y), float(x), float(radius), bool(is_lesion)))
 
-    def answer(self, clicks: Sequence[Sequence[Any]]) -> None:
+    def answer(self, clicks: Sequence[Any]) -> None:
         """Starts again with these clicks: (y, x, radius), or (y, x, radius, is_lesion).
 
         Raises:
@@ -73,25 +75,33 @@ class Clicker:
         """Takes the newest click back.
 
         Raises:
-          ValueError: There is no click.
+          ValueError: There is no click, or the predictor has another slice by now.
         """
-        self._predictor.undo()
+        self._predictor().undo()
         self.clicks.pop()
 
     def restart(self) -> None:
         """Removes all clicks."""
-        self._predictor.reset()
+        self._predictor().reset()
         self.clicks.clear()
 
     @property
     def mask(self) -> Bool[np.ndarray, "h w"]:
         """Whether each pixel is lesion."""
-        return self._predictor.mask
+        return self._predictor().mask
 
     @property
     def area_mm2(self) -> float:
         """The area of the mask; NaN if the pixel size is unknown."""
         return int(self.mask.sum()) * math.prod(self.ct.pixel_mm)
+
+    def _predictor(self) -> InteractivePredictor:
+        """Returns the predictor; of another slice its masks would be those of a stranger."""
+        if self._own.image is not self._image:
+            raise ValueError(
+                "the predictor has another slice by now; run the cell that reads the slice again"
+            )
+        return self._own
 
     def describe(self) -> str:
         """Returns clicks and area in one line."""

@@ -23,24 +23,31 @@ _MASK_ALPHA = 0.3
 
 
 def draw(clicker: Clicker, *, preview: Mark | None = None) -> Figure:
-    """Draws the whole slice and a close-up around the clicks, with disks and the mask.
+    """Draws the whole slice and, beside it, a close-up around the clicks, with disks and mask.
 
     Args:
       clicker: Slice, clicks and mask.
       preview: A click that is not made yet, drawn as a dashed disk.
     """
     height, width = clicker.ct.image.shape
-    figure = Figure(figsize=(10, 5.2), dpi=100, layout="constrained")
-    figure.suptitle(f"{clicker.ct.describe()}\n{clicker.describe()}", fontsize=10)
-    whole, close = figure.subplots(1, 2)
-    y0, x0, y1, x1 = zoom_box(_example(clicker, preview))
-    for axes in (whole, close):
+    has_disks = bool(clicker.clicks) or preview is not None
+    figure = Figure(figsize=(10.0 if has_disks else 6.0, 5.2), dpi=100, layout="constrained")
+    figure.suptitle(f"{clicker.ct.describe()}\n{clicker.describe()}", fontsize=9)
+    panels = figure.subplots(1, 1 + has_disks, squeeze=False)[0]
+    for axes in panels:
         _draw_slice(axes, clicker, preview)
         axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
-    whole.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    panels[0].set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    if has_disks:
+        _frame(*panels, zoom_box(_example(clicker, preview)))
+    return figure
+
+
+def _frame(whole: Axes, close: Axes, box: tuple[int, int, int, int]) -> None:
+    """Shows a square in the close-up, and its frame in the whole slice."""
+    y0, x0, y1, x1 = box
     whole.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=FRAME))
     close.set(xlim=(x0 - 0.5, x1 - 0.5), ylim=(y1 - 0.5, y0 - 0.5), facecolor="black")
-    return figure
 
 
 def png(clicker: Clicker, *, preview: Mark | None = None) -> bytes:

@@ -6,7 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
@@ -21,6 +21,7 @@ READABLE = (
     ".png, NIfTI (.nii, .nii.gz, .hdr beside .img), or DICOM (a file, a folder or a .zip of one "
     "series)"
 )
+EXAMPLE_SLICE = 4  # of the volume that `write_example` writes, through the middle of its lesion
 
 
 class Slice(NamedTuple):
@@ -70,7 +71,7 @@ class Slice(NamedTuple):
 def read_slice(
     path: str | Path,
     *,
-    number: int | None = None,
+    number: Any = None,
     window_hu: tuple[float, float] = (-150.0, 250.0),
     pixel_mm: float | None = None,
 ) -> Slice:
@@ -177,7 +178,7 @@ def _of_zip(path: Path) -> Volume:
         return volumes.read_series(folder)
 
 
-def _of_picture(path: Path, number: int | None, pixel_mm: float | None) -> Slice:
+def _of_picture(path: Path, number: Any, pixel_mm: float | None) -> Slice:
     picture = volumes.read_picture(path)
     if pixel_mm is not None and not (np.isfinite(pixel_mm) and pixel_mm > 0):
         raise ValueError(f"the side of a pixel must be positive, in mm; got {pixel_mm:g}")
@@ -193,7 +194,7 @@ def _of_picture(path: Path, number: int | None, pixel_mm: float | None) -> Slice
     return Slice(picture / white, None, (mm, mm), geometry, number=number)
 
 
-def _checked_number(number: int | None, count: int, path: Path) -> int:
+def _checked_number(number: Any, count: int, path: Path) -> int:
     if number is None and count > 1:
         raise ValueError(
             f"{path}: holds {count} slices; choose one by its number, 0 to {count - 1} (the middle "
