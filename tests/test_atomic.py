@@ -30,7 +30,7 @@ def test_a_failed_write_leaves_the_former_file_and_nothing_else(
         self.with_name("a.json.partial").touch()  # what open() had made
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(f"pathlib.Path.{'write_text' if step == 'write' else 'replace'}", fail)
+    monkeypatch.setattr(f"pathlib.Path.{'write_bytes' if step == 'write' else 'replace'}", fail)
     with pytest.raises(OSError, match=os.strerror(number)):
         atomic.write_text(path, "after")
     assert path.read_bytes() == b"before"

@@ -50,16 +50,16 @@ class Slice(NamedTuple):
     def describe(self) -> str:
         """Returns in one line what was read and how its grey values are taken."""
         height, width = self.image.shape
-        number, count = self.number, self.geometry.shape[self.axis]
-        known = np.isfinite(self.pixel_mm).all()
+        name, count = self.geometry.path.name, self.geometry.shape[self.axis]
+        if count > 1:
+            name += f", slice {self.number} of 0..{count - 1}"
         size = "pixel size unknown"
-        if known:
+        if np.isfinite(self.pixel_mm).all():
             size = f"pixels of {self.pixel_mm[0]:.3g} x {self.pixel_mm[1]:.3g} mm"
         grey = "grey values as the picture has them"
         if self.window_hu is not None:
             grey = "window {:g} to {:g} HU".format(*self.window_hu)
-        name = self.geometry.path.name
-        return f"{name}, slice {number} of 0..{count - 1}: {height} x {width}, {size}, {grey}"
+        return f"{name}: {height} x {width}, {size}, {grey}"
 
     def in_volume(self, mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "a b c"]:
         """Returns a mask of this slice as a volume on the file's grid, 0 in all other slices."""
@@ -175,7 +175,11 @@ def _of_zip(path: Path) -> Volume:
         except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
             # Damaged, locked by a password, or packed in a way that Python does not know.
             raise ValueError(f"{path}: cannot be unpacked ({error}); pack it again") from error
-        return volumes.read_series(folder)
+        try:
+            return volumes.read_series(folder)
+        except ValueError as error:
+            # Nobody has seen the folder that it was unpacked into.
+            raise ValueError(str(error).replace(folder, str(path))) from None
 
 
 def _of_picture(path: Path, number: Any, pixel_mm: float | None) -> Slice:

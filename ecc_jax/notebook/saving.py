@@ -42,8 +42,11 @@ def save_mask(path: str | Path, clicker: Clicker) -> Path:
 
 def _nifti(clicker: Clicker) -> bytes:
     geometry = clicker.ct.geometry
-    # A made-up affine is an identity, which readers take for a header that knows nothing.
-    affine = geometry.affine if geometry.has_affine else np.eye(4)
-    image = nibabel.Nifti1Image(clicker.ct.in_volume(clicker.mask), affine)
-    image.header.set_xyzt_units("mm" if geometry.has_affine else "unknown")
+    image = nibabel.Nifti1Image(clicker.ct.in_volume(clicker.mask), geometry.affine)
+    if not geometry.has_affine:
+        # The affine is made up: what is written is the size of the voxels, and no orientation.
+        image.set_sform(None, code=0)
+        image.set_qform(geometry.affine, code=0)
+    is_known = np.isfinite(geometry.spacing_mm).all()
+    image.header.set_xyzt_units("mm" if is_known else "unknown")
     return image.to_bytes()

@@ -8,15 +8,20 @@ from jaxtyping import Bool, Integer
 from skimage import io
 
 PICTURE_SUFFIX = ".png"
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def read_picture(path: str | Path) -> Integer[np.ndarray, "h w"]:
-    """Reads a grey picture of 8 or 16 bits: one channel, or equal ones.
+    """Reads a grey PNG picture of 8 or 16 bits: one channel, or equal ones.
 
     Raises:
-      ValueError: No picture, in colour, of another depth, or several pictures in one file.
+      ValueError: No PNG picture, in colour, of another depth, or several pictures in one file.
     """
     try:
+        # Other formats under this name would be read too, lossy ones among them.
+        with Path(path).open("rb") as file:
+            if file.read(len(_SIGNATURE)) != _SIGNATURE:
+                raise ValueError("not a PNG file, whatever its name says")
         picture = np.asarray(io.imread(path))
     except (OSError, ValueError, SyntaxError, struct.error) as error:
         raise ValueError(f"{path}: cannot be read as a picture: {error}") from None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ecc_jax import runs
+from ecc_jax import runs, volumes
 from ecc_jax.notebook import sliders
 from ecc_jax.notebook.clicking import Clicker, Mark
 from ecc_jax.notebook.drawing import draw, png
@@ -134,6 +134,18 @@ def test_saved_volumes_lie_on_the_grid_of_the_file(clicker, tmp_path):
         # Array axes columns and rows, as the example has them.
         np.testing.assert_array_equal(values[..., 4].T, clicker.mask)
         assert values[..., 4].sum() == values.sum()
+
+
+def test_a_saved_mask_knows_no_more_than_the_file_did(predictor, tmp_path):
+    """Of a header with voxel sizes and no orientation the mask has just these."""
+    image = nib.Nifti1Image(np.zeros((12, 14, 1), np.int16), np.diag([0.7, 0.7, 3.0, 1.0]))
+    image.set_sform(None, code=0)
+    image.set_qform(np.diag([0.7, 0.7, 3.0, 1.0]), code=0)
+    nib.save(image, tmp_path / "a.nii")
+    saved = save_mask(tmp_path / "m.nii", Clicker(predictor, read_slice(tmp_path / "a.nii")))
+    grid, source = (volumes.read_geometry(path) for path in (saved, tmp_path / "a.nii"))
+    assert not grid.has_affine and not source.has_affine
+    assert grid.spacing_mm == source.spacing_mm == pytest.approx((0.7, 0.7, 3.0))
 
 
 def test_saved_pictures_are_what_is_shown(picture, tmp_path):

@@ -44,7 +44,7 @@ def test_grey_pictures_become_shares_of_white(tmp_path, dtype, white):
     ct = read_slice(write_picture(tmp_path / "a.PNG", picture))
     np.testing.assert_allclose(ct.image, picture / white, atol=1e-6)
     assert ct.window_hu is None and np.isnan(ct.pixel_mm).all()
-    assert "a.PNG, slice 0 of 0..0: 3 x 2, pixel size unknown" in ct.describe()
+    assert "a.PNG: 3 x 2, pixel size unknown" in ct.describe()
 
 
 def test_pixels_of_a_picture_have_the_size_that_is_named(tmp_path):
@@ -132,6 +132,9 @@ def test_refusals_name_file_and_remedy(tmp_path, series):
     assert "c.png: is a colour picture" in refusal(lambda: read_slice(colour))
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8" + bytes(500))
     assert "a.jpg: expected .png, NIfTI" in refusal(lambda: read_slice(tmp_path / "a.jpg"))
+    with zipfile.ZipFile(tmp_path / "no.zip", "w") as file:
+        file.writestr("a.txt", "nothing")
+    assert f"{tmp_path}/no.zip: holds no DICOM" in refusal(lambda: read_slice(tmp_path / "no.zip"))
     for name, says in {
         "b.png": "cannot be read as a picture",
         "b.nii.gz": "b.nii.gz: ",
