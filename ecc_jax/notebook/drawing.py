@@ -39,7 +39,7 @@ def draw(clicker: Clicker, *, preview: Mark | None = None) -> Figure:
         axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
     panels[0].set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     if has_disks:
-        _frame(*panels, zoom_box(_example(clicker, preview)))
+        _frame(panels[0], panels[1], zoom_box(_example(clicker, preview)))
     return figure
 
 

@@ -1,6 +1,5 @@
 """One slice from a file of any readable kind, upright, with its place in the file's volume."""
 
-import numbers
 import tempfile
 import warnings
 import zipfile
@@ -205,6 +204,6 @@ def _checked_number(number: Any, count: int, path: Path) -> int:
             f"is {count // 2})"
         )
     chosen = 0 if number is None else number
-    if not isinstance(chosen, numbers.Integral) or not 0 <= chosen < count:
+    if not isinstance(chosen, int | np.integer) or not 0 <= chosen < count:
         raise ValueError(f"{path}: expected a slice number from 0 to {count - 1}, got {number!r}")
     return int(chosen)
