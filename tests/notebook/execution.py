@@ -40,7 +40,7 @@ def run(notebook, folder, *, allow_errors=False):
     """Executes a notebook in a folder; returns the outputs of its code cells by id."""
     client = nbclient.NotebookClient(
         notebook,
-        timeout=600,
+        timeout=1800,  # a cell, on a busy machine
         kernel_name="python3",
         allow_errors=allow_errors,
         resources={"metadata": {"path": str(folder)}},
