@@ -30,6 +30,9 @@ CORE = [
     "psutil>=5.9",
 ]
 
+# Colab has its own ipywidgets 7, which its front end needs.
+NOTEBOOK = ["ipywidgets>=7.7.1,<9", "matplotlib-inline>=0.1.6", "packaging>=24", "pillow>=10"]
+
 EXTRAS = {
     "cuda": ["jax[cuda12]>=0.10,<0.12"],
     "tpu": ["jax[tpu]>=0.10,<0.12"],
@@ -37,7 +40,13 @@ EXTRAS = {
     "dicom": ["python-gdcm>=3.0.24", "pylibjpeg[openjpeg]>=2.0"],
     # Public weights in the safetensors format.
     "convert": ["safetensors>=0.7,<1"],
+    # What scripts/colab_evaluation.ipynb needs beside Jupyter itself.
+    "notebook": NOTEBOOK,
     "test": [
+        *NOTEBOOK,
+        "nbclient>=0.10,<1",
+        "nbformat>=5.10,<6",
+        "ipykernel>=6.29,<8",
         "safetensors>=0.7,<1",
         "pytest>=8.3",
         "pytest-xdist>=3.6",

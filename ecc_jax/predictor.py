@@ -167,6 +167,11 @@ class InteractivePredictor:
         self._undone = []
 
     @property
+    def image(self) -> Float[jax.Array, "1 h w 1"] | None:
+        """The slice in its window, the same array as long as no other is set; None before."""
+        return self._image
+
+    @property
     def num_clicks(self) -> int:
         """The number of clicks that the mask answers."""
         return max(0, len(self._sessions) - 1)

@@ -13,7 +13,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 # From the bottom up; imports go strictly downwards, so parts of one layer are blind to each other.
 LAYERS = (
-    ("types", "catalog", "places", "atomic", "config_moves"),
+    ("types", "catalog", "places", "atomic", "config_moves", "versions"),
     ("config_words", "console", "checking", "commands"),
     ("config",),
     ("ops", "parallel", "volumes", "protocols"),
@@ -24,7 +24,7 @@ LAYERS = (
     ("evaluation",),
     ("training",),
     ("workdir", "admission"),
-    ("runs", "conversion", "export"),
+    ("runs", "conversion", "export", "notebook"),
     ("main",),
 )
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}

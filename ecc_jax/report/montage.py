@@ -158,46 +158,68 @@ def _draw_close_up(
     draw_slice(axes, example, zoom)
     placed = np.flatnonzero(example.clicks_exist[:click])
     for slot in placed:
-        draw_disk(axes, example, int(slot), newest=bool(slot == placed[-1]))
+        draw_click(axes, example, int(slot), is_newest=bool(slot == placed[-1]))
     if click in example.masks:
-        outline(axes, example.masks[click], PREDICTION, "solid", 1.3)
-    outline(axes, example.target, TARGET, (0, (3.0, 2.0)), 1.2)
+        draw_outline(axes, example.masks[click], PREDICTION, "solid", 1.3)
+    draw_outline(axes, example.target, TARGET, (0, (3.0, 2.0)), 1.2)
     if click in example.ious:
         last = f" (last click: {placed.size})" if placed.size < click else ""
         corner_text(axes, f"IoU {example.ious[click]:.2f}{last}")
 
 
-def draw_disk(axes: Axes, example: Example, slot: int, *, newest: bool) -> None:
+def draw_click(axes: Axes, example: Example, slot: int, *, is_newest: bool) -> None:
+    """Draws one click of an example, see `draw_disk`."""
+    y, x = map(float, example.clicks_yx[slot])
+    radius, is_positive = float(example.clicks_radius[slot]), bool(example.clicks_positive[slot])
+    draw_disk(axes, y, x, radius, is_positive=is_positive, is_newest=is_newest)
+
+
+def draw_disk(
+    axes: Axes, y: float, x: float, radius: float, *, is_positive: bool, is_newest: bool
+) -> None:
     """Draws one click: bold if it is the newest, else faint, so that many stay readable.
 
     Disks lie under the outlines; the bold one is wider than them, so a prediction that follows the
     disk shows as a line with two edges.
+
+    Args:
+      axes: Where the slice is drawn, pixel centres at whole numbers.
+      y: Row of the centre, pixels.
+      x: Column of the centre, pixels.
+      radius: Radius, pixels.
+      is_positive: True marks lesion, False background.
+      is_newest: Whether no click came after it.
     """
-    y, x = example.clicks_yx[slot]
-    colour, marker, size = (
-        (POSITIVE, "o", 2.6) if example.clicks_positive[slot] else (NEGATIVE, "x", 3.6)
-    )
+    colour, marker, size = (POSITIVE, "o", 2.6) if is_positive else (NEGATIVE, "x", 3.6)
     circle = Circle(
         (x, y),
-        float(example.clicks_radius[slot]),
+        radius,
         fill=False,
         edgecolor=colour,
-        lw=1.8 if newest else 0.6,
-        alpha=1.0 if newest else 0.5,
-        zorder=1.5 if newest else 1.2,
+        lw=1.8 if is_newest else 0.6,
+        alpha=1.0 if is_newest else 0.5,
+        zorder=1.5 if is_newest else 1.2,
     )
     axes.add_patch(circle)
-    axes.plot(x, y, marker, color=colour, ms=size, mew=1.0, alpha=1.0 if newest else 0.75)
+    axes.plot(x, y, marker, color=colour, ms=size, mew=1.0, alpha=1.0 if is_newest else 0.75)
 
 
-def outline(
+def draw_outline(
     axes: Axes,
     mask: Bool[np.ndarray, "h w"],
     colour: str,
     style: str | tuple[int, tuple[float, float]],
     width: float,
 ) -> None:
-    """Draws the outline of a mask; the frame of zeros closes it at the border of the slice."""
+    """Draws the outline of a mask; the frame of zeros closes it at the border of the slice.
+
+    Args:
+      axes: Where the slice is drawn, pixel centres at whole numbers.
+      mask: What is outlined; an empty one leaves nothing.
+      colour: Of the line.
+      style: Of the line, as in matplotlib.
+      width: Of the line, points.
+    """
     if not mask.any():
         return
     padded = np.pad(mask.astype(np.float32), 1)

@@ -95,7 +95,7 @@ def markdown(summary: Summary, pictures: Sequence[str]) -> str:
     parts = [
         f"# Evaluation: {facts['dataset']}, {facts['split']} split",
         _RESEARCH_USE,
-        _headline(methods, str(facts.get("encoding", ""))),
+        headline(methods, str(facts.get("encoding", ""))),
         "## What was evaluated",
         _facts(facts),
         f"## Mean {MEASURES[0].label} after each click",
@@ -124,8 +124,13 @@ def markdown(summary: Summary, pictures: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _headline(methods: Methods, encoding: str) -> str:
-    """Returns the result in a few sentences: IoU, and what the image added to it."""
+def headline(methods: Methods, encoding: str) -> str:
+    """Returns the result in a few sentences: IoU, and what the image added to it.
+
+    Args:
+      methods: Of a summary, with their gains.
+      encoding: How clicks look to the network, as the facts of a summary have it.
+    """
     subject = subject_of(methods)
     curve, gains = methods[subject].means["iou"], methods[subject].gain_over or {}
     text = f"**Mean IoU {curve[0]:.3f} after the first click"

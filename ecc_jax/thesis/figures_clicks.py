@@ -109,7 +109,7 @@ def _draw(columns: Sequence[tuple[Method, Example]], *, click: int) -> Any:
             montage.draw_slice(panel, example, zoom)
         placed = np.flatnonzero(_until(example.clicks_exist, click))
         for slot in placed:
-            montage.draw_disk(above, example, int(slot), newest=bool(slot == placed[-1]))
+            montage.draw_click(above, example, int(slot), is_newest=bool(slot == placed[-1]))
         style.outline_mask(below, example.masks[click])
         for panel in (above, below):
             style.outline_target(panel, example.target)

@@ -150,7 +150,7 @@ def _draw_crops(panels: Any, example: Example, *, scales_radius: bool) -> None:
 
 def _draw_layers(panel: Any, example: Example, target: np.ndarray, mask: np.ndarray) -> None:
     for slot in range(_CLICK):
-        montage.draw_disk(panel, example, slot, newest=slot == _CLICK - 1)
+        montage.draw_click(panel, example, slot, is_newest=slot == _CLICK - 1)
     style.outline_mask(panel, mask)
     style.outline_target(panel, target)
 

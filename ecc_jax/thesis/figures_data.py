@@ -171,5 +171,5 @@ def _draw_disks(
     square = example._replace(clicks_radius=np.full(count, widest))
     montage.draw_slice(panel, example, montage.zoom_box(square))
     for slot in range(count):
-        montage.draw_disk(panel, example, slot, newest=count == 1)
+        montage.draw_click(panel, example, slot, is_newest=count == 1)
     style.outline_target(panel, one.target[place])

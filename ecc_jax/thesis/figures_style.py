@@ -93,12 +93,12 @@ def show(axes: Axes, image: Float[np.ndarray, "h w"], *, title: str = "") -> Non
 
 def outline_target(axes: Axes, target: Bool[np.ndarray, "h w"]) -> None:
     """Draws the outline of the ground truth."""
-    montage.outline(axes, target, montage.TARGET, (0, (3.0, 2.0)), 1.0)
+    montage.draw_outline(axes, target, montage.TARGET, (0, (3.0, 2.0)), 1.0)
 
 
 def outline_mask(axes: Axes, mask: Bool[np.ndarray, "h w"]) -> None:
     """Draws the outline of an answer."""
-    montage.outline(axes, mask, montage.PREDICTION, "solid", 1.1)
+    montage.draw_outline(axes, mask, montage.PREDICTION, "solid", 1.1)
 
 
 def frame(axes: Axes, box: Num[np.ndarray, "4"], *, colour: str, line: str = "-") -> None:

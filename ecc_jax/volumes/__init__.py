@@ -1,4 +1,4 @@
-"""CT volumes in Hounsfield units from NIfTI files and DICOM series; errors name the file."""
+"""CT volumes in Hounsfield units from NIfTI files and DICOM series, and grey pictures."""
 
 from ecc_jax.volumes.dicom import read_series
 from ecc_jax.volumes.geometry import (
@@ -7,6 +7,7 @@ from ecc_jax.volumes.geometry import (
     Orientation,
     Volume,
     display_orientation,
+    slice_axis,
 )
 from ecc_jax.volumes.identity import hash_of, identity_of
 from ecc_jax.volumes.nifti import read_geometry, read_label, read_volume
@@ -17,12 +18,14 @@ from ecc_jax.volumes.nifti_files import (
     is_second_half,
     stem,
 )
+from ecc_jax.volumes.pictures import PICTURE_SUFFIX, read_picture
 from ecc_jax.volumes.plausibility import why_implausible
 from ecc_jax.volumes.remarks import FileRemark
 
 __all__ = [
     "ARRAY_ORDER",
     "NIFTI_SUFFIXES",
+    "PICTURE_SUFFIX",
     "FileRemark",
     "Geometry",
     "Orientation",
@@ -35,8 +38,10 @@ __all__ = [
     "is_second_half",
     "read_geometry",
     "read_label",
+    "read_picture",
     "read_series",
     "read_volume",
+    "slice_axis",
     "stem",
     "why_implausible",
 ]

@@ -42,7 +42,7 @@ class _Rescale(NamedTuple):
 
 
 def read_series(folder: str | Path, *, series_uid: str | None = None) -> Volume:
-    """Reads the CT series of a folder and its subfolders.
+    """Reads the CT series of a folder and its subfolders, or one slice of it from its file.
 
     The array axes are slices (rising along the normal of the image plane: feet to head in an axial
     scan), rows and columns. Rescale slope and intercept are applied slice by slice; pixels with
@@ -52,6 +52,7 @@ def read_series(folder: str | Path, *, series_uid: str | None = None) -> Volume:
     Args:
       folder: Files that are not DICOM are ignored, as are hidden files. Files without the mark of
         DICOM or without transfer syntax are read where their first elements are those of DICOM.
+        A file is read alone, whatever lies beside it.
       series_uid: SeriesInstanceUID to read; needed only if the folder holds several.
 
     Raises:
@@ -61,10 +62,10 @@ def read_series(folder: str | Path, *, series_uid: str | None = None) -> Volume:
         missing, twice or unevenly spaced.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not folder.exists():
         raise ValueError(f"{folder}: no such folder; check the path")
     series: dict[str, list[Header]] = {}
-    for path in dicom_files(folder):
+    for path in [folder] if folder.is_file() else dicom_files(folder):
         header = read_header(path)
         series.setdefault(header.series_uid, []).append(header)
     if not series:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import nibabel
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Float, Num, Shaped
 
 
 class Orientation(NamedTuple):
@@ -20,6 +20,18 @@ class Orientation(NamedTuple):
     transpose: bool = False
     flip_rows: bool = False
     flip_columns: bool = False
+
+    def turn(self, array: Shaped[np.ndarray, "a b"]) -> Shaped[np.ndarray, "h w"]:
+        """Returns a view of a slice in array order as one in display order."""
+        return self._flipped(array.T if self.transpose else array)
+
+    def turn_back(self, array: Shaped[np.ndarray, "h w"]) -> Shaped[np.ndarray, "a b"]:
+        """Returns a view of a slice in display order as one in array order."""
+        flipped = self._flipped(array)
+        return flipped.T if self.transpose else flipped
+
+    def _flipped(self, array: Shaped[np.ndarray, "h w"]) -> Shaped[np.ndarray, "h w"]:
+        return array[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
 
 ARRAY_ORDER = Orientation()
@@ -70,6 +82,21 @@ class Volume(NamedTuple):
         """The grid."""
         d, h, w = self.image_hu.shape
         return Geometry((d, h, w), self.spacing_mm, self.affine, self.has_affine, self.path)
+
+
+def slice_axis(spacing_mm: tuple[float, float, float], chosen: int | None = None) -> int:
+    """Returns the chosen axis, else the one axis of largest spacing, else the last.
+
+    The last too where the spacing is unknown (NaN).
+    """
+    if chosen is not None:
+        return chosen
+    if not np.all(np.isfinite(spacing_mm)):
+        return 2
+    order = np.argsort(spacing_mm)
+    # A per cent: in-plane spacings of one scan differ by rounding only.
+    is_unique = spacing_mm[order[2]] > 1.01 * spacing_mm[order[1]]
+    return int(order[2]) if is_unique else 2
 
 
 def display_orientation(geometry: Geometry, *, slice_axis: int) -> Orientation:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from ecc_jax import volumes
 from ecc_jax.data import slices
 from tests.preparing import prepare
-from tfds_builders import nifti_volumes
 from tfds_builders.options import DataOptions
 from tfds_builders.prepared_index import is_complete
 
@@ -111,7 +111,7 @@ def test_one_voxel_lesion_survives_shrinking(folder, options):
     ],
 )
 def test_slice_axis(spacing, chosen, axis):
-    assert nifti_volumes.slice_axis(spacing, chosen) == axis
+    assert volumes.slice_axis(spacing, chosen) == axis
 
 
 def test_chosen_axis_is_cut(folder, options):

@@ -4,20 +4,17 @@ Public sets and exports of viewers often hold windowed 8-bit pictures. Their gre
 back on the window's HU scale; what the window cut off stays cut off.
 """
 
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Bool, Integer
-from skimage import io
+from jaxtyping import Integer
 
+from ecc_jax.volumes import PICTURE_SUFFIX, read_picture
 from tfds_builders.ct_folder_2d.whole_folder import check_free, made_whole
 from tfds_builders.options import check_window
 from tfds_builders.words import short
-
-SUFFIX = ".png"
 
 
 def convert(
@@ -56,7 +53,7 @@ def convert(
     pairs = _pairs(source)
     found: set[int] = set()
     for image, label in pairs.values():
-        picture, marks = _grey(image), _grey(label)
+        picture, marks = read_picture(image), read_picture(label)
         if picture.shape != marks.shape:
             raise ValueError(
                 f"{label}: its shape is {marks.shape}, that of its image {picture.shape}"
@@ -65,8 +62,8 @@ def convert(
     values = _lesion_values(sorted(found - {0}), lesion)
     with made_whole(out) as folder:
         for name, (image, label) in pairs.items():
-            _write(folder / "images", name, _hu(_grey(image), low, high), spacing_mm)
-            mask = np.isin(_grey(label), values).astype(np.uint8)
+            _write(folder / "images", name, _hu(read_picture(image), low, high), spacing_mm)
+            mask = np.isin(read_picture(label), values).astype(np.uint8)
             _write(folder / "labels", name, mask, spacing_mm)
     return list(pairs)
 
@@ -96,11 +93,13 @@ def _pairs(source: Path) -> dict[str, tuple[Path, Path]]:
     for part in ("images", "labels"):
         folder = source / part
         if not folder.is_dir():
-            raise ValueError(f"{folder}: is not a folder; expected one with *{SUFFIX}")
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == SUFFIX)
+            raise ValueError(f"{folder}: is not a folder; expected one with *{PICTURE_SUFFIX}")
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == PICTURE_SUFFIX)
         files[part] = {path.stem: path for path in paths}
         if not paths:
-            raise ValueError(f"{folder}: holds no *{SUFFIX}; lossy formats change grey values")
+            raise ValueError(
+                f"{folder}: holds no *{PICTURE_SUFFIX}; lossy formats change grey values"
+            )
     images, labels = files["images"], files["labels"]
     alone = sorted(set(images) ^ set(labels))
     if alone:
@@ -110,29 +109,6 @@ def _pairs(source: Path) -> dict[str, tuple[Path, Path]]:
             f"name in {part}/; add it, or take the other away"
         )
     return {name: (images[name], labels[name]) for name in images}
-
-
-def _grey(path: Path) -> Integer[np.ndarray, "h w"]:
-    """Reads a picture of one channel, or of equal ones."""
-    try:
-        picture = np.asarray(io.imread(path))
-    except (OSError, ValueError, SyntaxError, struct.error) as error:
-        raise ValueError(f"{path}: cannot be read as a picture: {error}") from None
-    if picture.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"{path}: expected 8 or 16 bits of grey, got {picture.dtype}")
-    if picture.ndim == 3:
-        colours = picture[..., :3] if picture.shape[2] in (3, 4) else picture[..., :1]
-        if not _is_grey(colours):
-            raise ValueError(f"{path}: is a colour picture; expected grey, or values of labels")
-        picture = colours[..., 0]
-    if picture.ndim != 2:
-        raise ValueError(f"{path}: expected one picture, got shape {picture.shape}")
-    return picture
-
-
-def _is_grey(colours: Integer[np.ndarray, "h w c"]) -> bool:
-    equal: Bool[np.ndarray, "h w c"] = colours == colours[..., :1]
-    return bool(equal.all())
 
 
 def _hu(picture: Integer[np.ndarray, "h w"], low: float, high: float) -> Integer[np.ndarray, "h w"]:

@@ -1,0 +1,1 @@
+"""What a notebook needs to click on an own slice: read it, click, draw, save."""
