@@ -12,6 +12,7 @@ takes a tenth of a second to one second per slice and value: --max-slices bounds
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ from tfds_builders import prepared_index, workers
 QUICK_SLICES, QUICK_VALUES = 24, 5
 EXAMPLES = 6
 _CLICK_ROWS = 16
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,11 +116,13 @@ def score_all(
       jobs: Processes.
     """
     everything = [part for group in planned.values() for part in group]
-    bar = tqdm(total=sum(part.work for part in everything), unit="mask", file=sys.stderr)
+    # Small matrices: more threads of a process than this would only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    bar = tqdm(total=sum(part.work for part in everything), bar_format=_BAR, file=sys.stderr)
 
     def with_progress(results: Any) -> Any:
         for part, table in zip(everything, results, strict=True):
-            bar.set_description(part.method)
+            bar.set_description(part.method, refresh=False)
             bar.update(part.work)
             yield table
 

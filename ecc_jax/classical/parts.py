@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 
 from ecc_jax import atomic
 from ecc_jax.classical.methods import METHODS
-from ecc_jax.classical.search import Case, score
+from ecc_jax.classical.search import Case, score_all
 
 _FORMAT = 1
 # Slices of a part: few enough that a killed search loses little and its estimate is steady.
 PART_SLICES = 4
+_SLOW_COST = 100
 
 # Position in the split -> the slice in HU, clipped to its window, and its lesion mask.
 Read = Callable[[int], tuple[np.ndarray, np.ndarray]]
@@ -42,14 +43,15 @@ class Part(NamedTuple):
 
     @property
     def work(self) -> int:
-        """How many masks it takes."""
-        return len(self.positions) * len(self.values)
+        """How long it takes beside others: masks of a flood, of which a snake takes a hundred."""
+        cost = _SLOW_COST if METHODS[self.method].is_slow else 1
+        return cost * len(self.positions) * len(self.values)
 
 
 def parts_of(
     method: str,
     read: Read,
-    positions: Sequence[int],
+    positions: Int[np.ndarray, " m"],
     clicks: Float[np.ndarray, "m 3"],
     values: Float[np.ndarray, " v"],
     *,
@@ -89,12 +91,11 @@ def score_part(part: Part) -> Float64[np.ndarray, "s v"]:
     """
     if part.file.is_file():
         return _kept(part)
-    segment = METHODS[part.method].segment
-    rows = []
+    slices = []
     for position, (y, x, radius) in zip(part.positions, part.clicks, strict=True):
         image, target = part.read(position)
-        rows.append(score(segment, Case(image, (y, x), radius), target, part.values))
-    table = np.stack(rows)
+        slices.append((Case(image, (y, x), radius), target))
+    table = score_all(METHODS[part.method].segment, slices, part.values)
     atomic.write_text(part.file, json.dumps(table.tolist()))
     return table
 

@@ -22,6 +22,7 @@ class Case(NamedTuple):
     radius: float
 
 
+Values = Float[np.ndarray, " v"] | Sequence[float]
 # The masks that a method makes of a case with each value of its one parameter.
 Segment = Callable[[Case, Float[np.ndarray, " v"]], Bool[np.ndarray, "v h w"]]
 
@@ -59,7 +60,7 @@ def iou_of(
 
 
 def score(
-    segment: Segment, case: Case, target: Num[np.ndarray, "h w"], values: Sequence[float]
+    segment: Segment, case: Case, target: Num[np.ndarray, "h w"], values: Values
 ) -> Float64[np.ndarray, " v"]:
     """Returns the IoU that a method reaches on one slice with each value of its parameter.
 
@@ -72,7 +73,27 @@ def score(
     return iou_of(segment(case, np.asarray(values, np.float64)), np.asarray(target) != 0)
 
 
-def best_value(iou: Float[np.ndarray, "m v"], values: Sequence[float]) -> float:
+def score_all(
+    segment: Segment,
+    slices: Sequence[tuple[Case, Num[np.ndarray, "h w"]]],
+    values: Values,
+) -> Float64[np.ndarray, "m v"]:
+    """Returns the IoU that a method reaches on each slice with each value, see `score`.
+
+    Args:
+      segment: The method.
+      slices: Each with its click, and its lesion.
+      values: Of the parameter, in any order.
+
+    Raises:
+      ValueError: There is no slice.
+    """
+    if not slices:
+        raise ValueError("a search needs at least one slice, got none")
+    return np.stack([score(segment, case, target, values) for case, target in slices])
+
+
+def best_value(iou: Float[np.ndarray, "m v"], values: Values) -> float:
     """Returns the value of the highest mean IoU over the slices; of several, the smallest.
 
     Args:

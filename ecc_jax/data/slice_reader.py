@@ -2,7 +2,7 @@
 
 import functools
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -30,7 +30,7 @@ class SliceReader(NamedTuple):
 
     def __call__(self, position: int) -> tuple[Float[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]:
         """Returns one slice in HU, clipped to its window, and its lesion mask."""
-        row = pipeline.read_row(self.slices(), position)
+        row: Any = pipeline.read_row(self.slices(), position)
         return clip_to_window(row.image_hu, row.window_hu), row.target
 
     def window(self, position: int) -> tuple[float, float]:

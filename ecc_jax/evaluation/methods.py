@@ -264,20 +264,19 @@ def _tuned(row: str, name: str) -> Runner:
         train = _tuned_on(bench, method)._replace(num_clicks=1)
         user = bench.painter.options.user.with_habit("average")
         clicks = run_rollouts(bench.tuner, (), train, mesh=bench.mesh, user=user)
-        windows = [train.read(place).window_hu.tolist() for place in range(len(train.positions))]
-        widest = max(windows, key=lambda window: window[1] - window[0])
+        cases = list(_cases(bench, train, clicks))
+        widest = max((row.window_hu for _, row in cases), key=lambda window: window[1] - window[0])
         most = classical.SLOW_VALUES if method.is_slow else bench.flooding_tolerances
-        values = classical.values_of(name, (widest[0], widest[1]), most=most)
-        iou = [
-            search.score(method.segment, case, train.read(place).target, values)
-            for place, case in enumerate(_cases(bench, train, clicks))
-        ]
-        best = search.best_value(np.stack(iou), values)
+        values = method.grid((float(widest[0]), float(widest[1])), most)
+        targets = [(case, row.target) for case, row in cases]
+        best = search.best_value(search.score_all(method.segment, targets, values), values)
         measure, scores = _scorer(bench), []
-        for place, case in enumerate(_cases(bench, bench.data, first.painter)):
+        for place, (case, _) in enumerate(_cases(bench, bench.data, first.painter)):
             scores.append(measure(place, method.segment(case, np.array([best]))[0]))
-        in_hu = {"tolerance_hu": best} if method.unit == "HU" else {"tuned": method.told(best)}
-        return _one_column(scores, first)._replace(facts=MethodFacts(**in_hu))
+        facts = MethodFacts(tolerance_hu=best) if method.unit == "HU" else None
+        return _one_column(scores, first)._replace(
+            facts=facts or MethodFacts(tuned=method.told(best))
+        )
 
     return Runner(
         lambda bench: (
@@ -294,15 +293,14 @@ def _tuned_on(bench: Bench, method: classical.Method) -> EvalSet:
     return bench.train.only(np.linspace(0, count - 1, kept).round().astype(int))
 
 
-def _cases(bench: Bench, data: EvalSet, results: Results) -> Iterator[search.Case]:
-    """Yields each slice with its first click, and tells the progress bar."""
-    clicks = results.method.clicks
-    assert clicks is not None
+def _cases(bench: Bench, data: EvalSet, results: Results) -> Iterator[tuple[search.Case, Any]]:
+    """Yields each slice with its first click, and its row; tells the progress bar."""
+    clicks: Any = results.method.clicks
     for place in range(len(data.positions)):
         row = data.read(place)
         y, x = clicks.yx[place, 0].tolist()
         image = clip_to_window(row.image_hu, row.window_hu)
-        yield search.Case(image, (y, x), float(clicks.radius[place, 0]))
+        yield search.Case(image, (y, x), float(clicks.radius[place, 0])), row
         bench.advance(1)
 
 

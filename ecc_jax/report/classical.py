@@ -233,10 +233,8 @@ def _contrasts(found: Searched) -> dict[str, Any]:
         plain = METHODS[name].plain
         for other in (plain, BAR) if plain else ():
             if other in found.methods:
-                gap = intervals.paired_difference(
-                    *(found.methods[n].at_best(TESTED_ON)[:, None] for n in (name, other)),
-                    patients,
-                )
+                mine, bar = (found.methods[n].at_best(TESTED_ON)[:, None] for n in (name, other))
+                gap = intervals.paired_difference(mine, bar, patients)
                 contrasts[f"{name} - {other}"] = {
                     "difference": float(gap.mean[0]),
                     "interval": _bounds(gap.band),

@@ -160,8 +160,8 @@ METHODS = (
         "flooding_disk",
         "flood fill from the disk",
         "grows from the middle of the first dynamic disk over values like those there, inside the "
-        "disk; its tolerance is a tuned multiple of how much the disk's values differ. Its distance "
-        "to the disk as mask is what the image gives without learning.",
+        "disk; its tolerance is a tuned multiple of how much the disk's values differ. Its "
+        "distance to the disk as mask is what the image gives without learning.",
         Look(PURPLE, "none", "X", 8.0),
         answers_once=True,
         is_optional=True,
