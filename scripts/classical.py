@@ -39,7 +39,7 @@ from tfds_builders import prepared_index, workers
 QUICK_SLICES, QUICK_VALUES = 24, 5
 EXAMPLES = 6
 _CLICK_ROWS = 16
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+_BAR = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,7 +77,7 @@ def search(arguments: argparse.Namespace, directory: Path, out: Path) -> Path:
     planned = {
         (name, split): parts.parts_of(
             name,
-            readers[split],
+            readers[split].read,
             chosen[split],
             clicks[split],
             values_of(name, window, most=most),
@@ -153,7 +153,7 @@ def first_clicks(reader: SliceReader, positions: np.ndarray) -> Float[np.ndarray
 
     rows = []
     for start in range(0, len(positions), _CLICK_ROWS):
-        masks = [reader(int(p))[1] != 0 for p in positions[start : start + _CLICK_ROWS]]
+        masks = [reader.read(int(p))[1] != 0 for p in positions[start : start + _CLICK_ROWS]]
         padding = [np.zeros_like(masks[0])] * (_CLICK_ROWS - len(masks))
         rows.append(np.asarray(click(np.stack([*masks, *padding])))[: len(masks)])
     return np.concatenate(rows)
@@ -177,7 +177,7 @@ def _examples(
     examples = []
     for place in np.unique(picked):
         position = int(positions[place])
-        image, target = reader(position)
+        image, target = reader.read(position)
         low, high = reader.window(position)
         y, x, radius = (float(value) for value in clicks[place])
         case = Case(image, (y, x), radius)

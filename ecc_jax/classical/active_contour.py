@@ -64,7 +64,7 @@ def contours_around(case: Case, radii: Float[np.ndarray, " v"]) -> Bool[np.ndarr
     hold others: its figures are too low. Here the circle is around a session's first click.
     """
     smooth = _smoothed(case, SIGMA, HU_PER_UNIT)
-    centre = pixel_of(case)
+    centre = np.asarray(pixel_of(case))
     contours = (snake(smooth, centre, radius, THESIS_PULL) for radius in radii)
     return np.stack([filled(contour, smooth.shape) for contour in contours])
 
@@ -92,7 +92,7 @@ def contours_from_disk(case: Case, forces: Float[np.ndarray, " v"]) -> Bool[np.n
     radius = max(case.radius, SMALLEST_RADIUS)
     smooth = _smoothed(case, _DISK_SIGMA * radius, levels_of_disk(case).spread)
     contours = (
-        snake(smooth, case.yx, radius, Pull(0.0, float(force), _DISK_STEP, _DISK_STEPS))
+        snake(smooth, np.asarray(case.yx), radius, Pull(0.0, float(force), _DISK_STEP, _DISK_STEPS))
         for force in forces
     )
     return np.stack([filled(contour, smooth.shape) for contour in contours])
@@ -100,7 +100,7 @@ def contours_from_disk(case: Case, forces: Float[np.ndarray, " v"]) -> Bool[np.n
 
 def snake(
     smooth: Float[np.ndarray, "h w"],
-    centre_yx: tuple[float, float],
+    centre_yx: Num[np.ndarray, "2"],
     radius: float,
     pull: Pull,
 ) -> Float64[np.ndarray, "400 2"]:
@@ -118,7 +118,7 @@ def snake(
     if not radius > 0:
         raise ValueError(f"the radius of an active contour must be above 0 pixels, got {radius}")
     turn = np.linspace(0, 2 * np.pi, _POINTS)
-    circle = np.stack([np.sin(turn), np.cos(turn)], axis=1) * radius + np.asarray(centre_yx)
+    circle = np.stack([np.sin(turn), np.cos(turn)], axis=1) * radius + centre_yx
     return segmentation.active_contour(
         smooth,
         circle,

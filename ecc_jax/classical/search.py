@@ -1,6 +1,6 @@
 """One number of a classical method, searched over slices: every value, every slice, its IoU."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -75,7 +75,7 @@ def score(
 
 def score_all(
     segment: Segment,
-    slices: Sequence[tuple[Case, Num[np.ndarray, "h w"]]],
+    slices: Iterable[tuple[Case, Num[np.ndarray, "h w"]]],
     values: Values,
 ) -> Float64[np.ndarray, "m v"]:
     """Returns the IoU that a method reaches on each slice with each value, see `score`.
@@ -88,9 +88,10 @@ def score_all(
     Raises:
       ValueError: There is no slice.
     """
-    if not slices:
+    rows = [score(segment, case, target, values) for case, target in slices]
+    if not rows:
         raise ValueError("a search needs at least one slice, got none")
-    return np.stack([score(segment, case, target, values) for case, target in slices])
+    return np.stack(rows)
 
 
 def best_value(iou: Float[np.ndarray, "m v"], values: Values) -> float:

@@ -28,7 +28,7 @@ class SliceReader(NamedTuple):
         """Returns the slices of the split, opened once per process."""
         return _opened(self)
 
-    def __call__(self, position: int) -> tuple[Float[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]:
+    def read(self, position: int) -> tuple[Float[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]:
         """Returns one slice in HU, clipped to its window, and its lesion mask."""
         row: Any = pipeline.read_row(self.slices(), position)
         return clip_to_window(row.image_hu, row.window_hu), row.target

@@ -264,26 +264,23 @@ def _tuned(row: str, name: str) -> Runner:
         train = _tuned_on(bench, method)._replace(num_clicks=1)
         user = bench.painter.options.user.with_habit("average")
         clicks = run_rollouts(bench.tuner, (), train, mesh=bench.mesh, user=user)
-        cases = list(_cases(bench, train, clicks))
-        widest = max((row.window_hu for _, row in cases), key=lambda window: window[1] - window[0])
+        windows = [train.read(place).window_hu.tolist() for place in range(len(train.positions))]
+        low, high = max(windows, key=lambda window: window[1] - window[0])
         most = classical.SLOW_VALUES if method.is_slow else bench.flooding_tolerances
-        values = method.grid((float(widest[0]), float(widest[1])), most)
-        targets = [(case, row.target) for case, row in cases]
-        best = search.best_value(search.score_all(method.segment, targets, values), values)
+        values = method.grid((low, high), most)
+        iou = search.score_all(method.segment, _cases(bench, train, clicks), values)
+        best = search.best_value(iou, values)
         measure, scores = _scorer(bench), []
         for place, (case, _) in enumerate(_cases(bench, bench.data, first.painter)):
             scores.append(measure(place, method.segment(case, np.array([best]))[0]))
-        facts = MethodFacts(tolerance_hu=best) if method.unit == "HU" else None
-        return _one_column(scores, first)._replace(
-            facts=facts or MethodFacts(tuned=method.told(best))
-        )
+        in_hu = method.unit == "HU"
+        told = MethodFacts(tolerance_hu=best) if in_hu else MethodFacts(tuned=method.told(best))
+        return _one_column(scores, first)._replace(facts=told)
 
-    return Runner(
-        lambda bench: (
-            _all(bench) + len(_tuned_on(bench, method).positions) if applies(bench) else 0
-        ),
-        run,
-    )
+    def passes(bench: Bench) -> int:
+        return _all(bench) + len(_tuned_on(bench, method).positions) if applies(bench) else 0
+
+    return Runner(passes, run)
 
 
 def _tuned_on(bench: Bench, method: classical.Method) -> EvalSet:
@@ -294,13 +291,12 @@ def _tuned_on(bench: Bench, method: classical.Method) -> EvalSet:
 
 
 def _cases(bench: Bench, data: EvalSet, results: Results) -> Iterator[tuple[search.Case, Any]]:
-    """Yields each slice with its first click, and its row; tells the progress bar."""
+    """Yields each slice with its first click, and its lesion; tells the progress bar."""
     clicks: Any = results.method.clicks
     for place in range(len(data.positions)):
-        row = data.read(place)
-        y, x = clicks.yx[place, 0].tolist()
+        row, yx = data.read(place), clicks.yx[place, 0].tolist()
         image = clip_to_window(row.image_hu, row.window_hu)
-        yield search.Case(image, (y, x), float(clicks.radius[place, 0])), row
+        yield search.Case(image, (yx[0], yx[1]), float(clicks.radius[place, 0])), row.target
         bench.advance(1)
 
 
