@@ -8,7 +8,7 @@ Flooding and active contours as in the thesis, started from the first click, and
 the dynamic disk. The parameter with the highest mean IoU on train is used on validation and test.
 Writes classical.json, classical_per_slice.csv and classical_examples.npz; the last line on stdout
 is the path of classical.json. The same command goes on where a search was killed. An active contour
-takes a tenth of a second to one second per slice and value: --max-slices bounds that.
+takes a tenth of a second to one second per slice and value: --max-slices and --jobs bound that.
 """
 
 import argparse
