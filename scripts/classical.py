@@ -152,7 +152,8 @@ def first_clicks(reader: SliceReader, positions: np.ndarray) -> Float[np.ndarray
         return jnp.concatenate([found.yx, found.radius[:, None]], axis=1)
 
     rows = []
-    for start in range(0, len(positions), _CLICK_ROWS):
+    starts = range(0, len(positions), _CLICK_ROWS)
+    for start in tqdm(starts, desc=f"first clicks, {reader.split}", file=sys.stderr):
         masks = [reader.read(int(p))[1] != 0 for p in positions[start : start + _CLICK_ROWS]]
         padding = [np.zeros_like(masks[0])] * (_CLICK_ROWS - len(masks))
         rows.append(np.asarray(click(np.stack([*masks, *padding])))[: len(masks)])

@@ -114,13 +114,14 @@ def values_of(
     Args:
       name: In `METHODS`.
       window_hu: HU window of the slices, which tolerances in HU are shares of.
-      most: As many at most, evenly chosen; None for all.
+      most: How many, evenly chosen from the grid, which may hold fewer; a grid that is made for
+        the window is made of so many. None for the whole grid.
     """
     return METHODS[name].grid(window_hu, most)
 
 
-# Rows of a report and the methods that make them: these compare with networks, so tolerances are
-# HU, which mean the same on every scanner and in every window.
+# Rows of a report and the methods that make them. Tolerances of the normalised slice are those in
+# HU but for a factor; reports keep the grid in HU, which follows the window.
 ROWS = {"flooding": "flooding_hu"} | {
     name: name for name in ("active_contour", "flooding_disk", "active_contour_disk")
 }

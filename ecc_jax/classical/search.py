@@ -11,8 +11,7 @@ class Case(NamedTuple):
     """A slice and its first click, for methods on the host that answer once.
 
     Attributes:
-      image_hu: The slice in HU; what lies outside its window is clipped, for all but flooding on
-        raw slices.
+      image_hu: The slice in HU, what lies outside its window clipped.
       yx: Where the click is (row, column), pixels, pixel centres at integers.
       radius: Of the dragged disk, pixels. Methods that start from a point ignore it.
     """
