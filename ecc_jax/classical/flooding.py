@@ -1,7 +1,7 @@
 """Flooding, the simplest classical baseline: grow from the click while values stay similar.
 
 From a point the tolerance is a number of HU, one for all lesions. From a disk it is a multiple of
-what the disk shows of the lesion's own grey values, and the flood stays near the disk.
+what the disk shows of the lesion's own grey values, and the flood stays in it.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float64, Num
 from scipy import ndimage
 from skimage import morphology, segmentation
 
-from ecc_jax.classical.search import Case, distance_to, pixel_of
+from ecc_jax.classical.search import Case, disk_around, pixel_of
 
 # The thesis floods HU divided by this.
 HU_PER_UNIT = 255.0
@@ -153,9 +153,8 @@ def levels_of_disk(case: Case) -> Levels:
     Args:
       case: The slice and the disk; a radius below 0.75 counts as that, so that a disk has a pixel.
     """
-    distance = distance_to(case) / max(case.radius, SMALLEST_RADIUS)
-    pixel = pixel_of(case)
-    middle, disk = distance <= MIDDLE, distance <= 1
+    radius, pixel = max(case.radius, SMALLEST_RADIUS), pixel_of(case)
+    middle, disk = (disk_around(case, share * radius) for share in (MIDDLE, 1.0))
     middle[pixel] = disk[pixel] = True
     values = np.asarray(case.image_hu, np.float64)
     reference = float(np.median(values[middle]))

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from ecc_jax.classical import active_contour, flooding
-from ecc_jax.classical.search import Case, Segment, distance_to
+from ecc_jax.classical.search import Case, Segment, disk_around
 
 # (HU window, number of values or None for all) -> the values to try, rising.
 Grid = Callable[[tuple[float, float], int | None], Float64[np.ndarray, " v"]]
@@ -53,7 +53,7 @@ def _fixed(values: Float64[np.ndarray, " v"]) -> Grid:
 
 def _disks(case: Case, scales: Float[np.ndarray, " v"]) -> Bool[np.ndarray, "v h w"]:
     """Returns the disk itself, its radius scaled."""
-    return distance_to(case)[None] <= case.radius * np.asarray(scales)[:, None, None]
+    return np.stack([disk_around(case, case.radius * scale) for scale in scales])
 
 
 METHODS = {

@@ -22,6 +22,8 @@ class Case(NamedTuple):
 
 
 Values = Float[np.ndarray, " v"] | Sequence[float]
+# Radii come in float32, and may be the distance of a pixel.
+_MARGIN = 2e-7
 # The masks that a method makes of a case with each value of its one parameter.
 Segment = Callable[[Case, Float[np.ndarray, " v"]], Bool[np.ndarray, "v h w"]]
 
@@ -42,11 +44,11 @@ def pixel_of(case: Case) -> tuple[int, int]:
     return y, x
 
 
-def distance_to(case: Case) -> Float64[np.ndarray, "h w"]:
-    """Returns how far each pixel centre is from the click, pixels."""
+def disk_around(case: Case, radius: float) -> Bool[np.ndarray, "h w"]:
+    """Returns the pixels whose centres are at most a radius (pixels) from the click."""
     height, width = case.image_hu.shape
     y, x = np.ogrid[:height, :width]
-    return np.hypot(y - case.yx[0], x - case.yx[1])
+    return np.hypot(y - case.yx[0], x - case.yx[1]) <= radius * (1 + _MARGIN)
 
 
 def iou_of(
