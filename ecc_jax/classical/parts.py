@@ -13,6 +13,7 @@ from ecc_jax import atomic
 from ecc_jax.classical.methods import METHODS
 from ecc_jax.classical.search import Case, score_all
 
+# To be raised where a method changes, so that no old score is taken for a new one.
 _FORMAT = 1
 # Slices of a part: few enough that a killed search loses little and its estimate is steady.
 PART_SLICES = 4
