@@ -21,6 +21,8 @@ class Case(NamedTuple):
     radius: float
 
 
+# A lesion, not 0 or True.
+Mask = Bool[np.ndarray, "h w"] | Num[np.ndarray, "h w"]
 Values = Float[np.ndarray, " v"] | Sequence[float]
 # Radii come in float32, and may be the distance of a pixel.
 _MARGIN = 2e-7
@@ -60,9 +62,7 @@ def iou_of(
     return np.where(union > 0, overlap / np.maximum(union, 1), 1.0)
 
 
-def score(
-    segment: Segment, case: Case, target: Num[np.ndarray, "h w"], values: Values
-) -> Float64[np.ndarray, " v"]:
+def score(segment: Segment, case: Case, target: Mask, values: Values) -> Float64[np.ndarray, " v"]:
     """Returns the IoU that a method reaches on one slice with each value of its parameter.
 
     Args:
@@ -76,7 +76,7 @@ def score(
 
 def score_all(
     segment: Segment,
-    slices: Iterable[tuple[Case, Num[np.ndarray, "h w"]]],
+    slices: Iterable[tuple[Case, Mask]],
     values: Values,
 ) -> Float64[np.ndarray, "m v"]:
     """Returns the IoU that a method reaches on each slice with each value, see `score`.
