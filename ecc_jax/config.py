@@ -230,10 +230,12 @@ def _eval() -> dict[str, Any]:
         "initial_mask": "",  # a mask to refine: eroded | dilated | shifted ground truth, or an
         # .npz file of masks; empty = none
         "damage": 0.2,  # size of that defect relative to the lesion's depth
-        "baselines": ("blank_image", "flooding"),  # optional rows; also same_disks, random_walker
+        # Optional rows; also same_disks, random_walker, flooding_disk, active_contour and
+        # active_contour_disk (snakes take up to a second per slice).
+        "baselines": ("blank_image", "flooding"),
         "external": "",  # package.module:factory of another predictor to evaluate
-        "tuning_slices": 256,  # training slices that flooding and painter are tuned on
-        "flooding_tolerances": 24,  # tolerances tried
+        "tuning_slices": 256,  # training slices that floods and painter are tuned on
+        "flooding_tolerances": 24,  # tolerances of floods tried
         "nsd_tolerance_mm": 2.0,  # of the normalised surface distance
         "nsd_tolerance_px": 2.0,  # the same where the pixel size is unknown
         "robustness_jitter": (2.0, 5.0),  # sd of the hand's error per axis, pixels

@@ -145,7 +145,7 @@ def test_from_dict_refuses_keys_of_another_version():
         ("train.groups", (("A", 3),), "REGEX=WEIGHT"),
         ("train.next_click", "centre", "largest_component, deepest"),
         ("train.fixed_radius", 0.0, "positive number"),
-        ("eval.baselines", ("snakes",), "same_disks, blank_image, flooding, random_walker"),
+        ("eval.baselines", ("snakes",), "same_disks, blank_image, flooding, flooding_disk, active"),
         ("eval.external", "package.module", "module:factory"),
         ("eval.nsd_tolerance_mm", -1.0, "0 or a positive"),
         ("eval.robustness_scales", (0.0,), "positive numbers"),

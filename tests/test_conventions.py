@@ -94,7 +94,7 @@ _COMBINED = "the thesis's combined_2d joins these four sets"
 MORE = {
     "disk_painter_tuned": (3, "the bar that scripts/ablation.py shows"),
     "blank_image": (3, "the control that scripts/ablation.py shows"),
-    "dice": (3, "the score of the CVPR 2025 challenge is computed from it"),
+    "dice": (4, "the CVPR 2025 challenge's score is computed from it, classical.json tells it"),
     "nsd": (3, "the score of the CVPR 2025 challenge is computed from it"),
     "ritm": (4, "also a convention of failures and an augmentation strategy"),
     "focalclick": (4, "a pipeline, a strategy, and a family of networks, which have state dicts"),

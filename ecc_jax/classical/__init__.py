@@ -1,1 +1,1 @@
-"""Methods without a network: disk painter, flooding, random walker."""
+"""Methods without a network: disk painter, flooding, active contours, random walker."""

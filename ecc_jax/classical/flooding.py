@@ -1,10 +1,30 @@
-"""Flooding, the simplest classical baseline: grow from the click while values stay similar."""
+"""Flooding, the simplest classical baseline: grow from the click while values stay similar.
 
-from collections.abc import Sequence
+From a point the tolerance is a number of HU, one for all lesions. From a disk it is a multiple of
+what the disk shows of the lesion's own grey values, and the flood stays in it.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Num
-from skimage import segmentation
+from scipy import ndimage
+from skimage import morphology, segmentation
+
+from ecc_jax.classical.search import Case, disk_around, pixel_of
+
+# The thesis floods HU divided by this.
+HU_PER_UNIT = 255.0
+# Tolerances that the thesis tries: 0.05, 0.075 .. 2. A fraction of 40 is rounded only once.
+THESIS_TOLERANCES = np.arange(2, 81) / 40
+# Of a flood from a disk: what is lesion in any case, in its radii.
+MIDDLE = 0.5
+# Factors of its tolerance that are tried.
+FACTORS = np.arange(1, 61) / 20
+# A smaller disk counts as one of this radius, pixels, so that it has a pixel.
+SMALLEST_RADIUS = 0.75
+_LEAST_SPREAD_HU = 1.0
+_EIGHT, _FOUR = ndimage.generate_binary_structure(2, 2), ndimage.generate_binary_structure(2, 1)
 
 
 def flood(
@@ -22,16 +42,10 @@ def flood(
     Raises:
       ValueError: If the seed lies outside the slice or the tolerance is negative.
 
-    Source: thesis, classical baselines, flooding (`skimage.segmentation.flood`). Values stay in
-    HU; the original floods a normalised image, whose tolerances depend on the slice's range.
+    Source: thesis, classical baselines, flooding (`skimage.segmentation.flood`). The original
+    floods clipped HU divided by 255; `flood_normalised` takes its tolerances.
     """
-    height, width = image_hu.shape
-    y, x = int(seed_yx[0]), int(seed_yx[1])
-    if not (0 <= y < height and 0 <= x < width):
-        raise ValueError(
-            f"seed_yx must lie inside the slice of {height} x {width} pixels, got {(y, x)}; "
-            "pass (row, column)"
-        )
+    y, x = pixel_of(Case(image_hu, seed_yx, 0.0))
     if tolerance_hu < 0:
         raise ValueError(f"tolerance_hu must be at least 0, got {tolerance_hu}")
     # In floating point, because a seed value plus a tolerance may not fit the integers of a CT.
@@ -62,46 +76,113 @@ def default_tolerances(
     return np.geomspace(0.01, 0.6, count) * (high - low)
 
 
-def search_tolerance(
-    images_hu: Num[np.ndarray, "b h w"],
-    targets: Bool[np.ndarray, "b h w"] | Num[np.ndarray, "b h w"],
-    seeds: Sequence[tuple[int, int]],
-    tolerances: Float[np.ndarray, " t"] | Sequence[float],
-) -> tuple[float, Float64[np.ndarray, " t"]]:
-    """Finds the one tolerance that floods a set of slices best.
+def flood_each(case: Case, tolerances_hu: Float[np.ndarray, " v"]) -> Bool[np.ndarray, "v h w"]:
+    """Returns the flood from the click with each tolerance, see `flood`.
 
     Args:
-      images_hu: Slices.
-      targets: Lesion masks; not 0 means lesion.
-      seeds: First click (row, column) of each slice.
-      tolerances: Tolerances to try, HU, in any order.
+      case: The slice and its click, whose radius is ignored.
+      tolerances_hu: Not negative, HU.
+    """
+    values, pixel = np.asarray(case.image_hu, np.float64), pixel_of(case)
+    return np.stack([flood(values, pixel, tolerance) for tolerance in tolerances_hu])
 
-    Returns:
-      The tolerance of the highest mean IoU (of several, the smallest), and the mean IoU of each
-      tolerance in the order given. An empty target counts as IoU 0, the flood is never empty.
+
+def flood_normalised(case: Case, tolerances: Float[np.ndarray, " v"]) -> Bool[np.ndarray, "v h w"]:
+    """Returns the flood with each tolerance of the thesis's normalised slice.
+
+    That slice is clipped HU / 255, so a tolerance t of it is one of 255 t HU.
+
+    Args:
+      case: The slice, clipped to its window, and its click, whose radius is ignored.
+      tolerances: Not negative; the thesis tries `THESIS_TOLERANCES`.
+
+    Source: thesis, classical baselines, flooding. Its code starts at the truncated centroid of the
+    component that comes first in raster order, which may lie outside it, and its IoU counts label
+    1 only, though masks hold others: its figures are too low. Here the flood starts where a
+    session's first click is, in the largest component.
+    """
+    return flood_each(case, HU_PER_UNIT * np.asarray(tolerances, np.float64))
+
+
+def flood_from_disk(case: Case, factors: Float[np.ndarray, " v"]) -> Bool[np.ndarray, "v h w"]:
+    """Returns the flood from the middle of the dragged disk with each factor of its tolerance.
+
+    The middle half of the disk (by radius) is lesion, whatever its values, and the flood's
+    reference is their median. The tolerance is a factor times the root mean square difference of
+    all values in the disk to it: noise of a lesion as faint as its surroundings, contrast of one
+    that stands out, for a disk of average radius shows some of both. Steps go to all 8 neighbours
+    and stay in the disk; holes are filled.
+
+    Args:
+      case: The slice, clipped to its window, and the disk; a radius below 0.75 counts as that, so
+        that a disk has a pixel.
+      factors: Not negative. With 0 it is the middle and what equals its median beside it.
 
     Raises:
-      ValueError: If there is no slice or tolerance, or not one seed per slice.
+      ValueError: The click lies outside the slice, or a factor is negative.
 
-    Source: thesis, classical baselines: exhaustive search on the training set.
+    Source: the thesis's outlook, a classical method started by the dynamic disk; the form is ours,
+    chosen on training slices of LIDC and of ct_phantom_2d.
     """
-    tolerances = np.asarray(tolerances, np.float64)
-    if len(images_hu) == 0 or tolerances.size == 0:
-        raise ValueError(
-            "search_tolerance needs at least one slice and one tolerance, got "
-            f"{len(images_hu)} slices and {tolerances.size} tolerances"
-        )
-    if len(seeds) != len(images_hu):
-        raise ValueError(f"expected one seed per slice, got {len(seeds)} for {len(images_hu)}")
-    total = np.zeros(tolerances.size)
-    for image, target, seed in zip(images_hu, targets, seeds, strict=True):
-        lesion = target != 0
-        area = int(lesion.sum())
-        values = np.asarray(image, np.float64)
-        for index, tolerance in enumerate(tolerances):
-            filled = flood(values, seed, tolerance)
-            overlap = int(np.count_nonzero(filled & lesion))
-            total[index] += overlap / (area + int(np.count_nonzero(filled)) - overlap)
-    mean = total / len(images_hu)
-    best = tolerances[mean == mean.max()].min()
-    return float(best), mean
+    factors = np.asarray(factors, np.float64)
+    if factors.size and factors.min() < 0:
+        raise ValueError(f"factors must be at least 0, got {factors.min():g}")
+    needed = _factor_needed(case)
+    return needed[None] <= factors[:, None, None]
+
+
+class Levels(NamedTuple):
+    """Grey values of a disk.
+
+    Attributes:
+      middle: Pixels within half of its radius, the pixel of the click at least.
+      disk: Its pixels.
+      reference: Median of the middle, HU.
+      spread: Root mean square difference of the disk's values to it, at least 1 HU.
+    """
+
+    middle: Bool[np.ndarray, "h w"]
+    disk: Bool[np.ndarray, "h w"]
+    reference: float
+    spread: float
+
+
+def levels_of_disk(case: Case) -> Levels:
+    """Returns what a disk shows of grey values.
+
+    Args:
+      case: The slice and the disk; a radius below 0.75 counts as that, so that a disk has a pixel.
+    """
+    radius, pixel = max(case.radius, SMALLEST_RADIUS), pixel_of(case)
+    middle, disk = (disk_around(case, share * radius) for share in (MIDDLE, 1.0))
+    middle[pixel] = disk[pixel] = True
+    values = np.asarray(case.image_hu, np.float64)
+    reference = float(np.median(values[middle]))
+    spread = float(np.sqrt(np.mean((values[disk] - reference) ** 2)))
+    return Levels(middle, disk, reference, max(spread, _LEAST_SPREAD_HU))
+
+
+def _factor_needed(case: Case) -> Float64[np.ndarray, "h w"]:
+    """Returns the smallest factor whose flood has a pixel; infinity outside the disk.
+
+    A flood reaches a pixel by the path whose largest difference is smallest. That is the
+    reconstruction by erosion from the middle over the differences, for all factors at once. A
+    hole closes when all ways from it to the outside are flooded: by dilation, from outside.
+    """
+    middle, disk, reference, spread = levels_of_disk(case)
+    difference = np.abs(np.asarray(case.image_hu, np.float64) - reference) / spread
+    box = ndimage.find_objects(disk.astype(np.uint8))[0]
+    reached = morphology.reconstruction(
+        np.where(middle, 0.0, np.inf)[box],
+        np.where(disk, np.where(middle, 0.0, difference), np.inf)[box],
+        method="erosion",
+        footprint=_EIGHT,
+    )
+    framed = np.pad(reached, 1, constant_values=np.inf)
+    outside = np.full(framed.shape, 0.0)
+    outside[[0, -1]] = outside[:, [0, -1]] = np.inf
+    needed = np.full(middle.shape, np.inf)
+    needed[box] = morphology.reconstruction(outside, framed, method="dilation", footprint=_FOUR)[
+        1:-1, 1:-1
+    ]
+    return needed

@@ -80,21 +80,7 @@ def describe_inference(options: InferenceOptions, segmenter: Segmenter) -> str:
     if options.pipeline == "zoom_in":
         words[0] = f"zoom-in after click {zoom.skip_clicks} ({zoom.rule} side {zoom.target} pixels)"
     if options.pipeline in TWO_STAGES:
-        focal = options.focal
-        words[0] = f"target crop and focus crop, {focal.size} pixels wide"
-        # Usual values go without saying; others tell two runs apart.
-        usual = type(focal)()
-        words += [
-            f"{text} {value:g}"
-            for text, value, standard in (
-                ("expanded by", focal.expansion, usual.expansion),
-                ("smallest side", focal.min_crop, usual.min_crop),
-                ("settled after click", focal.settled_clicks, usual.settled_clicks),
-            )
-            if value != standard
-        ]
-        if focal.merges:
-            words.append("progressive merge")
+        words[:1] = options.focal.in_words()
     if options.orientations > 1:
         words.append(f"{options.orientations} orientations averaged")
     return ", ".join([*words, "mirror image averaged"] if options.flip else words)

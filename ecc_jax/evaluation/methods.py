@@ -1,14 +1,15 @@
 """How each method of a report is run: one entry of `RUNNERS` beside one of `report.METHODS`."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
-from ecc_jax.classical import flooding, random_walker
+from ecc_jax.classical import methods as classical
+from ecc_jax.classical import random_walker, search
 from ecc_jax.clicks.user import RobotUser
 from ecc_jax.data.window import clip_to_window
 from ecc_jax.evaluation.host import HostPredictor, run_on_host
@@ -57,7 +58,7 @@ class Bench(NamedTuple):
       painter: The painter's rollout.
       tuner: The same for training slices, of which a file of initial masks knows nothing.
       baselines: Names of the methods that may be left out and are wanted.
-      flooding_tolerances: HU tolerances tried on training slices.
+      flooding_tolerances: Tolerances of floods tried on training slices.
       latency_clicks: Single clicks timed; 0 times none.
       keep: Clicks of the network whose masks are wanted of every slice.
       mesh: The devices.
@@ -250,28 +251,53 @@ def _start_mask(bench: Bench, first: First) -> MethodResult | None:
     return None if bench.options.initial_mask == "empty" else first.painter.initial
 
 
-def _flooding(bench: Bench, first: First) -> MethodResult | None:
-    """Floods from each first click, with the tolerance that is best on training slices."""
-    if "flooding" not in bench.baselines or bench.options.initial_mask != "empty":
-        return None
-    one_click = bench.train._replace(num_clicks=1)
-    seeds = run_rollouts(bench.tuner, (), one_click, mesh=bench.mesh)
-    rows = [bench.train.read(place) for place in range(len(bench.train.positions))]
-    widest = max((row.window_hu for row in rows), key=lambda window: window[1] - window[0])
-    best, _ = flooding.search_tolerance(
-        np.stack([clip_to_window(row.image_hu, row.window_hu) for row in rows]),
-        np.stack([row.target for row in rows]),
-        _first_pixels(seeds),
-        flooding.default_tolerances(
-            (float(widest[0]), float(widest[1])), count=bench.flooding_tolerances
-        ),
-    )
-    score, scores = _scorer(bench), []
-    for place, pixel in enumerate(_first_pixels(first.painter)):
-        row = bench.data.read(place)
+def _tuned(row: str, name: str) -> Runner:
+    """Returns how a classical method is run: tuned on training slices, then from first clicks."""
+    method = classical.METHODS[name]
+
+    def applies(bench: Bench) -> bool:
+        return row in bench.baselines and bench.options.initial_mask == "empty"
+
+    def run(bench: Bench, first: First) -> MethodResult | None:
+        if not applies(bench):
+            return None
+        train = _tuned_on(bench, method)._replace(num_clicks=1)
+        user = bench.painter.options.user.with_habit("average")
+        clicks = run_rollouts(bench.tuner, (), train, mesh=bench.mesh, user=user)
+        windows = [train.read(place).window_hu.tolist() for place in range(len(train.positions))]
+        low, high = max(windows, key=lambda window: window[1] - window[0])
+        most = classical.SLOW_VALUES if method.is_slow else bench.flooding_tolerances
+        values = method.grid((low, high), most)
+        iou = search.score_all(method.segment, _cases(bench, train, clicks), values)
+        best = search.best_value(iou, values)
+        measure, scores = _scorer(bench), []
+        for place, (case, _) in enumerate(_cases(bench, bench.data, first.painter)):
+            scores.append(measure(place, method.segment(case, np.array([best]))[0]))
+        in_hu = method.unit == "HU"
+        told = MethodFacts(tolerance_hu=best) if in_hu else MethodFacts(tuned=method.told(best))
+        return _one_column(scores, first)._replace(facts=told)
+
+    def passes(bench: Bench) -> int:
+        return _all(bench) + len(_tuned_on(bench, method).positions) if applies(bench) else 0
+
+    return Runner(passes, run)
+
+
+def _tuned_on(bench: Bench, method: classical.Method) -> EvalSet:
+    """Returns the training slices that a method is tuned on: a few of them if it is slow."""
+    count = len(bench.train.positions)
+    kept = min(count, classical.SLOW_SLICES) if method.is_slow else count
+    return bench.train.only(np.linspace(0, count - 1, kept).round().astype(int))
+
+
+def _cases(bench: Bench, data: EvalSet, results: Results) -> Iterator[tuple[search.Case, Any]]:
+    """Yields each slice with its first click, and its lesion; tells the progress bar."""
+    clicks: Any = results.method.clicks
+    for place in range(len(data.positions)):
+        row, yx = data.read(place), clicks.yx[place, 0].tolist()
         image = clip_to_window(row.image_hu, row.window_hu)
-        scores.append(score(place, flooding.flood(image, pixel, best)))
-    return _one_column(scores, first)._replace(facts=MethodFacts(tolerance_hu=best))
+        yield search.Case(image, (yx[0], yx[1]), float(clicks.radius[place, 0])), row.target
+        bench.advance(1)
 
 
 def _best_reader(bench: Bench, first: First) -> MethodResult | None:
@@ -307,15 +333,6 @@ def _one_column(scores: Sequence[dict[str, float]], first: First) -> MethodResul
     """Returns the result of a method that answers once, in the units of the others."""
     values = {name: np.array([[entry[name]] for entry in scores], np.float32) for name in scores[0]}
     return MethodResult(physical(values, first.painter.pixel_mm))
-
-
-def _first_pixels(results: Results) -> list[tuple[int, int]]:
-    """Returns the pixel of each slice's first click."""
-    clicks = results.method.clicks
-    centres: Float[np.ndarray, "m 2"] = (
-        np.zeros((len(results.pixel_mm), 2)) if clicks is None else clicks.yx[:, 0]
-    )
-    return [(int(round(float(y))), int(round(float(x)))) for y, x in centres]
 
 
 def _none(bench: Bench) -> int:
@@ -354,6 +371,6 @@ RUNNERS = {
     "same_disks": Runner(_with_tuned_user, _same_disks),
     "blank_image": Runner(_wanted("blank_image", _with_network), _blank_image),
     "start_mask": Runner(_none, _start_mask),
-    "flooding": Runner(_none, _flooding),
+    **{row: _tuned(row, name) for row, name in classical.ROWS.items()},
     "best_reader": Runner(_none, _best_reader),
 }

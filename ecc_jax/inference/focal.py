@@ -40,6 +40,18 @@ class Focal(NamedTuple):
     scales_radius: bool = True
     merges: bool = False
 
+    def in_words(self) -> list[str]:
+        """Returns what the network is shown, in words; usual lengths go without saying."""
+        usual = Focal()
+        lengths = (
+            ("expanded by", self.expansion, usual.expansion),
+            ("smallest side", self.min_crop, usual.min_crop),
+            ("settled after click", self.settled_clicks, usual.settled_clicks),
+        )
+        words = [f"target crop and focus crop, {self.size} pixels wide"]
+        words += [f"{text} {value:g}" for text, value, standard in lengths if value != standard]
+        return [*words, "progressive merge"] if self.merges else words
+
     @property
     def target(self) -> Zoom:
         """How the target crop is chosen: anew at every click, for there is no former one."""

@@ -157,6 +157,34 @@ METHODS = (
         is_optional=True,
     ),
     Method(
+        "flooding_disk",
+        "flood fill from the disk",
+        "grows from the middle of the first dynamic disk over values like those there, inside the "
+        "disk; its tolerance is a tuned multiple of how much the disk's values differ. Its "
+        "distance to the disk as mask is what the image gives without learning.",
+        Look(PURPLE, "none", "X", 8.0),
+        answers_once=True,
+        is_optional=True,
+    ),
+    Method(
+        "active_contour",
+        "active contour",
+        "the thesis's snake: a circle around the first click that edges pull, its radius tuned on "
+        "a few training slices.",
+        Look(RED, "none", "h", 8.0),
+        answers_once=True,
+        is_optional=True,
+    ),
+    Method(
+        "active_contour_disk",
+        "active contour from the disk",
+        "a snake that begins as the circle of the first dynamic disk; how strongly edges pull was "
+        "tuned on a few training slices.",
+        Look(RED, "none", "H", 8.0, is_hollow=True),
+        answers_once=True,
+        is_optional=True,
+    ),
+    Method(
         "random_walker",
         "random walker",
         "the classical graph segmentation of the same image, seeded by the middle of the user's "

@@ -44,6 +44,7 @@ class MethodFacts(NamedTuple):
       seconds_per_click: Device time of one click of one slice in a batch.
       latency: Of single clicks: p50_s, p95_s, num_clicks.
       tolerance_hu: Of flooding, tuned on training slices.
+      tuned: The same of other classical methods, in words.
       first_weight: Radius weight of the tuned painter's first click, 0 tight to 1 enclosing.
       later_weight: The same of its later clicks.
       noc: Of pooled runs, the number of clicks by threshold ("80"): taken in every run and then
@@ -55,6 +56,7 @@ class MethodFacts(NamedTuple):
     seconds_per_click: float | None = None
     latency: dict[str, Any] | None = None
     tolerance_hu: float | None = None
+    tuned: str | None = None
     first_weight: float | None = None
     later_weight: float | None = None
     noc: dict[str, float] | None = None

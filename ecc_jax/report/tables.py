@@ -65,6 +65,8 @@ def _tuned_label(name: str, methods: Methods) -> str:
     facts, tuned = methods[name].facts, []
     if facts.tolerance_hu is not None:
         tuned.append(f"{facts.tolerance_hu:g} HU")
+    if facts.tuned is not None:
+        tuned.append(facts.tuned)
     if facts.first_weight is not None:
         tuned.append(f"weights {facts.first_weight:g}, {facts.later_weight:g}")
     label = label_of(name, methods)

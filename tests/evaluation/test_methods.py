@@ -23,6 +23,8 @@ from tests.evaluation.benches import (
 )
 from tests.evaluation.slice_sets import blobs
 
+# A snake from a point takes seconds.
+QUICK = tuple(name for name in OPTIONAL if name != "active_contour")
 ALWAYS = {"disk_painter_average", "disk_painter_tight", "disk_painter_tuned"}
 
 
@@ -38,7 +40,7 @@ def _copy(image, clicks, previous):
 @pytest.mark.parametrize(
     ("parts", "baselines", "initial_mask", "expected"),
     [
-        ("network", OPTIONAL, "empty", {"model", "disk_as_mask", *OPTIONAL}),
+        ("network", QUICK, "empty", {"model", "disk_as_mask", *QUICK}),
         ("both", ("blank_image",), "empty", {"model", "external", "disk_as_mask", "blank_image"}),
         ("external", OPTIONAL, "dilated", {"external", "start_mask", "random_walker"}),
         ("network", (), "shifted", {"model", "start_mask"}),
@@ -162,6 +164,30 @@ def test_best_reader_is_the_one_nearest_to_the_consensus():
 
 def test_datasets_without_readers_have_no_reader_row():
     assert _run("best_reader", bench_of(data=eval_set(blobs(3, SIZE)))) is None
+
+
+def test_methods_from_the_disk_are_tuned_and_say_so():
+    masks = blobs(4, SIZE)
+    masks[-1, 8:15, 6:14] = True
+    images = np.where(masks, 100, 0).astype(np.int16)
+    data = eval_set(masks, images=images)
+    disk = _run("disk_as_mask", bench_of(data=data)).scores["iou"][-1, 0]
+    for name, unit in (("flooding_disk", "spreads in the disk"), ("active_contour_disk", "edges")):
+        result = _run(name, bench_of(data=data, train=data, baselines=(name,)))
+        assert unit in result.facts.tuned and result.facts.tolerance_hu is None
+        assert result.scores["iou"].shape == (4, 1) and result.clicks is None
+        assert result.scores["iou"][-1, 0] >= disk
+    assert (
+        _run("flooding_disk", bench_of(initial_mask="dilated", baselines=("flooding_disk",)))
+        is None
+    )
+
+
+@pytest.mark.slow
+def test_an_active_contour_is_tuned_on_a_few_radii():
+    result = _run("active_contour", bench_of(baselines=("active_contour",)))
+    assert result.facts.tuned.startswith("radius of the first circle ")
+    assert result.scores["iou"].shape == (5, 1)
 
 
 def test_flooding_needs_an_empty_start_and_to_be_wanted():

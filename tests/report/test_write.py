@@ -301,7 +301,7 @@ def test_an_external_predictor_can_be_what_the_report_is_about(tmp_path):
 
 
 def test_every_known_method_is_explained(tmp_path):
-    one = {"disk_as_mask", "start_mask", "flooding", "best_reader"}
+    one = {method.name for method in METHODS if method.answers_once}
     curve, labels = _iou(3)["model"], {method.name: method.label for method in METHODS}
     rows = {name: MethodResult({"iou": curve[:, :1] if name in one else curve}) for name in labels}
     text = _text(_write(tmp_path, 3, scores=rows)).split("## How to read the rows")[1]
