@@ -14,10 +14,23 @@ def write_text(path: Path, text: str) -> None:
     Raises:
       OSError: It cannot be written; what was there before stays.
     """
+    _replace(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file of bytes as `write_text` writes one of text.
+
+    Raises:
+      OSError: It cannot be written; what was there before stays.
+    """
+    _replace(path, lambda partial: partial.write_bytes(content))
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        write(partial)
         partial.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

@@ -1,0 +1,314 @@
+"""Sizes of a lesion in millimetres: diameters as in RECIST 1.1, area, volume, Hounsfield units.
+
+Pure functions of masks and the grid they lie on. The outline of a slice's mask is the line at half
+height between pixels inside and outside (marching squares): it passes midway between the centre of
+a border pixel and that of its neighbour outside. So n pixels in a row are n pixels long, one pixel
+is one pixel wide, and neither the diameter between pixel centres (a pixel too short) nor that
+between pixel corners (up to a pixel too long) is reported.
+
+Source: RECIST 1.1 (Eisenhauer et al., Eur J Cancer 2009; 45: 228): longest diameter in the plane of
+the slice, and for nodes the short axis perpendicular to it; the same outline as the maximum
+diameters of the Image Biomarker Standardisation Initiative (mesh at half height) and as the
+bidirectional tool of OHIF. Unlike the latter, an axis may leave a concave lesion: RECIST asks for
+the longest diameter, and only its ends must lie in the outline.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage, spatial
+from skimage import measure
+
+from ecc_jax.annotator.save_lesions import Lesion, check_on_grid
+from ecc_jax.volumes import Geometry, Volume
+
+Components = Literal["largest", "all"]
+EIGHT_CONNECTED = np.ones((3, 3), bool)
+# Lengths that are the same but for rounding; of those the first in reading order is taken.
+SAME_LENGTH = 1e-9
+# How many pairs of outline points are compared at once: some tens of megabytes.
+BLOCK_PAIRS = 1 << 20
+
+
+class Axis(NamedTuple):
+    """A line across a lesion.
+
+    Attributes:
+      ends_yx: Both ends in pixels of the slice in array order, pixel centres at integers.
+      ends_mm: Both ends in patient coordinates (RAS+, mm).
+      length_mm: Their distance.
+    """
+
+    ends_yx: tuple[tuple[float, float], tuple[float, float]]
+    ends_mm: tuple[tuple[float, float, float], tuple[float, float, float]]
+    length_mm: float
+
+
+class SliceMeasures(NamedTuple):
+    """What one slice of a lesion measures.
+
+    Attributes:
+      index: Position of the slice along the axis on which it was drawn.
+      pixels: Pixels of the mask.
+      components: Parts of the mask that do not touch, not even at a corner.
+      area_mm2: Of all pixels; None if the voxel size is unknown.
+      long_axis: The longest diameter; None without pixels or voxel size.
+      short_axis: The longest line perpendicular to it; None likewise.
+    """
+
+    index: int
+    pixels: int
+    components: int
+    area_mm2: float | None
+    long_axis: Axis | None
+    short_axis: Axis | None
+
+
+class LesionMeasures(NamedTuple):
+    """What a lesion measures in all its slices.
+
+    Attributes:
+      name: Its name.
+      voxels: Voxels of the mask.
+      volume_mm3: Of all voxels; None if the voxel size is unknown.
+      mean_hu: Mean over all voxels; None without voxels.
+      sd_hu: Standard deviation over all voxels (divided by their number); None without voxels.
+      min_hu: Lowest value; None without voxels.
+      max_hu: Highest value; None without voxels.
+      slices: The slices with pixels, rising.
+    """
+
+    name: str
+    voxels: int
+    volume_mm3: float | None
+    mean_hu: float | None
+    sd_hu: float | None
+    min_hu: float | None
+    max_hu: float | None
+    slices: tuple[SliceMeasures, ...]
+
+    @property
+    def volume_ml(self) -> float | None:
+        """The volume in millilitres."""
+        return None if self.volume_mm3 is None else self.volume_mm3 / 1000
+
+    @property
+    def longest(self) -> SliceMeasures | None:
+        """The slice with the longest diameter, the first of several; None if there is none.
+
+        RECIST 1.1 reports this slice's long and short axis as those of the lesion.
+        """
+        measured = [each for each in self.slices if each.long_axis is not None]
+        return max(measured, key=lambda each: each.long_axis.length_mm, default=None)
+
+
+def measure_lesion(
+    lesion: Lesion, volume: Volume, *, components: Components = "largest"
+) -> LesionMeasures:
+    """Measures a lesion in a volume.
+
+    Args:
+      lesion: Its masks; a lesion without pixels has 0 voxels and no diameters.
+      volume: The volume, axes as in the file.
+      components: As in `measure_slice`; voxels, volume and Hounsfield units are always of all.
+
+    Raises:
+      ValueError: A mask does not lie on the volume's grid.
+    """
+    check_on_grid(lesion, volume.geometry)
+    slices = tuple(
+        measure_slice(
+            mask,
+            volume.geometry,
+            slice_axis=lesion.slice_axis,
+            index=index,
+            components=components,
+        )
+        for index, mask in sorted(lesion.slices.items())
+        if mask.any()
+    )
+    voxels = sum(each.pixels for each in slices)
+    if not voxels:
+        return LesionMeasures(lesion.name, 0, _volume_mm3(0, volume), None, None, None, None, ())
+    values = np.concatenate(list(_values(lesion, volume)))
+    return LesionMeasures(
+        lesion.name,
+        voxels,
+        _volume_mm3(voxels, volume),
+        float(values.mean()),
+        float(values.std()),
+        float(values.min()),
+        float(values.max()),
+        slices,
+    )
+
+
+def measure_slice(
+    mask: Bool[np.ndarray, "h w"],
+    geometry: Geometry,
+    *,
+    slice_axis: int,
+    index: int,
+    components: Components = "largest",
+) -> SliceMeasures:
+    """Measures the mask of one slice.
+
+    The longest diameter is the largest distance between two points of the outline. The short axis
+    is the longest line at right angles to it (in millimetres, in the plane of the slice) whose two
+    ends lie in the outline. Of several that are equally long the one that comes first in reading
+    order of its ends is taken. Exact to rounding, on oblong pixels and oblique grids too.
+
+    Args:
+      mask: The slice in array order; it may be empty.
+      geometry: The grid of the volume.
+      slice_axis: Array axis along which slices are taken.
+      index: Position of the slice on it.
+      components: Where the mask falls into parts that do not touch (not even at a corner):
+        "largest" draws both axes on the one with most pixels (the first in reading order of
+        several), as a radiologist measures one lesion; "all" draws them across all parts.
+
+    Raises:
+      ValueError: No such slice, a mask of another shape, or an unknown word for `components`.
+    """
+    if components not in ("largest", "all"):
+        raise ValueError(f"expected components 'largest' or 'all', got {components!r}")
+    if slice_axis not in (0, 1, 2) or not 0 <= index < geometry.shape[slice_axis]:
+        raise ValueError(
+            f"expected a slice of a volume of shape {geometry.shape}, got slice {index} along axis "
+            f"{slice_axis}"
+        )
+    expected = tuple(int(n) for n in np.delete(geometry.shape, slice_axis))
+    if mask.shape != expected:
+        raise ValueError(f"expected a mask of shape {expected}, got {mask.shape}")
+    pixels = int(np.count_nonzero(mask))
+    labels, count = ndimage.label(mask, EIGHT_CONNECTED)
+    steps = np.delete(geometry.affine[:3, :3], slice_axis, axis=1)
+    if not _has_size(geometry):
+        return SliceMeasures(index, pixels, count, None, None, None)
+    area = pixels * float(np.linalg.norm(np.cross(steps[:, 0], steps[:, 1])))
+    if not pixels:
+        return SliceMeasures(index, 0, 0, area, None, None)
+    if components == "largest" and count > 1:
+        mask = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+    starts, stops = _outline(mask)
+    origin = geometry.affine[:3, 3] + index * geometry.affine[:3, slice_axis]
+    long = _longest(starts, steps)
+    short = _widest(starts, stops, steps, across=steps @ (long[1] - long[0]))
+    return SliceMeasures(
+        index, pixels, count, area, _axis(long, steps, origin), _axis(short, steps, origin)
+    )
+
+
+def _values(lesion: Lesion, volume: Volume) -> Iterator[Float[np.ndarray, " n"]]:
+    """Yields the values of each slice's pixels, HU."""
+    slices = np.moveaxis(volume.image_hu, lesion.slice_axis, 0)
+    for index, mask in lesion.slices.items():
+        yield slices[index][mask].astype(np.float64)
+
+
+def _has_size(geometry: Geometry) -> bool:
+    return bool(np.isfinite(geometry.spacing_mm).all())
+
+
+def _volume_mm3(voxels: int, volume: Volume) -> float | None:
+    """Returns a volume; that of a voxel is the determinant, since a tilted gantry shears it."""
+    if not _has_size(volume.geometry):
+        return None
+    return voxels * abs(float(np.linalg.det(volume.affine[:3, :3])))
+
+
+def _outline(
+    mask: Bool[np.ndarray, "h w"],
+) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"]]:
+    """Returns the start and the end of each straight piece of the outline, pixels.
+
+    Pixels that touch at a corner are taken as joined.
+    """
+    boxes = ndimage.find_objects(mask.astype(np.uint8))
+    corner = np.array([box.start for box in boxes[0]])
+    padded = np.pad(mask[boxes[0]], 1).astype(np.float64)
+    lines = [
+        line + corner - 1 for line in measure.find_contours(padded, 0.5, fully_connected="high")
+    ]
+    starts = np.concatenate([line[:-1] for line in lines])
+    return starts, np.concatenate([line[1:] for line in lines])
+
+
+def _longest(
+    points_yx: Float[np.ndarray, "n 2"], steps: Float[np.ndarray, "3 2"]
+) -> Float[np.ndarray, "2 2"]:
+    """Returns the two points that lie farthest apart in millimetres, in reading order."""
+    # The outline of a single pixel is a diamond, so that there always is a hull; that of the
+    # pixels is that of the millimetres too, since one is a linear image of the other.
+    hull = points_yx[spatial.ConvexHull(points_yx).vertices]
+    hull = hull[np.lexsort(hull.T[::-1])]
+    distance = spatial.distance.pdist(hull @ steps.T)
+    first, second = np.triu_indices(len(hull), k=1)
+    best = int(np.argmax(distance >= distance.max() * (1 - SAME_LENGTH)))
+    return hull[[first[best], second[best]]]
+
+
+def _widest(
+    starts: Float[np.ndarray, "n 2"],
+    stops: Float[np.ndarray, "n 2"],
+    steps: Float[np.ndarray, "3 2"],
+    *,
+    across: Float[np.ndarray, "3"],
+) -> Float[np.ndarray, "2 2"]:
+    """Returns both ends of the longest line at right angles to a direction, in reading order.
+
+    Between two neighbouring corners of the outline (in order along the direction) its upper and
+    its lower rim are straight, and so the line is longest at a corner: all lines through corners
+    are compared, and nothing else.
+
+    Args:
+      starts: Start of each straight piece of the outline, pixels.
+      stops: Its end.
+      steps: Of one pixel down and of one to the right, mm.
+      across: The direction, mm.
+    """
+    along = across / np.linalg.norm(across)
+    # In the plane of the slice: what of one axis is left at right angles to the direction.
+    sides = steps - np.outer(along, along @ steps)
+    side = sides[:, int(np.argmax(np.linalg.norm(sides, axis=0)))]
+    up = side / np.linalg.norm(side)
+    from_t, to_t = starts @ (along @ steps), stops @ (along @ steps)
+    from_u, to_u = starts @ (up @ steps), stops @ (up @ steps)
+    tolerance = SAME_LENGTH * float(np.linalg.norm(across))
+    offsets = np.unique(from_t)
+    best, ends = -math.inf, np.zeros((2, 2))
+    block = max(1, BLOCK_PAIRS // len(starts))
+    for begin in range(0, len(offsets), block):
+        at = offsets[begin : begin + block, None]
+        low, high = np.minimum(from_t, to_t), np.maximum(from_t, to_t)
+        meets = (at >= low - tolerance) & (at <= high + tolerance)
+        # A piece along the line itself (no extent in t) is represented by both its ends, since
+        # each is the end of another piece too.
+        extent = np.where(high - low > tolerance, to_t - from_t, 1.0)
+        share = np.where(high - low > tolerance, np.clip((at - from_t) / extent, 0, 1), 0.0)
+        level = from_u + share * (to_u - from_u)
+        top = np.where(meets, level, -np.inf)
+        bottom = np.where(meets, level, np.inf)
+        width = top.max(axis=1) - bottom.min(axis=1)
+        row = int(np.argmax(width))
+        if width[row] > best + tolerance:
+            best = float(width[row])
+            pieces = [int(np.argmin(bottom[row])), int(np.argmax(top[row]))]
+            shares = share[row, pieces][:, None]
+            ends = starts[pieces] + shares * (stops[pieces] - starts[pieces])
+    return ends[np.lexsort(ends.T[::-1])]
+
+
+def _axis(
+    ends_yx: Float[np.ndarray, "2 2"],
+    steps: Float[np.ndarray, "3 2"],
+    origin: Float[np.ndarray, "3"],
+) -> Axis:
+    ends = origin + ends_yx @ steps.T
+    (y0, x0), (y1, x1) = ends_yx.tolist()
+    first, second = ends.tolist()
+    length = float(np.linalg.norm((ends_yx[1] - ends_yx[0]) @ steps.T))
+    return Axis(((y0, x0), (y1, x1)), (tuple(first), tuple(second)), length)

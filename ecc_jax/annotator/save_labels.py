@@ -1,0 +1,191 @@
+"""Lesions -> label maps on the grid of the source: NIfTI, and NRRD as 3D Slicer reads it."""
+
+import gzip
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from ecc_jax.annotator.save_lesions import Lesion, check_lesions, layers
+from ecc_jax.annotator.save_target import SOFTWARE, VERSION, check_target, write
+from ecc_jax.volumes import Geometry, is_nifti_name
+from ecc_jax.volumes.nifti_header import read_header
+
+try:
+    import nrrd
+except ImportError:  # an extra of the package
+    nrrd = None
+
+NIFTI_SUFFIX, NRRD_SUFFIX = ".nii.gz", ".seg.nrrd"
+FORMAT = f"{SOFTWARE}.labels"
+FORMAT_VERSION = 1
+# What of a header says where its voxels lie; all else may hold names and is not copied.
+GRID_FIELDS = (
+    "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
+    "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units",
+)  # fmt: skip
+
+
+def write_nifti(
+    target: Path, lesions: Sequence[Lesion], geometry: Geometry, *, replace: bool = False
+) -> list[Path]:
+    """Writes a label map voxel for voxel on the source's grid, and a JSON with the names.
+
+    Values are uint8: 0 is background, 1, 2, ... the lesions in order. A label map holds one label
+    per voxel, so lesions that overlap go to further files (`name.2.nii.gz`, ...), each lesion
+    whole; the JSON says which label of which file is which lesion. Nothing of the source's header
+    is copied but where its voxels lie. A file is the same, byte for byte, whenever it is written.
+
+    Args:
+      target: Its name ends in .nii.gz; the JSON takes .json instead.
+      lesions: At least one; none empty.
+      geometry: The grid of the source, as its reader gave it.
+      replace: Whether files that this package wrote may be replaced.
+
+    Returns:
+      The files written, the JSON last.
+
+    Raises:
+      ValueError: Another suffix; lesions that cannot be saved; a target that may not be written.
+      OSError: A file cannot be written.
+    """
+    if not target.name.endswith(NIFTI_SUFFIX) or target.name == NIFTI_SUFFIX:
+        raise ValueError(f"{target}: expected a name that ends in {NIFTI_SUFFIX}")
+    check_lesions(lesions, geometry)
+    stem = target.name.removesuffix(NIFTI_SUFFIX)
+    maps = layers(lesions, geometry)
+    files = [target, *(target.with_name(f"{stem}.{n + 1}{NIFTI_SUFFIX}") for n in range(1, len(maps)))]
+    names = target.with_name(f"{stem}.json")
+    # All are checked before the first is written.
+    for file in (*files, names):
+        check_target(file, geometry.path, replace=replace)
+    header = _header(geometry)
+    for file, (_, labels) in zip(files, maps, strict=True):
+        write(file, _nifti_bytes(labels, header), geometry.path, replace=replace)
+    listed = [
+        {"file": file.name, "label": label + 1, **_named(lesions[member], labels == label + 1)}
+        for file, (members, labels) in zip(files, maps, strict=True)
+        for label, member in enumerate(members)
+    ]
+    content = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "software": f"{SOFTWARE} {VERSION}",
+        "labels": listed,
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    write(names, text.encode(), geometry.path, replace=replace)
+    return [*files, names]
+
+
+def _named(lesion: Lesion, mask: np.ndarray) -> dict[str, Any]:
+    return {
+        "name": lesion.name,
+        "finding": lesion.finding,
+        "tracking_uid": lesion.tracking_uid,
+        "voxels": int(np.count_nonzero(mask)),
+    }
+
+
+def _header(geometry: Geometry) -> nibabel.Nifti1Header:
+    """Returns a header whose affines and codes are those of the source."""
+    # NIfTI-1 has no room for more than 32767 voxels along an axis.
+    large = max(geometry.shape) > np.iinfo(np.int16).max
+    if not is_nifti_name(geometry.path.name):
+        header = nibabel.Nifti2Header() if large else nibabel.Nifti1Header()
+        header.set_data_shape(geometry.shape)
+        code = "scanner" if geometry.has_affine else "unknown"
+        header.set_sform(geometry.affine, code=code)
+        # A sheared grid has no qform; the nearest without shear would contradict the sform.
+        header.set_qform(geometry.affine if not _is_sheared(geometry) else None, code=code)
+        header["pixdim"][1:4] = np.nan_to_num(geometry.spacing_mm, nan=1.0)
+        if _is_sheared(geometry):
+            header["qform_code"] = 0
+        header.set_xyzt_units("mm")
+        return header
+    source = read_header(geometry.path).fields
+    double = large or isinstance(source, nibabel.Nifti2Header)
+    header = nibabel.Nifti2Header() if double else nibabel.Nifti1Header()
+    header.set_data_shape(geometry.shape)
+    for field in GRID_FIELDS:
+        header[field] = source[field]
+    header["pixdim"][:4] = source["pixdim"][:4]
+    return header
+
+
+def _is_sheared(geometry: Geometry) -> bool:
+    axes = geometry.affine[:3, :3] / np.linalg.norm(geometry.affine[:3, :3], axis=0)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4)
+
+
+def _nifti_bytes(labels: np.ndarray, header: nibabel.Nifti1Header) -> bytes:
+    header = header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header["descrip"] = f"{SOFTWARE} {VERSION} labels".encode()
+    kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
+    # With an affine of its own nibabel would write other codes.
+    image = kind(labels, None, header)
+    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
+
+
+def write_nrrd(
+    target: Path, lesions: Sequence[Lesion], geometry: Geometry, *, replace: bool = False
+) -> Path:
+    """Writes a segmentation as 3D Slicer reads it: one file, overlapping lesions in layers.
+
+    Args:
+      target: Its name ends in .seg.nrrd.
+      lesions: At least one; none empty.
+      geometry: The grid of the source, as its reader gave it.
+      replace: Whether a file that this package wrote may be replaced.
+
+    Raises:
+      ValueError: Another suffix; lesions that cannot be saved; a target that may not be written;
+        pynrrd is not installed.
+      OSError: The file cannot be written.
+
+    Source: the seg.nrrd format of 3D Slicer (Segment<n>_Name, _LabelValue, _Layer).
+    """
+    if nrrd is None:
+        raise ValueError("pynrrd is not installed; pip install 'ecc_jax[annotator]'")
+    if not target.name.endswith(NRRD_SUFFIX) or target.name == NRRD_SUFFIX:
+        raise ValueError(f"{target}: expected a name that ends in {NRRD_SUFFIX}")
+    check_lesions(lesions, geometry)
+    maps = layers(lesions, geometry)
+    directions = [list(column) for column in geometry.affine[:3, :3].T]
+    header: dict[str, Any] = {
+        "type": "uint8",
+        "encoding": "gzip",
+        "space": "right-anterior-superior",
+        "space origin": geometry.affine[:3, 3],
+        "Segmentation_Software": f"{SOFTWARE} {VERSION}",
+    }
+    if len(maps) == 1:
+        voxels = maps[0][1]
+        header |= {"kinds": ["domain"] * 3, "space directions": directions}
+    else:
+        voxels = np.stack([labels for _, labels in maps])
+        header |= {
+            "kinds": ["list", *["domain"] * 3],
+            "space directions": [[np.nan] * 3, *directions],
+        }
+    segments = [
+        (lesions[member], label + 1, layer)
+        for layer, (members, _) in enumerate(maps)
+        for label, member in enumerate(members)
+    ]
+    for number, (lesion, label, layer) in enumerate(segments):
+        header |= {
+            f"Segment{number}_ID": f"Segment_{number + 1}",
+            f"Segment{number}_Name": lesion.name,
+            f"Segment{number}_LabelValue": str(label),
+            f"Segment{number}_Layer": str(layer),
+        }
+    file = io.BytesIO()
+    nrrd.write(file, voxels, header)
+    return write(target, file.getvalue(), geometry.path, replace=replace)
