@@ -1,7 +1,6 @@
 """Lesions -> label maps on the grid of the source: NIfTI, and NRRD as 3D Slicer reads it."""
 
 import gzip
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +13,6 @@ from ecc_jax.annotator.save_lesions import Lesion, check_lesions, layers
 from ecc_jax.annotator.save_target import SOFTWARE, VERSION, check_target, write
 from ecc_jax.volumes import Geometry, is_nifti_name
 from ecc_jax.volumes.nifti_header import read_header
-
-try:
-    import nrrd
-except ImportError:  # an extra of the package
-    nrrd = None
 
 NIFTI_SUFFIX, NRRD_SUFFIX = ".nii.gz", ".seg.nrrd"
 FORMAT = f"{SOFTWARE}.labels"
@@ -58,7 +52,10 @@ def write_nifti(
     check_lesions(lesions, geometry)
     stem = target.name.removesuffix(NIFTI_SUFFIX)
     maps = layers(lesions, geometry)
-    files = [target, *(target.with_name(f"{stem}.{n + 1}{NIFTI_SUFFIX}") for n in range(1, len(maps)))]
+    files = [
+        target,
+        *(target.with_name(f"{stem}.{n + 1}{NIFTI_SUFFIX}") for n in range(1, len(maps))),
+    ]
     names = target.with_name(f"{stem}.json")
     # All are checked before the first is written.
     for file in (*files, names):
@@ -100,11 +97,7 @@ def _header(geometry: Geometry) -> nibabel.Nifti1Header:
         header.set_data_shape(geometry.shape)
         code = "scanner" if geometry.has_affine else "unknown"
         header.set_sform(geometry.affine, code=code)
-        # A sheared grid has no qform; the nearest without shear would contradict the sform.
-        header.set_qform(geometry.affine if not _is_sheared(geometry) else None, code=code)
         header["pixdim"][1:4] = np.nan_to_num(geometry.spacing_mm, nan=1.0)
-        if _is_sheared(geometry):
-            header["qform_code"] = 0
         header.set_xyzt_units("mm")
         return header
     source = read_header(geometry.path).fields
@@ -115,11 +108,6 @@ def _header(geometry: Geometry) -> nibabel.Nifti1Header:
         header[field] = source[field]
     header["pixdim"][:4] = source["pixdim"][:4]
     return header
-
-
-def _is_sheared(geometry: Geometry) -> bool:
-    axes = geometry.affine[:3, :3] / np.linalg.norm(geometry.affine[:3, :3], axis=0)
-    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4)
 
 
 def _nifti_bytes(labels: np.ndarray, header: nibabel.Nifti1Header) -> bytes:
@@ -138,6 +126,8 @@ def write_nrrd(
 ) -> Path:
     """Writes a segmentation as 3D Slicer reads it: one file, overlapping lesions in layers.
 
+    A file is the same, byte for byte, whenever it is written.
+
     Args:
       target: Its name ends in .seg.nrrd.
       lesions: At least one; none empty.
@@ -145,47 +135,59 @@ def write_nrrd(
       replace: Whether a file that this package wrote may be replaced.
 
     Raises:
-      ValueError: Another suffix; lesions that cannot be saved; a target that may not be written;
-        pynrrd is not installed.
+      ValueError: Another suffix; lesions that cannot be saved; a target that may not be written.
       OSError: The file cannot be written.
 
-    Source: the seg.nrrd format of 3D Slicer (Segment<n>_Name, _LabelValue, _Layer).
+    Source: the NRRD format, version 5, and the keys of 3D Slicer's .seg.nrrd. The header is written
+    here because pynrrd takes no names beyond ASCII.
     """
-    if nrrd is None:
-        raise ValueError("pynrrd is not installed; pip install 'ecc_jax[annotator]'")
     if not target.name.endswith(NRRD_SUFFIX) or target.name == NRRD_SUFFIX:
         raise ValueError(f"{target}: expected a name that ends in {NRRD_SUFFIX}")
     check_lesions(lesions, geometry)
     maps = layers(lesions, geometry)
-    directions = [list(column) for column in geometry.affine[:3, :3].T]
-    header: dict[str, Any] = {
-        "type": "uint8",
-        "encoding": "gzip",
-        "space": "right-anterior-superior",
-        "space origin": geometry.affine[:3, 3],
-        "Segmentation_Software": f"{SOFTWARE} {VERSION}",
-    }
-    if len(maps) == 1:
-        voxels = maps[0][1]
-        header |= {"kinds": ["domain"] * 3, "space directions": directions}
-    else:
-        voxels = np.stack([labels for _, labels in maps])
-        header |= {
-            "kinds": ["list", *["domain"] * 3],
-            "space directions": [[np.nan] * 3, *directions],
-        }
-    segments = [
-        (lesions[member], label + 1, layer)
-        for layer, (members, _) in enumerate(maps)
-        for label, member in enumerate(members)
+    voxels = np.stack([labels for _, labels in maps])
+    fields = _nrrd_grid(geometry, num_layers=len(maps))
+    fields.append(f"Segmentation_Software:={SOFTWARE} {VERSION}")
+    fields.append("Segmentation_SourceRepresentation:=Binary labelmap")
+    extent = " ".join(f"0 {n - 1}" for n in geometry.shape)
+    number = 0
+    for layer, (members, _) in enumerate(maps):
+        for label, member in enumerate(members, start=1):
+            fields += [
+                f"Segment{number}_ID:=Segment_{member + 1}",
+                f"Segment{number}_Name:={lesions[member].name}",
+                f"Segment{number}_LabelValue:={label}",
+                f"Segment{number}_Layer:={layer}",
+                f"Segment{number}_Extent:={extent}",
+            ]
+            number += 1
+    # The first axis runs fastest; the axis of layers stands before those of space.
+    packed = gzip.compress(voxels.tobytes(order="F"), compresslevel=6, mtime=0)
+    content = "\n".join(["NRRD0005", *fields, "", ""]).encode() + packed
+    return write(target, content, geometry.path, replace=replace)
+
+
+def _nrrd_grid(geometry: Geometry, *, num_layers: int) -> list[str]:
+    """Returns the fields of a NRRD header that say how voxels are stored and where they lie."""
+    # The convention of Slicer's own files: to the left, posterior, head.
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.affine
+    directions = [_nrrd_vector(column) for column in affine[:3, :3].T]
+    sizes, kinds = [str(n) for n in geometry.shape], ["domain"] * 3
+    if num_layers > 1:
+        sizes, kinds = [str(num_layers), *sizes], ["list", *kinds]
+        directions = ["none", *directions]
+    return [
+        "type: uint8",
+        f"dimension: {len(sizes)}",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(sizes)}",
+        f"space directions: {' '.join(directions)}",
+        f"kinds: {' '.join(kinds)}",
+        "encoding: gzip",
+        f"space origin: {_nrrd_vector(affine[:3, 3])}",
     ]
-    for number, (lesion, label, layer) in enumerate(segments):
-        header |= {
-            f"Segment{number}_ID": f"Segment_{number + 1}",
-            f"Segment{number}_Name": lesion.name,
-            f"Segment{number}_LabelValue": str(label),
-            f"Segment{number}_Layer": str(layer),
-        }
-    file = io.BytesIO()
-    nrrd.write(file, voxels, header)
-    return write(target, file.getvalue(), geometry.path, replace=replace)
+
+
+def _nrrd_vector(values: np.ndarray) -> str:
+    # Adding 0 turns -0 into 0.
+    return f"({','.join(repr(float(value) + 0.0) for value in values)})"

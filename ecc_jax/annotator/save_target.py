@@ -2,7 +2,6 @@
 
 import gzip
 from pathlib import Path
-from typing import Any
 
 import ecc_jax
 from ecc_jax import atomic
@@ -78,14 +77,3 @@ def write(target: Path, content: bytes, source: Path, *, replace: bool) -> Path:
     check_target(target, source, replace=replace)
     atomic.write_bytes(target, content)
     return target
-
-
-def require(package: str, module: Any) -> Any:
-    """Returns an optional package.
-
-    Raises:
-      ValueError: It is not installed.
-    """
-    if module is None:
-        raise ValueError(f"{package} is not installed; pip install 'ecc_jax[annotator]'")
-    return module
