@@ -5,8 +5,8 @@ Three groups of measurements per lesion, tied together by its tracking UID: of t
 axes as lines, which viewers draw; the standard allows lines in no group of a segment. All is
 measured in the plane of acquisition, in whichever plane the lesion was drawn.
 
-Source: DICOM PS3.16 TID 1500, 1410, 1411, 1501, 300; SCOORD of PS3.3 C.18.6, where the first pixel's
-centre is (0.5, 0.5).
+Source: DICOM PS3.16 TID 1500, 1410, 1411, 1501, 300; PS3.3 C.18.6 (SCOORD: the first pixel's
+centre is (0.5, 0.5)).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from ecc_jax.annotator.measure import Axis, LesionMeasures, SliceMeasures, measure_lesion
-from ecc_jax.annotator.save_dicom import FINDINGS, MODEL_NAME, SERIES_NUMBERS
+from ecc_jax.annotator.save_dicom import MODEL_NAME, SERIES_NUMBERS
 from ecc_jax.annotator.save_lesions import Lesion, by_frame
 from ecc_jax.annotator.save_target import SOFTWARE, VERSION
 from ecc_jax.volumes import Volume
