@@ -15,7 +15,7 @@ the longest diameter, and only its ends must lie in the outline.
 
 import math
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -25,7 +25,6 @@ from skimage import measure
 from ecc_jax.annotator.save_lesions import Lesion, check_on_grid
 from ecc_jax.volumes import Geometry, Volume
 
-Components = Literal["largest", "all"]
 EIGHT_CONNECTED = np.ones((3, 3), bool)
 # Lengths that are the same but for rounding; of those the first in reading order is taken.
 SAME_LENGTH = 1e-9
@@ -51,7 +50,7 @@ class SliceMeasures(NamedTuple):
     """What one slice of a lesion measures.
 
     Attributes:
-      index: Position of the slice along the axis on which it was drawn.
+      slice_index: Position of the slice along the axis on which it was drawn.
       pixels: Pixels of the mask.
       components: Parts of the mask that do not touch, not even at a corner.
       area_mm2: Of all pixels; None if the voxel size is unknown.
@@ -59,7 +58,7 @@ class SliceMeasures(NamedTuple):
       short_axis: The longest line perpendicular to it; None likewise.
     """
 
-    index: int
+    slice_index: int
     pixels: int
     components: int
     area_mm2: float | None
@@ -101,19 +100,19 @@ class LesionMeasures(NamedTuple):
 
         RECIST 1.1 reports this slice's long and short axis as those of the lesion.
         """
-        measured = [each for each in self.slices if each.long_axis is not None]
-        return max(measured, key=lambda each: each.long_axis.length_mm, default=None)
+        measured = [(each.long_axis.length_mm, each) for each in self.slices if each.long_axis]
+        return max(measured, key=lambda pair: pair[0])[1] if measured else None
 
 
 def measure_lesion(
-    lesion: Lesion, volume: Volume, *, components: Components = "largest"
+    lesion: Lesion, volume: Volume, *, all_components: bool = False
 ) -> LesionMeasures:
     """Measures a lesion in a volume.
 
     Args:
       lesion: Its masks; a lesion without pixels has 0 voxels and no diameters.
       volume: The volume, axes as in the file.
-      components: As in `measure_slice`; voxels, volume and Hounsfield units are always of all.
+      all_components: As in `measure_slice`; voxels, volume and Hounsfield units are always of all.
 
     Raises:
       ValueError: A mask does not lie on the volume's grid.
@@ -124,8 +123,8 @@ def measure_lesion(
             mask,
             volume.geometry,
             slice_axis=lesion.slice_axis,
-            index=index,
-            components=components,
+            slice_index=index,
+            all_components=all_components,
         )
         for index, mask in sorted(lesion.slices.items())
         if mask.any()
@@ -151,8 +150,8 @@ def measure_slice(
     geometry: Geometry,
     *,
     slice_axis: int,
-    index: int,
-    components: Components = "largest",
+    slice_index: int,
+    all_components: bool = False,
 ) -> SliceMeasures:
     """Measures the mask of one slice.
 
@@ -165,20 +164,18 @@ def measure_slice(
       mask: The slice in array order; it may be empty.
       geometry: The grid of the volume.
       slice_axis: Array axis along which slices are taken.
-      index: Position of the slice on it.
-      components: Where the mask falls into parts that do not touch (not even at a corner):
-        "largest" draws both axes on the one with most pixels (the first in reading order of
-        several), as a radiologist measures one lesion; "all" draws them across all parts.
+      slice_index: Position of the slice on it.
+      all_components: Where the mask falls into parts that do not touch (not even at a corner),
+        both axes are drawn on the one with most pixels (the first in reading order of several), as
+        a radiologist measures one lesion; True draws them across all parts.
 
     Raises:
-      ValueError: No such slice, a mask of another shape, or an unknown word for `components`.
+      ValueError: No such slice, or a mask of another shape.
     """
-    if components not in ("largest", "all"):
-        raise ValueError(f"expected components 'largest' or 'all', got {components!r}")
-    if slice_axis not in (0, 1, 2) or not 0 <= index < geometry.shape[slice_axis]:
+    if slice_axis not in (0, 1, 2) or not 0 <= slice_index < geometry.shape[slice_axis]:
         raise ValueError(
-            f"expected a slice of a volume of shape {geometry.shape}, got slice {index} along axis "
-            f"{slice_axis}"
+            f"expected a slice of a volume of shape {geometry.shape}, got slice {slice_index} along "
+            f"axis {slice_axis}"
         )
     expected = tuple(int(n) for n in np.delete(geometry.shape, slice_axis))
     if mask.shape != expected:
@@ -187,18 +184,18 @@ def measure_slice(
     labels, count = ndimage.label(mask, EIGHT_CONNECTED)
     steps = np.delete(geometry.affine[:3, :3], slice_axis, axis=1)
     if not _has_size(geometry):
-        return SliceMeasures(index, pixels, count, None, None, None)
+        return SliceMeasures(slice_index, pixels, count, None, None, None)
     area = pixels * float(np.linalg.norm(np.cross(steps[:, 0], steps[:, 1])))
     if not pixels:
-        return SliceMeasures(index, 0, 0, area, None, None)
-    if components == "largest" and count > 1:
+        return SliceMeasures(slice_index, 0, 0, area, None, None)
+    if count > 1 and not all_components:
         mask = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
     starts, stops = _outline(mask)
-    origin = geometry.affine[:3, 3] + index * geometry.affine[:3, slice_axis]
+    origin = geometry.affine[:3, 3] + slice_index * geometry.affine[:3, slice_axis]
     long = _longest(starts, steps)
     short = _widest(starts, stops, steps, across=steps @ (long[1] - long[0]))
     return SliceMeasures(
-        index, pixels, count, area, _axis(long, steps, origin), _axis(short, steps, origin)
+        slice_index, pixels, count, area, _axis(long, steps, origin), _axis(short, steps, origin)
     )
 
 

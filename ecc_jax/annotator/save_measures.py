@@ -60,7 +60,7 @@ def write_measures(
 
 def _table(measures: Sequence[LesionMeasures]) -> str:
     rows = [{**_row(each), "software": f"{SOFTWARE} {VERSION}"} for each in measures]
-    columns = [*_row(LesionMeasures("", 0, *[None] * 5, ())), "software"]
+    columns = [*_row(LesionMeasures("", 0, None, None, None, None, None, ())), "software"]
     file = io.StringIO()
     writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
@@ -82,7 +82,7 @@ def _row(measures: LesionMeasures) -> dict[str, Any]:
         "sd_hu": measures.sd_hu,
         "min_hu": measures.min_hu,
         "max_hu": measures.max_hu,
-        "slice_index": widest and widest.index,
+        "slice_index": widest and widest.slice_index,
         "long_axis_mm": widest and widest.long_axis and widest.long_axis.length_mm,
         "short_axis_mm": widest and widest.short_axis and widest.short_axis.length_mm,
         "area_mm2": widest and widest.area_mm2,
@@ -91,7 +91,7 @@ def _row(measures: LesionMeasures) -> dict[str, Any]:
 
 def _slice(measures: SliceMeasures) -> dict[str, Any]:
     return {
-        "slice_index": measures.index,
+        "slice_index": measures.slice_index,
         "pixels": measures.pixels,
         "components": measures.components,
         "area_mm2": measures.area_mm2,

@@ -4,7 +4,7 @@
    "source": {"identity": "...", "shape": [...], "affine": [[...]], "slice_axis": 0,
               "orientation": [false, true, true]},
    "lesions": [{"name": "...", "tracking_uid": "...", "finding": "lesion",
-     "slices": [{"index": 12, "window_hu": [-160, 240], "prior": "", "mask_sha256": "...",
+     "slices": [{"slice_index": 12, "window_hu": [-160, 240], "prior": "", "mask_sha256": "...",
        "prompts": [{"y": 120.5, "x": 88.0, "radius": 9.5, "is_positive": true,
                     "voxel": [12, 391, 423], "centre_ras_mm": [...], "radius_mm": 7.4}]}]}]}
 
@@ -54,14 +54,14 @@ class SlicePrompts(NamedTuple):
     """What one mask follows from, besides the voxels.
 
     Attributes:
-      index: Position of the slice on the slice axis.
+      slice_index: Position of the slice on the slice axis.
       prompts: In the order in which they were answered.
       window_hu: In which the network saw the slice.
       prior: Mask of the upright slice to begin with, of `packing.pack`; empty for none.
       mask_sha256: Of the answer, see `mask_hash`; empty if it is not known.
     """
 
-    index: int
+    slice_index: int
     prompts: tuple[Prompt, ...]
     window_hu: tuple[float, float]
     prior: str = ""
@@ -202,8 +202,8 @@ def read_prompts(path: Path) -> PromptLog:
     if content.get("version") != FORMAT_VERSION:
         raise ValueError(
             f"{path}: expected version {FORMAT_VERSION} of the log, got "
-            f"{content.get('version')!r:.40}; read it with the {content.get('software')!r:.40} that "
-            "wrote it"
+            f"{content.get('version')!r:.40}; read it with what wrote it, "
+            f"{content.get('software')!r:.40}"
         )
     try:
         log = PromptLog(
@@ -230,12 +230,13 @@ def _plain_lesion(view: View, lesion: LesionPrompts) -> dict[str, Any]:
         "finding": lesion.finding,
         "slices": [
             {
-                "index": each.index,
+                "slice_index": each.slice_index,
                 "window_hu": list(each.window_hu),
                 "prior": each.prior,
                 "mask_sha256": each.mask_sha256,
                 "prompts": [
-                    prompt._asdict() | _places(view, each.index, prompt) for prompt in each.prompts
+                    prompt._asdict() | _places(view, each.slice_index, prompt)
+                    for prompt in each.prompts
                 ],
             }
             for each in lesion.slices
@@ -265,7 +266,7 @@ def _check(log: PromptLog, name: str) -> None:
     shape = upright_shape(log.view)
     for lesion in log.lesions:
         check_name(lesion.name)
-        indices = [each.index for each in lesion.slices]
+        indices = [each.slice_index for each in lesion.slices]
         count = log.view.shape[log.view.slice_axis]
         if indices != sorted(set(indices)) or not all(0 <= index < count for index in indices):
             raise ValueError(
@@ -296,12 +297,12 @@ def _check_places(log: PromptLog, written: Sequence[Mapping[str, Any]]) -> None:
     for lesion, plain in zip(log.lesions, written, strict=True):
         for each, one in zip(lesion.slices, plain["slices"], strict=True):
             for prompt, said in zip(each.prompts, one["prompts"], strict=True):
-                for key, value in _places(log.view, each.index, prompt).items():
+                for key, value in _places(log.view, each.slice_index, prompt).items():
                     off = np.abs(np.subtract(value, said[key])).max()
                     if not off <= TOLERANCE * (1 + np.abs(value).max()):
                         raise ValueError(
                             f"{key} {said[key]} contradicts y {prompt.y:g}, x {prompt.x:g} and "
-                            f"radius {prompt.radius:g} on slice {each.index}"
+                            f"radius {prompt.radius:g} on slice {each.slice_index}"
                         )
 
 
@@ -341,7 +342,9 @@ def _read_lesion(plain: Mapping[str, Any]) -> LesionPrompts:
             for one in each["prompts"]
         )
         prior, digest = _text(each["prior"]), _text(each["mask_sha256"])
-        slices.append(SlicePrompts(_whole(each["index"]), prompts, (low, high), prior, digest))
+        slices.append(
+            SlicePrompts(_whole(each["slice_index"]), prompts, (low, high), prior, digest)
+        )
     return LesionPrompts(_text(plain["name"]), tuple(slices), _text(plain["tracking_uid"]), finding)
 
 

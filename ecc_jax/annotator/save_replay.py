@@ -27,14 +27,14 @@ class Upright(NamedTuple):
     """An upright slice with its prompts.
 
     Attributes:
-      index: Position of the slice on the slice axis.
+      slice_index: Position of the slice on the slice axis.
       image_hu: Hounsfield units, one per voxel.
       prompts: In order.
       window_hu: In which the network is to see it.
       prior: Mask to begin with; None for none.
     """
 
-    index: int
+    slice_index: int
     image_hu: Num[np.ndarray, "r c"]
     prompts: tuple[Prompt, ...]
     window_hu: tuple[float, float]
@@ -85,9 +85,9 @@ def replay(log: PromptLog, volume: Volume, answer: Answer, *, check: bool = True
         masks = {}
         for each in lesion.slices:
             mask = turn_back(answer(_upright(log, volume, each)), log.view.orientation)
-            masks[each.index] = mask
+            masks[each.slice_index] = mask
             if each.mask_sha256 and mask_hash(mask) != each.mask_sha256:
-                differ.append(f"slice {each.index} of {lesion.name!r}")
+                differ.append(f"slice {each.slice_index} of {lesion.name!r}")
         axis = log.view.slice_axis
         found.append(Lesion(lesion.name, masks, axis, lesion.tracking_uid, lesion.finding))
     if differ and check:
@@ -130,8 +130,8 @@ def by_predictor(predictor: Predictor, volume: Volume, *, slice_axis: int) -> An
 
 
 def _upright(log: PromptLog, volume: Volume, each: SlicePrompts) -> Upright:
-    image = np.moveaxis(volume.image_hu, log.view.slice_axis, 0)[each.index]
+    image = np.moveaxis(volume.image_hu, log.view.slice_axis, 0)[each.slice_index]
     prior = unpack(each.prior, upright_shape(log.view)) if each.prior else None
     return Upright(
-        each.index, turn(image, log.view.orientation), each.prompts, each.window_hu, prior
+        each.slice_index, turn(image, log.view.orientation), each.prompts, each.window_hu, prior
     )

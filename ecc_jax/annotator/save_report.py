@@ -10,6 +10,7 @@ centre is (0.5, 0.5)).
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pydicom
@@ -22,6 +23,13 @@ from ecc_jax.annotator.save_dicom import MODEL_NAME, SERIES_NUMBERS
 from ecc_jax.annotator.save_lesions import Lesion, by_frame
 from ecc_jax.annotator.save_target import SOFTWARE, VERSION
 from ecc_jax.volumes import Volume
+
+_Value = TypeVar("_Value")
+_Group = (
+    sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+    | sr.PlanarROIMeasurementsAndQualitativeEvaluations
+    | sr.MeasurementsAndQualitativeEvaluations
+)
 
 
 def report(
@@ -38,14 +46,19 @@ def report(
       volume: The series.
       lesions: In the order of the segments.
     """
-    groups = []
+    groups: list[_Group] = []
     for segment, lesion in zip(segmentation.SegmentSequence, lesions, strict=True):
         frames = lesion._replace(slices=by_frame(lesion, volume.geometry), slice_axis=0)
         measures = measure_lesion(frames, volume)
         groups += [
-            _whole(segmentation, segment, measures, [headers[i.index] for i in measures.slices]),
-            _area(segmentation, segment, measures.longest, headers),
-            _axes(segment, measures.longest, headers),
+            _whole(
+                segmentation,
+                segment,
+                measures,
+                [headers[each.slice_index] for each in measures.slices],
+            ),
+            _area(segmentation, segment, _known(measures.longest), headers),
+            _axes(segment, _known(measures.longest), headers),
         ]
     device = sr.DeviceObserverIdentifyingAttributes(
         # The same software has the same UID whoever runs it, so it says nothing of the user.
@@ -81,6 +94,13 @@ def report(
     )
 
 
+def _known(value: _Value | None) -> _Value:
+    """Returns what a lesion with pixels on a series, which has voxel sizes, always measures."""
+    if value is None:
+        raise ValueError("a lesion without pixels has no measures; draw it or delete it")
+    return value
+
+
 def _code(code: pydicom.sr.coding.Code) -> tuple[str, str, str]:
     return code.value, code.scheme_designator, code.meaning
 
@@ -98,7 +118,10 @@ def _whole(
     """Returns volume and Hounsfield units of a segment."""
     hounsfield = [
         sr.Measurement(
-            codes.DCM.AttenuationCoefficient, value, codes.UCUM.HounsfieldUnit, derivation=kind
+            codes.DCM.AttenuationCoefficient,
+            _known(value),
+            codes.UCUM.HounsfieldUnit,
+            derivation=kind,
         )
         for kind, value in (
             (codes.SCT.Mean, measures.mean_hu),
@@ -121,7 +144,9 @@ def _whole(
         finding_category=codes.SCT.MorphologicallyAbnormalStructure,
         finding_type=segment.SegmentedPropertyTypeCodeSequence[0],
         measurements=[
-            sr.Measurement(codes.SCT.Volume, measures.volume_mm3, codes.UCUM.CubicMillimeter),
+            sr.Measurement(
+                codes.SCT.Volume, _known(measures.volume_mm3), codes.UCUM.CubicMillimeter
+            ),
             *hounsfield,
         ],
     )
@@ -134,7 +159,7 @@ def _area(
     headers: Mapping[int, pydicom.Dataset],
 ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     """Returns the area of the slice with the longest diameter."""
-    source = headers[widest.index]
+    source = headers[widest.slice_index]
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         _tracking(segment),
         referenced_segment=sr.ReferencedSegmentationFrame(
@@ -146,7 +171,9 @@ def _area(
         ),
         finding_category=codes.SCT.MorphologicallyAbnormalStructure,
         finding_type=segment.SegmentedPropertyTypeCodeSequence[0],
-        measurements=[sr.Measurement(codes.SCT.Area, widest.area_mm2, codes.UCUM.SquareMillimeter)],
+        measurements=[
+            sr.Measurement(codes.SCT.Area, _known(widest.area_mm2), codes.UCUM.SquareMillimeter)
+        ],
     )
 
 
@@ -154,15 +181,15 @@ def _axes(
     segment: pydicom.Dataset, widest: SliceMeasures, headers: Mapping[int, pydicom.Dataset]
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     """Returns long and short axis on the slice with the longest diameter."""
-    source = headers[widest.index]
+    source = headers[widest.slice_index]
     return sr.MeasurementsAndQualitativeEvaluations(
         _tracking(segment),
         finding_category=codes.SCT.MorphologicallyAbnormalStructure,
         finding_type=segment.SegmentedPropertyTypeCodeSequence[0],
         method=codes.DCM.RECIST1Point1,
         measurements=[
-            _line(codes.SCT.LongAxis, widest.long_axis, source),
-            _line(codes.SCT.ShortAxis, widest.short_axis, source),
+            _line(codes.SCT.LongAxis, _known(widest.long_axis), source),
+            _line(codes.SCT.ShortAxis, _known(widest.short_axis), source),
         ],
     )
 
