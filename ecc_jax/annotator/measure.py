@@ -13,7 +13,6 @@ bidirectional tool of OHIF. Unlike the latter, an axis may leave a concave lesio
 the longest diameter, and only its ends must lie in the outline.
 """
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -28,8 +27,8 @@ from ecc_jax.volumes import Geometry, Volume
 EIGHT_CONNECTED = np.ones((3, 3), bool)
 # Lengths that are the same but for rounding; of those the first in reading order is taken.
 SAME_LENGTH = 1e-9
-# How many pairs of outline points are compared at once: some tens of megabytes.
-BLOCK_PAIRS = 1 << 20
+# Pieces of outline that are looked at at once: some tens of megabytes.
+BLOCK = 1 << 20
 
 
 class Axis(NamedTuple):
@@ -174,8 +173,8 @@ def measure_slice(
     """
     if slice_axis not in (0, 1, 2) or not 0 <= slice_index < geometry.shape[slice_axis]:
         raise ValueError(
-            f"expected a slice of a volume of shape {geometry.shape}, got slice {slice_index} along "
-            f"axis {slice_axis}"
+            f"expected a slice of a volume of shape {geometry.shape}, got slice {slice_index} "
+            f"along axis {slice_axis}"
         )
     expected = tuple(int(n) for n in np.delete(geometry.shape, slice_axis))
     if mask.shape != expected:
@@ -220,13 +219,14 @@ def _volume_mm3(voxels: int, volume: Volume) -> float | None:
 def _outline(
     mask: Bool[np.ndarray, "h w"],
 ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"]]:
-    """Returns the start and the end of each straight piece of the outline, pixels.
+    """Returns the start and the end of each straight piece of the outer outline, pixels.
 
-    Pixels that touch at a corner are taken as joined.
+    Pixels that touch at a corner are taken as joined. The outlines of holes are left out: no line
+    that is longest ends in one.
     """
     boxes = ndimage.find_objects(mask.astype(np.uint8))
     corner = np.array([box.start for box in boxes[0]])
-    padded = np.pad(mask[boxes[0]], 1).astype(np.float64)
+    padded = np.pad(ndimage.binary_fill_holes(mask[boxes[0]]), 1).astype(np.float64)
     lines = [
         line + corner - 1 for line in measure.find_contours(padded, 0.5, fully_connected="high")
     ]
@@ -276,26 +276,29 @@ def _widest(
     from_u, to_u = starts @ (up @ steps), stops @ (up @ steps)
     tolerance = SAME_LENGTH * float(np.linalg.norm(across))
     offsets = np.unique(from_t)
-    best, ends = -math.inf, np.zeros((2, 2))
-    block = max(1, BLOCK_PAIRS // len(starts))
-    for begin in range(0, len(offsets), block):
-        at = offsets[begin : begin + block, None]
-        low, high = np.minimum(from_t, to_t), np.maximum(from_t, to_t)
-        meets = (at >= low - tolerance) & (at <= high + tolerance)
-        # A piece along the line itself (no extent in t) is represented by both its ends, since
-        # each is the end of another piece too.
-        extent = np.where(high - low > tolerance, to_t - from_t, 1.0)
-        share = np.where(high - low > tolerance, np.clip((at - from_t) / extent, 0, 1), 0.0)
-        level = from_u + share * (to_u - from_u)
-        top = np.where(meets, level, -np.inf)
-        bottom = np.where(meets, level, np.inf)
-        width = top.max(axis=1) - bottom.min(axis=1)
-        row = int(np.argmax(width))
-        if width[row] > best + tolerance:
-            best = float(width[row])
-            pieces = [int(np.argmin(bottom[row])), int(np.argmax(top[row]))]
-            shares = share[row, pieces][:, None]
-            ends = starts[pieces] + shares * (stops[pieces] - starts[pieces])
+    # Each piece meets the lines of a range of offsets, few, since pieces are short.
+    first = np.searchsorted(offsets, np.minimum(from_t, to_t) - tolerance)
+    last = np.searchsorted(offsets, np.maximum(from_t, to_t) + tolerance, side="right")
+    top, bottom = np.full(len(offsets), -np.inf), np.full(len(offsets), np.inf)
+    total = np.concatenate([[0], np.cumsum(last - first)])
+    for begin in range(0, int(total[-1]), BLOCK):
+        # The block's meetings: of which piece, with which offset.
+        meeting = np.arange(begin, min(begin + BLOCK, int(total[-1])))
+        piece = np.searchsorted(total, meeting, side="right") - 1
+        line = first[piece] + meeting - total[piece]
+        extent = to_t[piece] - from_t[piece]
+        # A piece along the line counts with its start; its end is the start of another piece.
+        flat = np.abs(extent) <= tolerance
+        share = (offsets[line] - from_t[piece]) / np.where(flat, 1, extent)
+        share = np.where(flat, 0, np.clip(share, 0, 1))
+        level = from_u[piece] + share * (to_u[piece] - from_u[piece])
+        np.maximum.at(top, line, level)
+        np.minimum.at(bottom, line, level)
+    width = top - bottom
+    best = int(np.argmax(width >= width.max() * (1 - SAME_LENGTH)))
+    # Back from both coordinates in the plane to pixels.
+    plane = np.stack([along @ steps, up @ steps])
+    ends = np.linalg.solve(plane, [[offsets[best]] * 2, [bottom[best], top[best]]]).T
     return ends[np.lexsort(ends.T[::-1])]
 
 
