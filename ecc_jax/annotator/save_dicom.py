@@ -61,7 +61,7 @@ def read_headers(volume: Volume, lesions: Sequence[Lesion]) -> dict[int, pydicom
         )
         index = wanted.get(str(header.get("SOPInstanceUID", "")))
         if index is not None:
-            found[index] = _completed(header, path)
+            found[index] = _completed(header, path, step_mm=volume.spacing_mm[0])
     missing = [index for index in frames if index not in found]
     if missing:
         raise ValueError(
@@ -71,7 +71,7 @@ def read_headers(volume: Volume, lesions: Sequence[Lesion]) -> dict[int, pydicom
     return dict(sorted(found.items()))
 
 
-def _completed(header: pydicom.Dataset, path: Path) -> pydicom.Dataset:
+def _completed(header: pydicom.Dataset, path: Path, *, step_mm: float) -> pydicom.Dataset:
     for keyword in NEEDED:
         if not header.get(keyword):
             raise ValueError(
@@ -80,6 +80,9 @@ def _completed(header: pydicom.Dataset, path: Path) -> pydicom.Dataset:
     for keyword in EMPTY_ALLOWED:
         if keyword not in header:
             setattr(header, keyword, None)
+    # A segmentation says how thick its slices are; where its source does not, the step stands in.
+    if not header.get("SliceThickness"):
+        header.SliceThickness = pydicom.valuerep.format_number_as_ds(step_mm)
     return header
 
 

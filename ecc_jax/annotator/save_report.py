@@ -210,10 +210,13 @@ def _frame_number(
     segmentation: pydicom.Dataset, segment_number: int, source: pydicom.Dataset
 ) -> int:
     """Returns the number, from 1, of the frame of a segment that was drawn on an instance."""
+    (shared,) = segmentation.SharedFunctionalGroupsSequence
     for number, group in enumerate(segmentation.PerFrameFunctionalGroupsSequence, start=1):
+        # With a single segment it stands where the frames' common properties are.
+        identified = group if "SegmentIdentificationSequence" in group else shared
         derived = group.DerivationImageSequence[0].SourceImageSequence[0]
         if (
-            group.SegmentIdentificationSequence[0].ReferencedSegmentNumber == segment_number
+            identified.SegmentIdentificationSequence[0].ReferencedSegmentNumber == segment_number
             and derived.ReferencedSOPInstanceUID == source.SOPInstanceUID
         ):
             return number

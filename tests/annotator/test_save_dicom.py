@@ -61,11 +61,14 @@ def read_by_hand(path):
     frames, size = int(data.NumberOfFrames), data.Rows * data.Columns
     # One bit per pixel, the first in the lowest bit, frames without a gap between them.
     bits = [(byte >> k) & 1 for byte in data.PixelData for k in range(8)]
+    (shared,) = data.SharedFunctionalGroupsSequence
     assert len(data.PerFrameFunctionalGroupsSequence) == frames
     for k, group in enumerate(data.PerFrameFunctionalGroupsSequence):
         (source,) = group.DerivationImageSequence[0].SourceImageSequence
+        # What is the same in all frames, such as the only segment, may stand in one place.
+        identified = group if "SegmentIdentificationSequence" in group else shared
         yield (
-            group.SegmentIdentificationSequence[0].ReferencedSegmentNumber,
+            identified.SegmentIdentificationSequence[0].ReferencedSegmentNumber,
             source.ReferencedSOPInstanceUID,
             [float(v) for v in group.PlanePositionSequence[0].ImagePositionPatient],
             np.array(bits[k * size : (k + 1) * size], bool).reshape(data.Rows, data.Columns),
@@ -169,20 +172,26 @@ def test_what_a_segmentation_says(tmp_path):
     assert uids <= set(volume.slice_uids) and volume.slice_uids[0] not in uids
 
 
-def numbers(item):
-    """Yields code and value of every number in a report, in order."""
+def numbers(report):
+    """Yields name and value of every number in a report's measurements, in order."""
+    for child in report.ContentSequence:
+        if child.ConceptNameCodeSequence[0].CodeMeaning == "Imaging Measurements":
+            yield from numbers_in(child)
+
+
+def numbers_in(item):
     for child in item.get("ContentSequence", []):
         if child.ValueType == "NUM":
             value = float(child.MeasuredValueSequence[0].NumericValue)
             yield child.ConceptNameCodeSequence[0].CodeMeaning, value
-        yield from numbers(child)
+        yield from numbers_in(child)
 
 
-def lines(item, image=None):
+def lines(item):
     """Yields name, ends (x, y) and instance of every line in a report."""
     for child in item.get("ContentSequence", []):
-        if child.ValueType == "NUM" and "ContentSequence" in child:
-            (place,) = child.ContentSequence
+        inner = child.get("ContentSequence", [])
+        for place in [each for each in inner if each.ValueType == "SCOORD"]:
             (source,) = place.ContentSequence
             yield (
                 child.ConceptNameCodeSequence[0].CodeMeaning,
