@@ -37,8 +37,12 @@ EXTRAS = {
     "dicom": ["python-gdcm>=3.0.24", "pylibjpeg[openjpeg]>=2.0"],
     # Public weights in the safetensors format.
     "convert": ["safetensors>=0.7,<1"],
+    # DICOM segmentations and reports.
+    "annotator": ["highdicom>=0.28,<0.29"],
     "test": [
         "safetensors>=0.7,<1",
+        "highdicom>=0.28,<0.29",
+        "pynrrd>=1.1,<2",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "hypothesis>=6.130",

@@ -1,7 +1,7 @@
 """A log of prompts -> the same masks, by whatever answers prompts."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Num
@@ -44,6 +44,7 @@ class Upright(NamedTuple):
 Answer = Callable[[Upright], Bool[np.ndarray, "r c"]]
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """What answers clicks on square pixels; `predictor.InteractivePredictor` does."""
 
