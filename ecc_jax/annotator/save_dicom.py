@@ -20,7 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from ecc_jax.annotator.save_lesions import Lesion, by_frame, check_lesions
 from ecc_jax.annotator.save_target import SOFTWARE, VERSION, write
 from ecc_jax.volumes import Volume
-from ecc_jax.volumes.dicom_files import dicom_files, parse
+from ecc_jax.volumes.dicom_files import dicom_files, one_line, parse
 
 FINDINGS = {"lesion": codes.SCT.Lesion, "neoplasm": codes.SCT.Neoplasm}
 SERIES_NUMBERS = {"SEG": 901, "SR": 902}
@@ -56,9 +56,7 @@ def read_headers(volume: Volume, lesions: Sequence[Lesion]) -> dict[int, pydicom
     wanted = {volume.slice_uids[index]: index for index in frames}
     found = {}
     for path in dicom_files(volume.path):
-        header = parse(
-            path, stop_before_pixels=True, specific_tags=[*NEEDED, *EMPTY_ALLOWED, *GRID]
-        )
+        header = _header(path)
         index = wanted.get(str(header.get("SOPInstanceUID", "")))
         if index is not None:
             found[index] = _completed(header, path, step_mm=volume.spacing_mm[0])
@@ -69,6 +67,20 @@ def read_headers(volume: Volume, lesions: Sequence[Lesion]) -> dict[int, pydicom
             f"slice {missing[0]}); bring them back, or save as NIfTI"
         )
     return dict(sorted(found.items()))
+
+
+def _header(path: Path) -> pydicom.Dataset:
+    try:
+        header = parse(
+            path, stop_before_pixels=True, specific_tags=[*NEEDED, *EMPTY_ALLOWED, *GRID]
+        )
+        list(header)  # parses the values, which are raw until looked at
+    # A damaged file can raise anything in the parser.
+    except Exception as error:
+        raise ValueError(
+            f"{path}: cannot be read any more ({one_line(error)}); bring it back, or save as NIfTI"
+        ) from error
+    return header
 
 
 def _completed(header: pydicom.Dataset, path: Path, *, step_mm: float) -> pydicom.Dataset:
@@ -97,12 +109,10 @@ def segmentation(
       headers: As `read_headers` gave them for the same lesions.
       volume: The series.
       lesions: In the order of their segments; they may overlap.
+
+    Raises:
+      ValueError: Something in the series' headers is not as DICOM demands.
     """
-    position = {index: k for k, index in enumerate(headers)}
-    pixels = np.zeros((len(headers), *volume.image_hu.shape[1:], len(lesions)), np.uint8)
-    for segment, lesion in enumerate(lesions):
-        for index, mask in by_frame(lesion, volume.geometry).items():
-            pixels[position[index], :, :, segment] = mask
     algorithm = highdicom.AlgorithmIdentificationSequence(
         SOFTWARE, family=codes.DCM.ArtificialIntelligence, version=VERSION
     )
@@ -119,25 +129,63 @@ def segmentation(
         )
         for number, lesion in enumerate(lesions, start=1)
     ]
-    return highdicom.seg.Segmentation(
-        list(headers.values()),
-        pixels,
-        highdicom.seg.SegmentationTypeValues.BINARY,
-        descriptions,
-        series_instance_uid=generate_uid(prefix=None),
-        series_number=SERIES_NUMBERS["SEG"],
-        sop_instance_uid=generate_uid(prefix=None),
-        instance_number=1,
-        manufacturer=SOFTWARE,
-        manufacturer_model_name=MODEL_NAME,
-        software_versions=VERSION,
-        device_serial_number="none",
-        content_label="LESIONS",
-        content_description="Lesions outlined with a network's help; research use only",
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        series_description="Lesions (research use only)",
-        specific_character_set="ISO_IR 192",
-    )
+    try:
+        return highdicom.seg.Segmentation(
+            list(headers.values()),
+            _pixels(headers, volume, lesions),
+            highdicom.seg.SegmentationTypeValues.BINARY,
+            descriptions,
+            series_instance_uid=generate_uid(prefix=None),
+            series_number=SERIES_NUMBERS["SEG"],
+            sop_instance_uid=generate_uid(prefix=None),
+            instance_number=1,
+            manufacturer=SOFTWARE,
+            manufacturer_model_name=MODEL_NAME,
+            software_versions=VERSION,
+            device_serial_number="none",
+            content_label="LESIONS",
+            content_description="Lesions outlined with a network's help; research use only",
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            series_description="Lesions (research use only)",
+            specific_character_set="ISO_IR 192",
+        )
+    # What is copied from the source is checked there: a sex of "unknown", a date of words.
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{volume.path}: its headers are not as a DICOM segmentation needs them "
+            f"({one_line(error)}); correct them, or save as NIfTI"
+        ) from error
+
+
+def _pixels(
+    headers: Mapping[int, pydicom.Dataset], volume: Volume, lesions: Sequence[Lesion]
+) -> np.ndarray:
+    """Returns segment numbers [frame h w], or where lesions overlap 0 and 1 [frame h w segment].
+
+    The former takes so much less memory that many lesions in a long series are no matter.
+    """
+    position = {index: k for k, index in enumerate(headers)}
+    masks = [by_frame(lesion, volume.geometry) for lesion in lesions]
+    numbers = np.zeros((len(headers), *volume.image_hu.shape[1:]), np.uint16)
+    for segment, frames in enumerate(masks, start=1):
+        for index, mask in frames.items():
+            frame = numbers[position[index]]
+            if frame[mask].any():
+                return _layered(numbers.shape, position, masks)
+            frame[mask] = segment
+    return numbers
+
+
+def _layered(
+    shape: tuple[int, ...],
+    position: Mapping[int, int],
+    masks: Sequence[Mapping[int, np.ndarray]],
+) -> np.ndarray:
+    pixels = np.zeros((*shape, len(masks)), np.uint8)
+    for segment, frames in enumerate(masks):
+        for index, mask in frames.items():
+            pixels[position[index], :, :, segment] = mask
+    return pixels
 
 
 def write_dicom(

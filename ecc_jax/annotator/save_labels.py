@@ -64,8 +64,8 @@ def write_nifti(
     for file, (_, labels) in zip(files, maps, strict=True):
         write(file, _nifti_bytes(labels, header), geometry.path, replace=replace)
     listed = [
-        {"file": file.name, "label": label + 1, **_named(lesions[member], labels == label + 1)}
-        for file, (members, labels) in zip(files, maps, strict=True)
+        {"file": file.name, "label": label + 1, **_named(lesions[member])}
+        for file, (members, _) in zip(files, maps, strict=True)
         for label, member in enumerate(members)
     ]
     content = {
@@ -79,12 +79,12 @@ def write_nifti(
     return [*files, names]
 
 
-def _named(lesion: Lesion, mask: np.ndarray) -> dict[str, Any]:
+def _named(lesion: Lesion) -> dict[str, Any]:
     return {
         "name": lesion.name,
         "finding": lesion.finding,
         "tracking_uid": lesion.tracking_uid,
-        "voxels": int(np.count_nonzero(mask)),
+        "voxels": sum(int(np.count_nonzero(mask)) for mask in lesion.slices.values()),
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ecc_jax.annotator.measure import Axis, LesionMeasures, SliceMeasures
+from ecc_jax.annotator.save_lesions import check_name
 from ecc_jax.annotator.save_target import SOFTWARE, VERSION, check_target, write
 
 FORMAT = f"{SOFTWARE}.measures"
@@ -36,11 +37,14 @@ def write_measures(
       Both files.
 
     Raises:
-      ValueError: Another suffix, or a target that may not be written.
+      ValueError: Another suffix, a name that a file cannot keep, or a target that may not be
+        written.
       OSError: A file cannot be written.
     """
     if target.suffix != ".csv":
         raise ValueError(f"{target}: expected a name that ends in .csv")
+    for each in measures:
+        check_name(each.name)
     full = target.with_suffix(".json")
     for file in (target, full):
         check_target(file, source, replace=replace)

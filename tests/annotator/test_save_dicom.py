@@ -17,7 +17,6 @@ SERIES = {
     "oblong": {"pixel_mm": (0.7, 0.9)},
     "tilted": {"shift_mm": 0.4},
     "feet first": {"orientation": (-1, 0, 0, 0, 1, 0), "reverse": True},
-    "prone": {"orientation": (-1, 0, 0, 0, -1, 0)},
     "sagittal": {"orientation": (0, 1, 0, 0, 0, -1)},
 }
 
@@ -112,6 +111,19 @@ def test_segmentation_is_read_by_highdicom(tmp_path, kind):
     shared = data.SharedFunctionalGroupsSequence[0]
     spacing = shared.PixelMeasuresSequence[0].PixelSpacing
     assert tuple(map(float, spacing)) == pytest.approx(volume.spacing_mm[1:])
+
+
+def test_lesions_that_do_not_overlap_and_one_alone(tmp_path):
+    volume = series(tmp_path)
+    masks = blobs()
+    masks[1] &= ~masks[0]
+    masks[2] &= ~(masks[0] | masks[1])
+    for count in (3, 1):
+        path, _ = export(tmp_path / str(count), volume, lesions_of(masks[:count]))
+        found = np.zeros((count, *SHAPE), bool)
+        for segment, uid, _, pixels in read_by_hand(path):
+            found[segment - 1, volume.slice_uids.index(uid)] = pixels
+        np.testing.assert_array_equal(found, masks[:count])
 
 
 @pytest.mark.parametrize("axis", [1, 2])
@@ -261,6 +273,13 @@ def error(call, *args, **kwargs):
     return str(caught.value)
 
 
+def masks_of_two():
+    """A lesion on the second slice alone."""
+    masks = np.zeros((1, *SHAPE), bool)
+    masks[0, 1, 2:5, 3:6] = True
+    return masks
+
+
 def test_series_that_cannot_be_referred_to(tmp_path):
     lesions = lesions_of(blobs(1))
     volume = series(tmp_path)
@@ -271,6 +290,16 @@ def test_series_that_cannot_be_referred_to(tmp_path):
     for path in (tmp_path / "ct").glob("*.dcm"):
         lidc.edit(path, FrameOfReferenceUID="1.2")
     assert "1 slices are not there" in error(save_dicom.read_headers, volume, lesions)
+    lidc.edit(tmp_path / "ct" / "1-002.dcm", PatientSex="U")
+    headers = save_dicom.read_headers(volume, lesions_of(masks_of_two()))
+    assert "'U' is not" in error(
+        save_dicom.segmentation, headers, volume, lesions_of(masks_of_two())
+    )
+    whole = (tmp_path / "ct" / "1-002.dcm").read_bytes()
+    (tmp_path / "ct" / "1-002.dcm").write_bytes(whole[: whole.index(b"LIDC-IDRI") + 3])
+    assert "1-002.dcm: cannot be read" in error(
+        save_dicom.read_headers, volume, lesions_of(masks_of_two())
+    )
     nifti = volume._replace(path=tmp_path / "a.nii", slice_uids=())
     assert "is no DICOM series" in error(save_dicom.read_headers, nifti, lesions)
 
