@@ -118,7 +118,7 @@ def _nifti_bytes(labels: np.ndarray, header: nibabel.Nifti1Header) -> bytes:
     kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
     # With an affine of its own nibabel would write other codes.
     image = kind(labels, None, header)
-    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
+    return gzip.compress(image.to_bytes(), compresslevel=4, mtime=0)
 
 
 def write_nrrd(
@@ -145,7 +145,7 @@ def write_nrrd(
         raise ValueError(f"{target}: expected a name that ends in {NRRD_SUFFIX}")
     check_lesions(lesions, geometry)
     maps = layers(lesions, geometry)
-    voxels = np.stack([labels for _, labels in maps])
+    voxels = maps[0][1] if len(maps) == 1 else np.stack([labels for _, labels in maps])
     fields = _nrrd_grid(geometry, num_layers=len(maps))
     fields.append(f"Segmentation_Software:={SOFTWARE} {VERSION}")
     fields.append("Segmentation_SourceRepresentation:=Binary labelmap")
@@ -162,7 +162,7 @@ def write_nrrd(
             ]
             number += 1
     # The first axis runs fastest; the axis of layers stands before those of space.
-    packed = gzip.compress(voxels.tobytes(order="F"), compresslevel=6, mtime=0)
+    packed = gzip.compress(voxels.tobytes(order="F"), compresslevel=4, mtime=0)
     content = "\n".join(["NRRD0005", *fields, "", ""]).encode() + packed
     return write(target, content, geometry.path, replace=replace)
 

@@ -133,7 +133,8 @@ def layers(lesions: Sequence[Lesion], geometry: Geometry) -> list[tuple[list[int
             for members, labels in found
             if len(members) < np.iinfo(np.uint8).max and not _overlaps(labels, lesion)
         )
-        members, labels = next(free, ([], np.zeros(geometry.shape, np.uint8)))
+        # Both file formats store the first axis fastest.
+        members, labels = next(free, ([], np.zeros(geometry.shape, np.uint8, order="F")))
         if not members:
             found.append((members, labels))
         members.append(number)

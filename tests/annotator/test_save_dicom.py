@@ -295,8 +295,8 @@ def test_series_that_cannot_be_referred_to(tmp_path):
     assert "'U' is not" in error(
         save_dicom.segmentation, headers, volume, lesions_of(masks_of_two())
     )
-    whole = (tmp_path / "ct" / "1-002.dcm").read_bytes()
-    (tmp_path / "ct" / "1-002.dcm").write_bytes(whole[: whole.index(b"LIDC-IDRI") + 3])
+    # The mark of DICOM, and then nothing that it could be.
+    (tmp_path / "ct" / "1-002.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 50)
     assert "1-002.dcm: cannot be read" in error(
         save_dicom.read_headers, volume, lesions_of(masks_of_two())
     )
