@@ -156,8 +156,9 @@ def measure_slice(
 
     The longest diameter is the largest distance between two points of the outline. The short axis
     is the longest line at right angles to it (in millimetres, in the plane of the slice) whose two
-    ends lie in the outline. Of several that are equally long the one that comes first in reading
-    order of its ends is taken. Exact to rounding, on oblong pixels and oblique grids too.
+    ends lie in the outline. Of diameters equally long the one that comes first in reading order of
+    its ends is taken, of short axes the one nearest to the diameter's first end. Exact to rounding,
+    on oblong pixels and oblique grids too.
 
     Args:
       mask: The slice in array order; it may be empty.
@@ -256,6 +257,8 @@ def _widest(
     across: Float[np.ndarray, "3"],
 ) -> Float[np.ndarray, "2 2"]:
     """Returns both ends of the longest line at right angles to a direction, in reading order.
+
+    Of several the first along the direction.
 
     Between two neighbouring corners of the outline (in order along the direction) its upper and
     its lower rim are straight, and so the line is longest at a corner: all lines through corners

@@ -92,7 +92,8 @@ def _header(geometry: Geometry) -> nibabel.Nifti1Header:
     """Returns a header whose affines and codes are those of the source."""
     # NIfTI-1 has no room for more than 32767 voxels along an axis.
     large = max(geometry.shape) > np.iinfo(np.int16).max
-    if not is_nifti_name(geometry.path.name):
+    # A folder of DICOM files may be called anything.
+    if geometry.path.is_dir() or not is_nifti_name(geometry.path.name):
         header = nibabel.Nifti2Header() if large else nibabel.Nifti1Header()
         header.set_data_shape(geometry.shape)
         code = "scanner" if geometry.has_affine else "unknown"

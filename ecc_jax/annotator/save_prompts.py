@@ -31,6 +31,8 @@ from ecc_jax.volumes import Orientation, Volume, display_orientation, identity_o
 
 FORMAT = f"{SOFTWARE}.prompts"
 FORMAT_VERSION = 1
+# No drag is longer, and 32 bits hold it.
+MAX_RADIUS = 1e6
 TOLERANCE = 1e-6  # Of places that follow from others, in voxels and mm.
 
 
@@ -279,7 +281,7 @@ def _check(log: PromptLog, name: str) -> None:
                 raise ValueError(f"{name}: expected a window low < high, got {low:g}, {high:g} HU")
             for prompt in each.prompts:
                 inside = 0 <= prompt.y <= shape[0] - 1 and 0 <= prompt.x <= shape[1] - 1
-                if not inside or not 0 < prompt.radius <= sum(shape) * max(shape):
+                if not inside or not 0 < prompt.radius <= MAX_RADIUS:
                     raise ValueError(
                         f"{name}: expected a disk inside the slice of {shape[0]} x {shape[1]}, got "
                         f"{prompt}"

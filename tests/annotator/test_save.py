@@ -19,7 +19,7 @@ SHAPE = (5, 12, 12)
 def series(tmp_path):
     hu = np.random.default_rng(0).integers(-1000, 1000, SHAPE).astype(np.int16)
     scan = lidc.Scan(tags={"FrameOfReferenceUID": "1.2.3"})
-    return volumes.read_series(lidc.write_series(tmp_path / "ct", hu, scan))
+    return volumes.read_series(lidc.write_series(tmp_path / "ct.nii", hu, scan))
 
 
 def nifti(tmp_path):
@@ -42,7 +42,7 @@ def drawn(volume):
 
 def test_every_format_of_a_series(tmp_path):
     what, mask = drawn(series(tmp_path))
-    before = {path: path.read_bytes() for path in (tmp_path / "ct").iterdir()}
+    before = {path: path.read_bytes() for path in (tmp_path / "ct.nii").iterdir()}
     files = save.save(tmp_path / "out" / "scan.1", list(save.FORMATS), what)
     assert sorted(path.name for path in files) == [
         "scan.1.json", "scan.1.measures.csv", "scan.1.measures.json", "scan.1.nii.gz",
@@ -56,7 +56,7 @@ def test_every_format_of_a_series(tmp_path):
         volumes.read_label(tmp_path / "out" / "scan.1.nii.gz", like=what.volume), mask
     )
     assert pydicom.dcmread(tmp_path / "out" / "scan.1.seg.dcm").NumberOfFrames == 2
-    assert {path: path.read_bytes() for path in (tmp_path / "ct").iterdir()} == before
+    assert {path: path.read_bytes() for path in (tmp_path / "ct.nii").iterdir()} == before
     # Nothing of where the files lie.
     for file in files:
         assert str(tmp_path).encode() not in file.read_bytes()
