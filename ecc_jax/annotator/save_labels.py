@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 
 from ecc_jax.annotator.save_lesions import Lesion, check_lesions, layers
-from ecc_jax.annotator.save_target import SOFTWARE, VERSION, check_target, write
+from ecc_jax.annotator.save_target import SOFTWARE, VERSION, check_target, is_own, write
 from ecc_jax.volumes import Geometry, is_nifti_name
 from ecc_jax.volumes.nifti_header import read_header
 
@@ -38,7 +38,8 @@ def write_nifti(
       target: Its name ends in .nii.gz; the JSON takes .json instead.
       lesions: At least one; none empty.
       geometry: The grid of the source, as its reader gave it.
-      replace: Whether files that this package wrote may be replaced.
+      replace: Whether files that this package wrote may be replaced. Further files of a former
+        version that are needed no more are then removed.
 
     Returns:
       The files written, the JSON last.
@@ -52,10 +53,7 @@ def write_nifti(
     check_lesions(lesions, geometry)
     stem = target.name.removesuffix(NIFTI_SUFFIX)
     maps = layers(lesions, geometry)
-    files = [
-        target,
-        *(target.with_name(f"{stem}.{n + 1}{NIFTI_SUFFIX}") for n in range(1, len(maps))),
-    ]
+    files = [target, *(_further(target, stem, n) for n in range(2, len(maps) + 1))]
     names = target.with_name(f"{stem}.json")
     # All are checked before the first is written.
     for file in (*files, names):
@@ -76,7 +74,23 @@ def write_nifti(
     }
     text = json.dumps(content, indent=1, ensure_ascii=False)
     write(names, text.encode(), geometry.path, replace=replace)
+    if replace:
+        _remove_older(target, stem, len(maps) + 1)
     return [*files, names]
+
+
+def _further(target: Path, stem: str, number: int) -> Path:
+    return target.with_name(f"{stem}.{number}{NIFTI_SUFFIX}")
+
+
+def _remove_older(target: Path, stem: str, number: int) -> None:
+    """Removes label maps that a former version needed for its overlaps, from a number on.
+
+    Nobody lists them any more, and a person would take them for valid.
+    """
+    while (file := _further(target, stem, number)).is_file() and is_own(file):
+        file.unlink()
+        number += 1
 
 
 def _named(lesion: Lesion) -> dict[str, Any]:

@@ -226,6 +226,31 @@ def test_targets_that_are_refused(tmp_path):
     assert volume.path.read_bytes() == before
 
 
+def test_no_label_map_of_a_former_version_stays(tmp_path):
+    volume = source(tmp_path)
+    first, second, third = (lesion(n, m) for n, m in zip("abc", blobs(SHAPE), strict=True))
+    target = tmp_path / "out" / "a.nii.gz"
+    save_labels.write_nifti(target, [first, second, third], volume.geometry)
+    assert (tmp_path / "out" / "a.3.nii.gz").is_file()
+    folders.save(tmp_path / "out" / "a.4.nii.gz", np.zeros(SHAPE, np.uint8))
+    save_labels.write_nifti(target, [first], volume.geometry, replace=True)
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    # The fourth is somebody else's.
+    assert left == ["a.4.nii.gz", "a.json", "a.nii.gz"]
+
+
+@pytest.mark.filterwarnings("ignore:.*holds no voxel size")
+def test_a_source_without_voxel_size_has_labels_without(tmp_path):
+    image = nib.Nifti1Image(np.zeros(SHAPE, np.int16), None)
+    nib.save(image, tmp_path / "ct.nii")
+    geometry = volumes.read_geometry(tmp_path / "ct.nii")
+    mask = blobs(SHAPE)[0]
+    save_labels.write_nifti(tmp_path / "a.nii.gz", [lesion("a", mask)], geometry)
+    written = volumes.read_geometry(tmp_path / "a.nii.gz")
+    assert np.isnan(written.spacing_mm).all() and not written.has_affine
+    np.testing.assert_array_equal(labels_of(tmp_path, "a.json")["a"], mask)
+
+
 def test_both_halves_of_a_pair_are_the_source(tmp_path):
     volume = source(tmp_path, name="ct.img")
     mask = lesion("a", blobs(SHAPE)[0])
