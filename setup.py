@@ -42,12 +42,16 @@ EXTRAS = {
     "convert": ["safetensors>=0.7,<1"],
     # What scripts/colab_evaluation.ipynb needs beside Jupyter itself.
     "notebook": NOTEBOOK,
+    # DICOM segmentations and reports.
+    "annotator": ["highdicom>=0.28,<0.29"],
     "test": [
         *NOTEBOOK,
         "nbclient>=0.10,<1",
         "nbformat>=5.10,<6",
         "ipykernel>=6.29,<8",
         "safetensors>=0.7,<1",
+        "highdicom>=0.28,<0.29",
+        "pynrrd>=1.1,<2",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "hypothesis>=6.130",

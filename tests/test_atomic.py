@@ -18,10 +18,19 @@ def test_files_are_replaced_as_a_whole(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["a.json"]
 
 
+def test_bytes_are_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "new" / "a.bin"
+    for content in (b"one", b"\x00\xff\r\n", b""):
+        atomic.write_bytes(path, content)
+        assert path.read_bytes() == content
+    assert [file.name for file in path.parent.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("write", ["text", "bytes"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 @pytest.mark.parametrize("step", ["write", "rename"])
 def test_a_failed_write_leaves_the_former_file_and_nothing_else(
-    tmp_path, monkeypatch, number, step
+    tmp_path, monkeypatch, number, step, write
 ):
     path = tmp_path / "a.json"
     path.write_text("before")
@@ -32,7 +41,7 @@ def test_a_failed_write_leaves_the_former_file_and_nothing_else(
 
     monkeypatch.setattr(f"pathlib.Path.{'write_bytes' if step == 'write' else 'replace'}", fail)
     with pytest.raises(OSError, match=os.strerror(number)):
-        atomic.write_text(path, "after")
+        atomic.write_text(path, "after") if write == "text" else atomic.write_bytes(path, b"after")
     assert path.read_bytes() == b"before"
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
