@@ -25,7 +25,7 @@ LAYERS = (
     ("training",),
     ("workdir", "admission"),
     ("runs", "conversion", "export"),
-    ("main",),
+    ("main", "annotator"),
 )
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 MAY_SEE_CONFIG_DICT = {

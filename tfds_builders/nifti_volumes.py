@@ -137,7 +137,7 @@ def survey_volume(task: Task) -> Survey | Problem:
             label_checks.refuse_image(files.label, labels, voxels)
     except ValueError as error:
         return Problem(files.volume, str(error))
-    axis = slice_axis(geometry.spacing_mm, rules.slice_axis)
+    axis = volumes.slice_axis(geometry.spacing_mm, rules.slice_axis)
     others = tuple(i for i in range(3) if i != axis)
     areas = np.count_nonzero(is_lesion(labels, lesion), axis=others)
     places = {}
@@ -229,7 +229,7 @@ def read_slices(task: Task) -> SliceVolume:
     volume = volumes.read_volume(task.files.image)
     labels = _read_label(task, volume.geometry)
     bits = _read_readers(task, volume.geometry)
-    axis = slice_axis(volume.spacing_mm, task.rules.slice_axis)
+    axis = volumes.slice_axis(volume.spacing_mm, task.rules.slice_axis)
     mask = is_lesion(labels, task.rules.options.lesion_labels)
     spacing = list(volume.spacing_mm)
     first = spacing.pop(axis)
@@ -250,21 +250,6 @@ def is_lesion(labels: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
     for value in wanted[1:]:
         mask |= labels == value
     return mask
-
-
-def slice_axis(spacing_mm: tuple[float, float, float], chosen: int | None) -> int:
-    """Returns the chosen axis, else the one axis of largest spacing, else the last.
-
-    The last too where the spacing is unknown (NaN).
-    """
-    if chosen is not None:
-        return chosen
-    if not np.all(np.isfinite(spacing_mm)):
-        return 2
-    order = np.argsort(spacing_mm)
-    # A per cent: in-plane spacings of one scan differ by rounding only.
-    is_unique = spacing_mm[order[2]] > 1.01 * spacing_mm[order[1]]
-    return int(order[2]) if is_unique else 2
 
 
 def _parsed(stored: list[Any]) -> Survey:

@@ -7,6 +7,7 @@ from ecc_jax.volumes.geometry import (
     Orientation,
     Volume,
     display_orientation,
+    slice_axis,
 )
 from ecc_jax.volumes.identity import hash_of, identity_of
 from ecc_jax.volumes.nifti import read_geometry, read_label, read_volume
@@ -37,6 +38,7 @@ __all__ = [
     "read_label",
     "read_series",
     "read_volume",
+    "slice_axis",
     "stem",
     "why_implausible",
 ]

@@ -97,6 +97,24 @@ def display_orientation(geometry: Geometry, *, slice_axis: int) -> Orientation:
     return Orientation(transpose, bool(rows[1] > 0), bool(columns[1] > 0))
 
 
+def slice_axis(spacing_mm: tuple[float, float, float], chosen: int | None = None) -> int:
+    """Returns the array axis along which slices are taken.
+
+    Args:
+      spacing_mm: Voxel size along each array axis; NaN if unknown.
+      chosen: The axis that is asked for; None means the one axis of largest spacing, else the last,
+        also where the spacing is unknown.
+    """
+    if chosen is not None:
+        return chosen
+    if not np.all(np.isfinite(spacing_mm)):
+        return 2
+    order = np.argsort(spacing_mm)
+    # A per cent: in-plane spacings of one scan differ by rounding only.
+    is_unique = spacing_mm[order[2]] > 1.01 * spacing_mm[order[1]]
+    return int(order[2]) if is_unique else 2
+
+
 def direction_of(affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "3 2"]:
     """Returns of each array axis the patient axis nearest to it and the sign of its step.
 

@@ -10,8 +10,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from ecc_jax.data import slices
+from ecc_jax.volumes import slice_axis
 from tests.preparing import prepare
-from tfds_builders import nifti_volumes
 from tfds_builders.options import DataOptions
 from tfds_builders.prepared_index import is_complete
 
@@ -111,7 +111,7 @@ def test_one_voxel_lesion_survives_shrinking(folder, options):
     ],
 )
 def test_slice_axis(spacing, chosen, axis):
-    assert nifti_volumes.slice_axis(spacing, chosen) == axis
+    assert slice_axis(spacing, chosen) == axis
 
 
 def test_chosen_axis_is_cut(folder, options):

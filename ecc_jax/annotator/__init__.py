@@ -1,0 +1,1 @@
+"""Press, drag, release in a browser on a whole CT volume: `python -m ecc_jax.annotator`."""
