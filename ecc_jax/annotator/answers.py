@@ -41,11 +41,11 @@ class Place(NamedTuple):
 
     Attributes:
       image: Identity of the volume.
-      index: Slice.
+      number: Index of the slice.
     """
 
     image: str
-    index: int
+    number: int
 
 
 class Answers:
@@ -115,7 +115,7 @@ class Answers:
         if annotation.prior:
             mask = unpack(annotation.prior, document.shape)
             prior = documents.display_mask(document, mask)
-        image = documents.display_image(document, place.index)
+        image = documents.display_image(document, place.number)
         self._predictor.set_image(image, window_hu=annotation.window_hu, first_mask=prior)
 
 

@@ -1,10 +1,9 @@
-"""The web application: a JSON and binary API on open volumes; the README of this folder lists it."""
+"""The web application: a JSON and binary API on open volumes, listed in this folder's README."""
 
 import asyncio
 import contextlib
 import io
 import json
-import math
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,11 +22,11 @@ from starlette.staticfiles import StaticFiles
 
 from ecc_jax.annotator import documents
 from ecc_jax.annotator.desk import Answered, Desk, Work
-from ecc_jax.annotator.events import KINDS, check_keys
+from ecc_jax.annotator.events import KINDS, check_keys, point_of, radius_of
 from ecc_jax.annotator.guards import Guard, Policy, is_token, login_cookie
 from ecc_jax.annotator.packing import bits_of
 from ecc_jax.annotator.replies import Refusal, refusal, reply
-from ecc_jax.annotator.state import Missing, Refused, check_slice, is_whole, plain
+from ecc_jax.annotator.state import Missing, Refused, check_slice, is_whole, lesion_of, plain
 from ecc_jax.annotator.worker import Busy, Superseded
 
 PAGES = Path(__file__).with_name("static")
@@ -205,24 +204,17 @@ async def _changes(
 
 
 def _with_window(work: Work, event: dict[str, Any]) -> dict[str, Any]:
-    """Returns a press with its window: that of the slice, else what was asked for, else a rule's."""
-    lesion = work.session.state.lesions.get(
-        event.get("lesion", 0) if is_whole(event.get("lesion")) else 0
-    )
-    index = event.get("slice")
-    known = lesion.slices.get(index) if lesion and is_whole(index) else None
+    """Returns a press with its window: that of the slice, else the one asked for, else a rule's."""
+    check_keys(event, {"lesion", "slice", "y", "x", "radius", "positive"}, {"window_hu"})
+    index = check_slice(work.session.frame, event["slice"])
+    known = lesion_of(work.session.state, event["lesion"]).slices.get(index)
     if known is not None:
         return {**event, "window_hu": list(known.window_hu)}
     if event.get("window_hu") is not None:
         return event
-    check_slice(work.session.frame, index)
-    try:
-        y, x, radius = (float(event[key]) for key in ("y", "x", "radius"))
-        if not (all(map(math.isfinite, (y, x, radius))) and 0 < radius < 1e6):
-            raise ValueError
-        window = documents.automatic_window(work.document, index, y=y, x=x, radius=radius)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        window = (0.0, 1.0)  # the event is refused for what it is
+    y, x = point_of(event, work.session.frame)
+    radius = radius_of(event, work.session.frame)
+    window = documents.automatic_window(work.document, index, y=y, x=x, radius=radius)
     return {**event, "window_hu": list(window)}
 
 

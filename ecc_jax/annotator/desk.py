@@ -28,6 +28,9 @@ from ecc_jax.annotator.worker import Superseded, Worker
 
 MAX_OPEN = 2
 MAX_EVENTS = 100_000
+OTHER_NETWORK = (
+    "this session was begun with other weights; its masks are shown as they were answered then"
+)
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -88,7 +91,8 @@ class Work:
           ValueError: The log holds an event that does not fit.
         """
         self.document, self.image, self.folder = document, image, folder
-        self.remarks = (restored.remark,) if restored.remark else ()
+        self.remarks: tuple[str, ...] = (restored.remark,) if restored.remark else ()
+        self._is_open = True
         self._log = log
         frame = Frame(document.num_slices, document.shape, documents.display_shape(document))
         self.session = Session(frame)
@@ -111,6 +115,8 @@ class Work:
           Refused: It does not fit; nothing has changed.
           OSError: It cannot be written; nothing has changed.
         """
+        if not self._is_open:
+            raise Missing("this volume was closed for another one; open it again")
         if self._log is None:
             raise Refusal(403, "the annotator was started with --read-only")
         if self.session.version >= MAX_EVENTS:
@@ -124,7 +130,7 @@ class Work:
 
     def keep(self, key: str, packed: str) -> None:
         """Writes an answer beside the events, so that a restart shows the very same mask."""
-        if self._log is not None:
+        if self._log is not None and self._is_open:
             self._log.append({"answer": key, "mask": packed})
 
     def annotation(self, lesion: int, index: int) -> Annotation:
@@ -140,6 +146,7 @@ class Work:
 
     def close(self) -> None:
         """Lets another process open the session."""
+        self._is_open = False
         if self._log is not None:
             self._log.close()
 
@@ -155,6 +162,7 @@ class Desk:
         workdir: Path,
         read_only: bool = False,
         savers: Mapping[str, Saver] | None = None,
+        network: str = "",
     ) -> None:
         """Opens nothing yet.
 
@@ -164,11 +172,13 @@ class Desk:
           workdir: Folder of the sessions.
           read_only: Whether nothing may be changed or written.
           savers: By name of the format.
+          network: What the answers depend on besides disks; logs say it.
         """
         self.sources = {source.id: source for source in sources}
         self.worker = Worker()
         self.read_only = read_only
         self.savers = dict(savers or {})
+        self._network = network
         self._answers = answers
         self._workdir = workdir
         self._open: OrderedDict[str, Work] = OrderedDict()
@@ -215,7 +225,8 @@ class Desk:
         image = fingerprint(document)
         stem = _ODD.sub("_", source.name).strip("._")[:40] or "volume"
         folder = self._workdir / f"{stem}-{image[:12]}"
-        header = {"image": image, "shape": [document.num_slices, *document.shape]}
+        shape = [document.num_slices, *document.shape]
+        header = {"image": image, "shape": shape, "network": self._network}
         if self.read_only:
             log, restored = None, autosave.read(folder, header)
         else:
@@ -226,10 +237,9 @@ class Desk:
                 if isinstance(entry.get("answer"), str) and isinstance(entry.get("mask"), str):
                     self._answers.remember(entry["answer"], entry["mask"])
             work = Work(document, image, folder, restored, log)
-            shape = documents.display_shape(document)
-            if shape not in self._warm:
-                warm_up(self._answers, document)
-                self._warm.add(shape)
+            if restored.header.get("network", "") != self._network:
+                work.remarks = (*work.remarks, OTHER_NETWORK)
+            self._warm_up(document)
         except BaseException:
             if log is not None:
                 log.close()
@@ -321,6 +331,12 @@ class Desk:
         self.worker.close()
         for work in self._open.values():
             work.close()
+
+    def _warm_up(self, document: Document) -> None:
+        shape = documents.display_shape(document)
+        if shape not in self._warm:
+            warm_up(self._answers, document)
+            self._warm.add(shape)
 
     def _answer(self, work: Work, index: int, annotation: Annotation) -> Answered:
         """Returns a mask, and keeps it in the log if it is new."""

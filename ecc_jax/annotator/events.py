@@ -73,10 +73,10 @@ def _press(state: State, event: Mapping[str, Any], frame: Frame) -> State:
     check_keys(event, {"lesion", "slice", "y", "x", "radius", "positive", "window_hu"})
     lesion = lesion_of(state, event["lesion"])
     index = check_slice(frame, event["slice"])
-    y, x = _point(event, frame)
+    y, x = point_of(event, frame)
     if not isinstance(event["positive"], bool):
         raise Refused(f"positive must be true or false, got {event['positive']!r:.40}")
-    ring = Ring(state.next_ring, y, x, _radius(event, frame), event["positive"])
+    ring = Ring(state.next_ring, y, x, radius_of(event, frame), event["positive"])
     before = lesion.slices.get(index, Annotation((), _window(event)))
     if not ring.positive and not before.rings and not before.prior:
         raise Refused("the first disk of a lesion on a slice marks lesion; press positive first")
@@ -88,13 +88,13 @@ def _press(state: State, event: Mapping[str, Any], frame: Frame) -> State:
 
 def _move(state: State, event: Mapping[str, Any], frame: Frame) -> State:
     check_keys(event, {"lesion", "slice", "ring", "y", "x"})
-    y, x = _point(event, frame)
+    y, x = point_of(event, frame)
     return _with_ring(state, event, frame, lambda ring: ring._replace(y=y, x=x))
 
 
 def _resize(state: State, event: Mapping[str, Any], frame: Frame) -> State:
     check_keys(event, {"lesion", "slice", "ring", "radius"})
-    radius = _radius(event, frame)
+    radius = radius_of(event, frame)
     return _with_ring(state, event, frame, lambda ring: ring._replace(radius=radius))
 
 
@@ -157,7 +157,7 @@ def _propagate(state: State, event: Mapping[str, Any], frame: Frame) -> State:
         if not isinstance(entry, Mapping) or not isinstance(entry.get("prior"), str):
             raise Refused("expected of every slice its prior, a packed mask")
         check_keys({**entry, "kind": ""}, {"slice", "y", "x", "radius", "window_hu", "prior"})
-        ring = Ring(number, *_point(entry, frame), _radius(entry, frame), True)
+        ring = Ring(number, *point_of(entry, frame), radius_of(entry, frame), True)
         index = check_slice(frame, entry["slice"])
         found[index] = Annotation((ring,), _window(entry), entry["prior"])
         number += 1
@@ -204,7 +204,12 @@ def _with_ring(
     return _with(state, lesion, {index: before._replace(rings=kept) if kept and is_left else None})
 
 
-def _point(event: Mapping[str, Any], frame: Frame) -> tuple[float, float]:
+def point_of(event: Mapping[str, Any], frame: Frame) -> tuple[float, float]:
+    """Returns y and x of an event, which must lie inside the slice.
+
+    Raises:
+      Refused: They do not, or are no numbers.
+    """
     y, x = _number(event, "y"), _number(event, "x")
     height, width = frame.shape
     if not (0 <= y <= height - 1 and 0 <= x <= width - 1):
@@ -215,7 +220,12 @@ def _point(event: Mapping[str, Any], frame: Frame) -> tuple[float, float]:
     return y, x
 
 
-def _radius(event: Mapping[str, Any], frame: Frame) -> float:
+def radius_of(event: Mapping[str, Any], frame: Frame) -> float:
+    """Returns the radius of an event, positive and at most the slice's diagonal, display pixels.
+
+    Raises:
+      Refused: It is not, or no number.
+    """
     radius, most = _number(event, "radius"), math.hypot(*frame.display_shape)
     if not 0 < radius <= most:
         raise Refused(f"expected 0 < radius <= {most:.1f} display pixels, got {radius:g}")

@@ -152,7 +152,7 @@ def check(scope: Mapping[str, Any], policy: Policy) -> None:
 
 
 def _origins(policy: Policy) -> frozenset[str]:
-    return frozenset(f"http://{host}" for host in policy.hosts)
+    return frozenset(f"{scheme}://{host}" for scheme in ("http", "https") for host in policy.hosts)
 
 
 def _given_token(headers: Headers, cookie: str) -> str:

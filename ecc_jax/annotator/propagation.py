@@ -17,7 +17,7 @@ from ecc_jax.annotator.state import Annotation, Lesion, Ring
 from ecc_jax.clicks.encoding import empty_clicks
 from ecc_jax.clicks.user import next_click
 
-# Where a lesion ends: the answer has fewer pixels, keeps less of the mask before, or stands out from
+# A lesion ends where the answer has fewer pixels, keeps less of the mask before, or stands out from
 # its surroundings by less than this share of what it did on the slice that a person drew on. The
 # network alone never says so: it trusts a disk, and would go on to the end of the volume.
 LEAST_PIXELS, LEAST_OVERLAP, LEAST_CONTRAST = 4, 0.25, 0.5
@@ -113,9 +113,8 @@ def is_untouched(annotation: Annotation) -> bool:
 def has_vanished(before: Bool[np.ndarray, "h w"], after: Bool[np.ndarray, "h w"]) -> bool:
     """Returns whether a lesion ends between two neighbouring slices, by their masks."""
     overlap = np.count_nonzero(before & after)
-    return np.count_nonzero(after) < LEAST_PIXELS or overlap < LEAST_OVERLAP * np.count_nonzero(
-        before
-    )
+    is_small = np.count_nonzero(after) < LEAST_PIXELS
+    return bool(is_small or overlap < LEAST_OVERLAP * np.count_nonzero(before))
 
 
 def fitted_disk(document: Document, mask: Bool[np.ndarray, "h w"]) -> tuple[float, float, float]:

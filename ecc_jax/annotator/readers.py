@@ -103,9 +103,8 @@ def read_picture(path: Path) -> Volume:
                     f"{path.name}: expected at most {MAX_PICTURE_PIXELS} pixels, got {width} x "
                     f"{height}; crop it"
                 )
-            if picture.mode in ("1", "P", "LA", "PA"):
-                picture = picture.convert("RGB" if picture.mode in ("P", "PA") else "L")
-            values = np.asarray(picture)
+            mode = {"P": "RGB", "PA": "RGB", "1": "L", "LA": "L"}.get(picture.mode)
+            values = np.asarray(picture.convert(mode) if mode else picture)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         text = " ".join(str(error).split())
         raise ValueError(f"{path.name}: not a PNG picture, or corrupt ({text})") from error
