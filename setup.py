@@ -37,8 +37,13 @@ EXTRAS = {
     "dicom": ["python-gdcm>=3.0.24", "pylibjpeg[openjpeg]>=2.0"],
     # Public weights in the safetensors format.
     "convert": ["safetensors>=0.7,<1"],
+    # The browser tool.
+    "annotator": ["starlette>=1.0,<2", "uvicorn>=0.40,<1", "pynrrd>=1.1,<2"],
     "test": [
         "safetensors>=0.7,<1",
+        "starlette>=1.0,<2",
+        "uvicorn>=0.40,<1",
+        "pynrrd>=1.1,<2",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "hypothesis>=6.130",
@@ -60,7 +65,7 @@ setuptools.setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["ecc_jax*", "tfds_builders*"]),
-    package_data={"ecc_jax": ["py.typed", "shipped/**/*"], "tfds_builders": ["*/README.md"]},
+    package_data={"ecc_jax": ["py.typed", "shipped/**/*", "annotator/static/*"], "tfds_builders": ["*/README.md"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     classifiers=[

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 from scipy import ndimage
@@ -14,8 +12,6 @@ from ecc_jax.annotator.answers import Answers, Place
 from ecc_jax.annotator.documents import Document
 from ecc_jax.annotator.packing import pack
 from ecc_jax.annotator.state import Annotation, Lesion, Ring
-from ecc_jax.clicks.encoding import empty_clicks
-from ecc_jax.clicks.user import next_click
 
 # A lesion ends where the answer has fewer pixels, keeps less of the mask before, or stands out from
 # its surroundings by less than this share of what it did on the slice that a person drew on. The
@@ -120,8 +116,9 @@ def has_vanished(before: Bool[np.ndarray, "h w"], after: Bool[np.ndarray, "h w"]
 def fitted_disk(document: Document, mask: Bool[np.ndarray, "h w"]) -> tuple[float, float, float]:
     """Returns the disk that a person would drag on a mask: y, x, radius.
 
-    At the deepest pixel of the largest component, half way between the tight and the enclosing
-    radius: the disks that networks are trained with.
+    The disk of `clicks.user.next_click` with average radii, which networks are trained with: at the
+    deepest pixel of the largest component, half way between the tight and the enclosing radius. On
+    the host, for compiling it for every size of slice takes longer than a person waits.
 
     Args:
       document: The volume.
@@ -131,12 +128,14 @@ def fitted_disk(document: Document, mask: Bool[np.ndarray, "h w"]) -> tuple[floa
       Centre in voxels, radius in display pixels.
     """
     shown = documents.display_mask(document, mask)
-    click = jax.device_get(_first_click(jnp.asarray(shown)[None]))
-    y, x = documents.voxel_point(document, *map(float, click.yx[0]))
-    return y, x, max(float(click.radius[0]), 0.5)
-
-
-@jax.jit
-def _first_click(mask: jax.Array) -> Any:
-    keys = jax.random.split(jax.random.key(0), 1)
-    return next_click(keys, jnp.zeros_like(mask), mask, empty_clicks(1, 1))
+    labels, _ = ndimage.label(shown, np.ones((3, 3)))
+    component = labels == 1 + np.argmax(np.bincount(labels.flat)[1:])
+    # The border of the slice counts as background.
+    depth = ndimage.distance_transform_edt(np.pad(component, 1))[1:-1, 1:-1]
+    y, x = np.unravel_index(int(np.argmax(depth)), depth.shape)
+    rows, columns = np.nonzero(component)
+    tight, enclosing = float(depth[y, x]), float(np.hypot(rows - y, columns - x).max())
+    return (
+        *documents.voxel_point(document, float(y), float(x)),
+        0.5 * (tight + max(tight, enclosing)),
+    )
