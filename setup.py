@@ -65,7 +65,10 @@ setuptools.setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["ecc_jax*", "tfds_builders*"]),
-    package_data={"ecc_jax": ["py.typed", "shipped/**/*", "annotator/static/*"], "tfds_builders": ["*/README.md"]},
+    package_data={
+        "ecc_jax": ["py.typed", "shipped/**/*", "annotator/static/*"],
+        "tfds_builders": ["*/README.md"],
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
     classifiers=[
