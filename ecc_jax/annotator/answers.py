@@ -7,7 +7,7 @@ the same bytes: what is asked for again is remembered, else all disks are answer
 import hashlib
 import json
 from collections import OrderedDict
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool
@@ -21,6 +21,7 @@ from ecc_jax.annotator.state import Annotation, Ring
 MAX_MASKS = 20_000
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """What answers clicks; `predictor.InteractivePredictor` does."""
 
@@ -129,7 +130,7 @@ def key_of(place: Place, annotation: Annotation) -> str:
 def warm_up(answers: Answers, document: Document) -> None:
     """Answers a disk in the middle of the first slice, so that the first press need not compile."""
     height, width = document.shape
-    ring = Ring(0, height // 2, width // 2, 5.0, True)
+    ring = Ring(0, float(height // 2), float(width // 2), 5.0, True)
     window = documents.automatic_window(document, 0, y=ring.y, x=ring.x, radius=ring.radius)
     answers.answer(document, Place("warm-up", 0), Annotation((ring,), window))
 

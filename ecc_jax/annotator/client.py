@@ -32,7 +32,11 @@ class ApiError(ValueError):
 
 
 class Client:
-    """A running annotator."""
+    """A running annotator.
+
+    Attributes:
+      netloc: Its host and port.
+    """
 
     def __init__(self, url: str, *, timeout: float = 120.0) -> None:
         """Takes the address that the annotator has printed; connects with each request anew.
@@ -43,7 +47,7 @@ class Client:
         """
         parts = urlsplit(url)
         self._token = parse_qs(parts.fragment)["token"][0]
-        self._netloc, self._timeout = parts.netloc, timeout
+        self.netloc, self._timeout = parts.netloc, timeout
 
     def documents(self) -> list[dict[str, Any]]:
         """Returns what can be opened."""
@@ -70,7 +74,7 @@ class Client:
     ) -> tuple[int, dict[str, str], bytes]:
         """Sends any request; returns status, headers with names in lower case, and body."""
         sent = {"authorization": f"Bearer {self._token}", "content-type": "application/json"}
-        connection = http.client.HTTPConnection(self._netloc, timeout=self._timeout)
+        connection = http.client.HTTPConnection(self.netloc, timeout=self._timeout)
         with contextlib.closing(connection):
             connection.request(method, path, body, {**sent, **(headers or {})})
             response = connection.getresponse()

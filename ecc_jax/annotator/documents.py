@@ -125,7 +125,8 @@ def document_of(source: Source, volume: Volume, *, remarks: tuple[str, ...] = ()
 
 def slice_of(document: Document, index: int) -> Num[np.ndarray, "r c"]:
     """Returns a view of one upright slice in voxels, HU (grey values of a picture)."""
-    return turn(np.take(document.volume.image_hu, index, axis=document.axis), document.orientation)
+    slices = np.moveaxis(document.volume.image_hu, document.axis, 0)
+    return turn(slices[index], document.orientation)
 
 
 def pixels_of(document: Document, index: int) -> Integer[np.ndarray, "r c"]:

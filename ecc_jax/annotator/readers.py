@@ -7,7 +7,7 @@ import bz2
 import math
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import nrrd
 import numpy as np
@@ -75,7 +75,7 @@ def read_nrrd(path: Path) -> Volume:
                 dtype = dtype.newbyteorder("<" if header.get("endian", "") == "little" else ">")
             need = math.prod(shape) * dtype.itemsize
             raw = _read(file, header.get("encoding", "raw"), need, path)
-    except (nrrd.NRRDError, KeyError, IndexError, TypeError, UnicodeError) as error:
+    except (nrrd.NRRDError, KeyError, IndexError, TypeError, UnicodeError, StopIteration) as error:
         text = " ".join(str(error).split())
         raise ValueError(f"{path.name}: not an NRRD file, or corrupt ({text})") from error
     stored = np.frombuffer(raw, dtype).reshape(shape, order="F")
@@ -139,10 +139,6 @@ def _check_header(header: dict[str, Any], path: Path) -> None:
         raise ValueError(f"{path.name}: line skip and byte skip are not read; save it anew")
 
 
-class _Decompressor(Protocol):
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
 def _read(file: BinaryIO, encoding: str, need: int, path: Path) -> bytearray:
     """Returns as many bytes as the header promises, never unpacking more."""
     tools: dict[str, Any] = {
@@ -167,7 +163,7 @@ def _read(file: BinaryIO, encoding: str, need: int, path: Path) -> bytearray:
     return raw
 
 
-def _unpacked(file: BinaryIO, tool: _Decompressor, need: int) -> bytearray:
+def _unpacked(file: BinaryIO, tool: Any, need: int) -> bytearray:
     raw, packed = bytearray(), b""
     while len(raw) < need and (packed := packed or file.read(CHUNK_BYTES)):
         raw += tool.decompress(packed, min(need - len(raw), CHUNK_BYTES))

@@ -54,14 +54,14 @@ def ball(shape=(6, 24, 20), centre=(3, 11, 9), radii=(2.5, 5, 5), hu=200):
 
 
 @contextlib.contextmanager
-def serving(path, workdir, *, painter=None, read_only=False, savers=None):
+def serving(path, workdir, *, painter=None, read_only=False, network=""):
     """Yields a client and the desk of a server on a free port."""
     desk = Desk(
         sources_of(Path(path)),
         Answers(painter or Painter()),
         workdir=Path(workdir),
         read_only=read_only,
-        savers=savers,
+        network=network,
     )
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
@@ -72,7 +72,7 @@ def serving(path, workdir, *, painter=None, read_only=False, savers=None):
         try:
             while not server.started:
                 time.sleep(0.01)
-            yield Client(f"http://127.0.0.1:{port}/#token={TOKEN}", timeout=30), desk
+            yield Client(f"http://127.0.0.1:{port}/#token={TOKEN}", timeout=30.0), desk
         finally:
             server.should_exit = True
             thread.join()
