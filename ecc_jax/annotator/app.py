@@ -62,6 +62,7 @@ def make_app(desk: Desk, policy: Policy) -> Guard:
         Mount("/static", StaticFiles(directory=PAGES)),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http})
+    app.router.redirect_slashes = False  # an address has one spelling
     app.state.desk, app.state.policy = desk, policy
     return Guard(app, policy)
 

@@ -92,7 +92,7 @@ def serve(options: Options, *, savers: Mapping[str, Saver] | None = None) -> int
         address, policy = _policy(options, listener)
         _say(f"{len(found)} to open. Research use only: not for diagnosis or treatment.")
         if not options.read_only:
-            _say(f"every press is saved in {options.workdir}{Path('/')}; stop with Ctrl-C")
+            _say(f"every press is saved in {options.workdir}/; stop with Ctrl-C")
         sys.stdout.write(f"{address}\n")
         sys.stdout.flush()
         run(desk, policy, listener)
