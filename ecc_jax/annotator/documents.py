@@ -25,7 +25,7 @@ from ecc_jax.volumes import (
     slice_axis,
 )
 
-# Name -> level and width, HU, in the order of the keys 1 to 5. Source: OHIF's presets.
+# Name -> width and level, HU, in the order of the keys 1 to 5. Source: OHIF's presets.
 PRESETS = {
     "soft tissue": (400, 40),
     "lung": (1500, -600),

@@ -124,7 +124,7 @@ def make_server(desk: Desk, policy: Policy) -> uvicorn.Server:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Returns a bound socket.
+    """Returns a socket that listens.
 
     Raises:
       ValueError: The port is taken, or the address is none of this machine's.
@@ -134,6 +134,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # who asks before the server runs waits
     except OSError as error:
         listener.close()
         raise ValueError(

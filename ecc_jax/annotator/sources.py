@@ -22,7 +22,7 @@ MAX_FILES = 20_000
 MAX_SOURCES = 2_000
 DIGITS = 16
 SYNTHETIC = "synthetic"
-# Patient and slices of the phantom: a liver with a lesion of 33 mm.
+# A liver with a lesion of 9 mm, in the middle slices.
 PHANTOM = {"seed": 0, "patient": 1, "kind": "liver", "size": 512, "num_slices": 20}
 
 

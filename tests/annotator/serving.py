@@ -70,8 +70,6 @@ def serving(path, workdir, *, painter=None, read_only=False, network=""):
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            while not server.started:
-                time.sleep(0.01)
             yield Client(f"http://127.0.0.1:{port}/#token={TOKEN}", timeout=30.0), desk
         finally:
             server.should_exit = True

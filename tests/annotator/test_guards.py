@@ -68,7 +68,6 @@ def test_others_are_let_in_only_on_purpose(host):
 
 def test_a_taken_port_is_one_line():
     with server.listen("127.0.0.1", 0) as listener:
-        listener.listen()
         port = listener.getsockname()[1]
         with pytest.raises(ValueError, match="cannot listen at .* choose another --port"):
             server.listen("127.0.0.1", port)
