@@ -33,6 +33,8 @@ CORE = [
 # Colab has its own ipywidgets 7, which its front end needs.
 NOTEBOOK = ["ipywidgets>=7.7.1,<9", "matplotlib-inline>=0.1.6", "packaging>=24", "pillow>=10"]
 
+ANNOTATOR = ["starlette>=1.0,<2", "uvicorn>=0.40,<1", "highdicom>=0.28,<0.29", "pynrrd>=1.1,<2"]
+
 EXTRAS = {
     "cuda": ["jax[cuda12]>=0.10,<0.12"],
     "tpu": ["jax[tpu]>=0.10,<0.12"],
@@ -42,16 +44,15 @@ EXTRAS = {
     "convert": ["safetensors>=0.7,<1"],
     # What scripts/colab_evaluation.ipynb needs beside Jupyter itself.
     "notebook": NOTEBOOK,
-    # DICOM segmentations and reports.
-    "annotator": ["highdicom>=0.28,<0.29"],
+    # The browser tool, and the DICOM segmentations and reports that it saves.
+    "annotator": ANNOTATOR,
     "test": [
         *NOTEBOOK,
         "nbclient>=0.10,<1",
         "nbformat>=5.10,<6",
         "ipykernel>=6.29,<8",
         "safetensors>=0.7,<1",
-        "highdicom>=0.28,<0.29",
-        "pynrrd>=1.1,<2",
+        *ANNOTATOR,
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "hypothesis>=6.130",
@@ -73,7 +74,10 @@ setuptools.setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["ecc_jax*", "tfds_builders*"]),
-    package_data={"ecc_jax": ["py.typed", "shipped/**/*"], "tfds_builders": ["*/README.md"]},
+    package_data={
+        "ecc_jax": ["py.typed", "shipped/**/*", "annotator/static/*"],
+        "tfds_builders": ["*/README.md"],
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
     classifiers=[

@@ -58,11 +58,12 @@ class InteractivePredictor:
         self._threshold = threshold
         self._capacity = capacity
         self._image: jax.Array | None = None
+        self._first_mask: jax.Array | None = None
         self._sessions: list[Session] = []  # before the first click, after it, ...
         self._undone: list[Session] = []  # the latest to redo last
 
     # What people hand over is checked here and named in one line; hence Any.
-    def set_image(self, image: Any, *, window_hu: Any = None) -> None:
+    def set_image(self, image: Any, *, window_hu: Any = None, first_mask: Any = None) -> None:
         """Starts on a new slice, without clicks.
 
         Args:
@@ -70,10 +71,13 @@ class InteractivePredictor:
             integers or floats, or anything that `numpy.asarray` makes one of.
           window_hu: Lower and upper end of the window that maps to 0 and 1: a tuple, a list or
             an array of two numbers, such as the records of a dataset have.
+          first_mask: [h w] of bools, a mask to correct, such as that of the slice before; None
+            starts from nothing.
 
         Raises:
           ValueError: No numbers, not two axes, values that are not finite or masked, an empty
-            window, or values outside [0, 1] without a window. The former slice stays.
+            window, values outside [0, 1] without a window, or a mask of another shape or type. The
+            former slice stays.
         """
         values = _as_image(image)
         low, high = (0.0, 1.0) if window_hu is None else _as_window(window_hu)
@@ -82,8 +86,10 @@ class InteractivePredictor:
                 f"expected values in [0, 1], got {values.min():g}..{values.max():g}; pass "
                 "window_hu=(low, high) for Hounsfield units"
             )
+        first = None if first_mask is None else _as_mask(first_mask, values.shape)
         window = jnp.array([[low, high]], jnp.float32)
         self._image = apply_window(jnp.asarray(values)[None], window)[..., None]
+        self._first_mask = None if first is None else jnp.asarray(first)[None]
         self.reset()
 
     def add_click(
@@ -158,12 +164,13 @@ class InteractivePredictor:
         return self.mask
 
     def reset(self) -> None:
-        """Removes all clicks for good.
+        """Removes all clicks for good; a first mask stays.
 
         Raises:
           ValueError: There is no image.
         """
-        self._sessions = [start(self._checked_image(), capacity=self._capacity)]
+        image = self._checked_image()
+        self._sessions = [start(image, capacity=self._capacity, first_mask=self._first_mask)]
         self._undone = []
 
     @property
@@ -178,7 +185,7 @@ class InteractivePredictor:
 
     @property
     def prob(self) -> Float[np.ndarray, "h w"]:
-        """Lesion probability; 0 before the first click."""
+        """Lesion probability; before the first click that of the first mask, or 0."""
         self._checked_image()
         return np.asarray(self._sessions[-1].prob[0, ..., 0])
 
@@ -217,6 +224,21 @@ def _as_image(image: Any) -> Float[np.ndarray, "h w"]:
     if not np.isfinite(values).all():
         raise ValueError("the image holds values that are not finite; replace them first")
     return values
+
+
+def _as_mask(mask: Any, shape: tuple[int, ...]) -> Bool[np.ndarray, "h w"]:
+    """Returns a mask to begin with.
+
+    Raises:
+      ValueError: No bools, or another shape than the image.
+    """
+    array = np.asarray(mask)
+    if array.dtype != bool or array.shape != shape:
+        raise ValueError(
+            f"expected first_mask of bools and of the image's shape {list(shape)}, got "
+            f"{array.dtype} of shape {list(array.shape)}; write mask > 0 for one of numbers"
+        )
+    return array
 
 
 def _as_window(window_hu: Any) -> tuple[float, float]:

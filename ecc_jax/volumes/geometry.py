@@ -85,9 +85,12 @@ class Volume(NamedTuple):
 
 
 def slice_axis(spacing_mm: tuple[float, float, float], chosen: int | None = None) -> int:
-    """Returns the chosen axis, else the one axis of largest spacing, else the last.
+    """Returns the array axis along which slices are taken.
 
-    The last too where the spacing is unknown (NaN).
+    Args:
+      spacing_mm: Voxel size along each array axis; NaN if unknown.
+      chosen: The axis that is asked for; None means the one axis of largest spacing, else the last,
+        also where the spacing is unknown.
     """
     if chosen is not None:
         return chosen

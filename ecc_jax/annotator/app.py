@@ -1,0 +1,366 @@
+"""The web application: a JSON and binary API on open volumes, listed in this folder's README."""
+
+import asyncio
+import contextlib
+import io
+import json
+import sys
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from ecc_jax.annotator import documents
+from ecc_jax.annotator.desk import Answered, Desk, Work
+from ecc_jax.annotator.events import KINDS, check_keys, point_of, radius_of
+from ecc_jax.annotator.guards import Guard, Policy, is_token, login_cookie
+from ecc_jax.annotator.packing import bits_of
+from ecc_jax.annotator.replies import Refusal, refusal, reply
+from ecc_jax.annotator.state import Missing, Refused, check_slice, is_whole, lesion_of, plain
+from ecc_jax.annotator.worker import Busy, Superseded
+
+PAGES = Path(__file__).with_name("static")
+MAX_PROPAGATED = 500
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def make_app(desk: Desk, policy: Policy) -> Guard:
+    """Returns the application, behind its guards.
+
+    Args:
+      desk: The volumes and the network; closed when the server ends.
+      policy: Who may talk to it.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(desk.close)
+
+    one = "/api/documents/{document}"
+    routes = [
+        Route("/", _guarded(_page)),
+        Route("/api/login", _guarded(_login), methods=["POST"]),
+        Route("/api/documents", _guarded(_list)),
+        Route(one, _guarded(_facts)),
+        Route(f"{one}/open", _guarded(_open), methods=["POST"]),
+        Route(f"{one}/slices/{{index}}", _guarded(_slice)),
+        Route(f"{one}/masks/{{lesion}}/{{index}}", _guarded(_mask)),
+        Route(f"{one}/propagate", _guarded(_propagate), methods=["POST"]),
+        Route(f"{one}/save", _guarded(_save), methods=["POST"]),
+        Route(f"{one}/{{kind}}", _guarded(_event), methods=["POST"]),
+        Mount("/static", StaticFiles(directory=PAGES)),
+    ]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http})
+    app.router.redirect_slashes = False  # an address has one spelling
+    app.state.desk, app.state.policy = desk, policy
+    return Guard(app, policy)
+
+
+async def _page(_: Request) -> Response:
+    return FileResponse(PAGES / "index.html")
+
+
+async def _login(request: Request) -> Response:
+    """Exchanges the token of the address for a cookie that scripts cannot read."""
+    body, policy = await _json(request), request.app.state.policy
+    if not isinstance(body.get("token"), str) or not is_token(body["token"], policy.token):
+        raise Refusal(401, "the token is wrong; open the address that was printed")
+    return reply({"read_only": policy.read_only}, headers={"set-cookie": login_cookie(policy)})
+
+
+async def _list(request: Request) -> Response:
+    desk = request.app.state.desk
+    listed = [
+        {"id": source.id, "name": source.name, "kind": source.kind, "detail": source.detail}
+        for source in desk.sources.values()
+    ]
+    return reply({"documents": listed, "read_only": desk.read_only, "formats": sorted(desk.savers)})
+
+
+async def _open(request: Request) -> Response:
+    check_keys(await _json(request), set())
+    desk = request.app.state.desk
+    return _told(await asyncio.wrap_future(desk.open(request.path_params["document"])))
+
+
+async def _facts(request: Request) -> Response:
+    return _told(_work(request))
+
+
+async def _slice(request: Request) -> Response:
+    """Answers a slice: little-endian int16, or uint8 or PNG in a window."""
+    work, form = _work(request), request.query_params.get("format", "int16")
+    index = check_slice(work.session.frame, _whole(request.path_params["index"]))
+    values = documents.pixels_of(work.document, index)
+    if form == "int16":
+        return _binary(values.astype("<i2", copy=False), work)
+    if form not in ("uint8", "png"):
+        raise Refusal(422, f"format must be int16, uint8 or png, got {form[:20]}")
+    low, high = (_end(request, key) for key in ("low", "high"))
+    if not low < high:
+        raise Refusal(422, f"expected low < high, got {low:g} and {high:g}")
+    grey = documents.windowed(values, low, high)
+    return _binary(grey, work) if form == "uint8" else await _png(grey, work)
+
+
+async def _mask(request: Request) -> Response:
+    """Answers a mask: bytes 0 and 1, JSON with bits, or PNG."""
+    work, form = _work(request), request.query_params.get("format", "uint8")
+    lesion, index = (_whole(request.path_params[key]) for key in ("lesion", "index"))
+    if form not in ("uint8", "bits", "png"):
+        raise Refusal(422, f"format must be uint8, bits or png, got {form[:20]}")
+    check_slice(work.session.frame, index)
+    answered = await asyncio.wrap_future(request.app.state.desk.mask(work, lesion, index))
+    if form == "bits":
+        return reply(_shown(lesion, index, answered))
+    if form == "png":
+        return await _png(answered.mask.astype(np.uint8) * 255, work)
+    return _binary(answered.mask.astype(np.uint8), work)
+
+
+async def _event(request: Request) -> Response:
+    """Changes the session by one event and answers the mask of what has changed, if it is one."""
+    work, kind = _work(request), request.path_params["kind"]
+    if kind not in (*KINDS, "undo", "redo"):
+        names = ", ".join((*KINDS, "undo", "redo"))
+        raise Refusal(404, f"expected one of {names}; got {kind[:20]!r}")
+    body = await _json(request)
+    _check_version(work, body)
+    event = {**body, "kind": kind}
+    if kind == "press":
+        event = _with_window(work, event)
+    pairs = work.do(event)
+    return await _changes(request, work, pairs)
+
+
+async def _propagate(request: Request) -> Response:
+    """Carries a mask to neighbouring slices, as one event."""
+    work, body = _work(request), await _json(request)
+    _check_version(work, body)
+    check_keys(body, {"lesion", "slice"}, {"direction", "most"})
+    direction, most = body.get("direction", 0), body.get("most", MAX_PROPAGATED)
+    if not is_whole(direction) or direction not in (-1, 0, 1):
+        raise Refused(f"direction must be -1, 1, or 0 for both; got {direction!r:.40}")
+    if not is_whole(most) or not 1 <= most <= MAX_PROPAGATED:
+        raise Refused(f"most must be 1 to {MAX_PROPAGATED}, got {most!r:.40}")
+    lesion, index = body["lesion"], check_slice(work.session.frame, body["slice"])
+    version, steps = work.session.version, (direction,) if direction else (1, -1)
+    found = await asyncio.wrap_future(
+        request.app.state.desk.propagate(work, lesion, index, steps=steps, most=most)
+    )
+    if work.session.version != version:
+        raise Superseded("the session has changed meanwhile; propagate again")
+    pairs = []
+    if found:
+        pairs = work.do({"kind": "propagate", "lesion": lesion, "slices": found})
+    return await _changes(request, work, pairs, is_shown=False)
+
+
+async def _save(request: Request) -> Response:
+    work, body = _work(request), await _json(request)
+    check_keys(body, {"format"})
+    form = body["format"]
+    if not isinstance(form, str):
+        raise Refused("format must be a name")
+    paths = await asyncio.wrap_future(request.app.state.desk.save(work, form))
+    return reply({"files": [path.name for path in paths], "folder": work.folder.name})
+
+
+async def _changes(
+    request: Request, work: Work, pairs: list[tuple[int, int]], *, is_shown: bool = True
+) -> Response:
+    """Answers the session after an event; with the mask, where one slice of one lesion changed."""
+    version = work.session.version
+    told: dict[str, Any] = {
+        "version": version,
+        "changed": pairs,
+        "lesions": plain(work.session.state),
+        "can_undo": bool(work.session.past),
+        "can_redo": bool(work.session.future),
+        "mask": None,
+        "superseded": False,
+    }
+    if is_shown and len(pairs) == 1:
+        lesion, index = pairs[0]
+        # The event is on the disk whatever becomes of the answer.
+        try:
+            future = request.app.state.desk.mask(work, lesion, index)
+            told["mask"] = _shown(lesion, index, await asyncio.wrap_future(future))
+        except Missing:  # its last disk is gone
+            pass
+        except (Superseded, Busy):
+            told["superseded"] = True
+    return reply(told)
+
+
+def _with_window(work: Work, event: dict[str, Any]) -> dict[str, Any]:
+    """Returns a press with its window: that of the slice, else the one asked for, else a rule's."""
+    check_keys(event, {"lesion", "slice", "y", "x", "radius", "positive"}, {"window_hu"})
+    index = check_slice(work.session.frame, event["slice"])
+    known = lesion_of(work.session.state, event["lesion"]).slices.get(index)
+    if known is not None:
+        return {**event, "window_hu": list(known.window_hu)}
+    if event.get("window_hu") is not None:
+        return event
+    y, x = point_of(event, work.session.frame)
+    radius = radius_of(event, work.session.frame)
+    window = documents.automatic_window(work.document, index, y=y, x=x, radius=radius)
+    return {**event, "window_hu": list(window)}
+
+
+def _check_version(work: Work, body: dict[str, Any]) -> None:
+    """Refuses a change of a session that has gone on, and takes the version out of the body."""
+    version = body.pop("version", None)
+    if version is not None and version != work.session.version:
+        raise Refusal(
+            409, f"the session is at version {work.session.version}; load it again, then repeat"
+        )
+
+
+def _told(work: Work) -> Response:
+    """Answers what is to be known of an open volume."""
+    session = work.session
+    return reply(
+        {
+            **documents.facts_of(work.document),
+            "session": {
+                "version": session.version,
+                "lesions": plain(session.state),
+                "can_undo": bool(session.past),
+                "can_redo": bool(session.future),
+                "remarks": list(work.remarks),
+                "folder": work.folder.name,
+            },
+        }
+    )
+
+
+def _shown(lesion: int, index: int, answered: Answered) -> dict[str, Any]:
+    return {
+        "lesion": lesion,
+        "slice": index,
+        "shape": list(answered.mask.shape),
+        "bits": bits_of(answered.mask),
+        "pixels": int(np.count_nonzero(answered.mask)),
+        "ms": round(answered.ms, 2),
+    }
+
+
+def _work(request: Request) -> Work:
+    return request.app.state.desk.work(request.path_params["document"])
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    """Returns the object of a body.
+
+    Raises:
+      Refusal: It is no JSON object.
+    """
+    try:
+        body = json.loads(await request.body() or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, "expected a JSON object") from error
+    if not isinstance(body, dict) or "kind" in body:
+        raise Refusal(400, "expected a JSON object without the key kind")
+    return body
+
+
+def _whole(text: str) -> int:
+    """Returns a number of the address.
+
+    Raises:
+      Refusal: It is none.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        raise Refusal(404, f"expected a whole number in the address, got {text[:20]!r}")
+    return int(text)
+
+
+def _end(request: Request, key: str) -> float:
+    """Returns one end of a window from the query."""
+    try:
+        value = float(request.query_params[key])
+    except (KeyError, ValueError) as error:
+        raise Refusal(422, f"expected a number {key}=, in HU") from error
+    if not abs(value) <= 1e6:
+        raise Refusal(422, f"expected {key} within 1e6 HU")
+    return value
+
+
+def _binary(values: np.ndarray, work: Work) -> Response:
+    headers = {
+        "x-shape": ",".join(map(str, values.shape)),
+        "x-dtype": values.dtype.name,
+        "x-version": str(work.session.version),
+    }
+    return Response(values.tobytes(), headers=headers, media_type="application/octet-stream")
+
+
+async def _png(grey: np.ndarray, work: Work) -> Response:
+    def encode() -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(grey).save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+
+    headers = {"x-version": str(work.session.version)}
+    return Response(await run_in_threadpool(encode), headers=headers, media_type="image/png")
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """Returns an endpoint whose errors are one line of JSON."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Exception as error:
+            return _refused(error, request)
+
+    return answered
+
+
+def _refused(error: Exception, request: Request) -> Response:
+    """Answers an error; what was not foreseen is told on stderr without any value."""
+    for kinds, status in (
+        (Missing, 404),
+        (Refused, 422),
+        (Superseded, 409),
+        (Busy, 429),
+    ):
+        if isinstance(error, kinds):
+            return refusal(status, str(error))
+    if isinstance(error, Refusal):
+        return refusal(error.status, str(error))
+    if isinstance(error, OSError):
+        return refusal(507, f"the server could not write or read: {error.strerror}; free space")
+    if isinstance(error, ValueError):
+        return refusal(422, _without_path(str(error), request))
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    sys.stderr.write(f"unexpected {type(error).__name__}\n{trace}")
+    return refusal(500, f"unexpected {type(error).__name__}; the terminal says where")
+
+
+def _without_path(text: str, request: Request) -> str:
+    """Returns a message with the path of a volume replaced by its name."""
+    source = request.app.state.desk.sources.get(request.path_params.get("document", ""))
+    if source is None or source.path is None:
+        return text
+    return text.replace(str(source.path.resolve()), source.name).replace(
+        str(source.path), source.name
+    )
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    """Answers what Starlette itself refuses: unknown addresses and methods."""
+    status = error.status_code if isinstance(error, HTTPException) else 400
+    return refusal(status, {404: "there is nothing at this address"}.get(status, "refused"))

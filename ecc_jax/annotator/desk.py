@@ -1,0 +1,359 @@
+"""The shell around the pure session: what is open, on the disk, and being answered.
+
+States are changed in one thread, that of the server; everything heavy (reading, answering, saving)
+runs in the worker, which is handed values and no state.
+"""
+
+import hashlib
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool
+
+from ecc_jax.annotator import autosave, documents, propagation
+from ecc_jax.annotator.answers import Answers, Place, key_of, warm_up
+from ecc_jax.annotator.documents import Document
+from ecc_jax.annotator.packing import pack
+from ecc_jax.annotator.replies import Refusal
+from ecc_jax.annotator.session import Session, apply
+from ecc_jax.annotator.sources import Source
+from ecc_jax.annotator.state import Annotation, Frame, Lesion, Missing, changed, lesion_of
+from ecc_jax.annotator.worker import Superseded, Worker
+
+MAX_OPEN = 2
+MAX_EVENTS = 100_000
+OTHER_NETWORK = (
+    "this session was begun with other weights; its masks are shown as they were answered then"
+)
+_ODD = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class Answered(NamedTuple):
+    """A mask that was asked for.
+
+    Attributes:
+      mask: On the upright slice, voxels.
+      ms: Milliseconds that it took; 0 if it was remembered.
+    """
+
+    mask: Bool[np.ndarray, "h w"]
+    ms: float
+
+
+class ToSave(NamedTuple):
+    """What a format of `savers` is handed.
+
+    Attributes:
+      document: The volume.
+      lesions: Each with its masks on upright slices, by slice index; `documents.put_back` takes
+        them to the geometry of the source.
+      events: The events of the session, the oldest first.
+      folder: Of the session, where files go.
+    """
+
+    document: Document
+    lesions: tuple[tuple[Lesion, Mapping[int, Bool[np.ndarray, "h w"]]], ...]
+    events: tuple[Mapping[str, Any], ...]
+    folder: Path
+
+
+# Writes files and returns them; raises ValueError in one line.
+Saver = Callable[[ToSave], list[Path]]
+
+
+class Work:
+    """One open volume with its session."""
+
+    def __init__(
+        self,
+        document: Document,
+        image: str,
+        folder: Path,
+        restored: autosave.Restored,
+        log: autosave.Log | None,
+    ) -> None:
+        """Plays the events of a log.
+
+        Args:
+          document: The volume.
+          image: Its fingerprint.
+          folder: Of the session.
+          restored: What its log holds.
+          log: Open for more; None where nothing may be changed.
+
+        Raises:
+          ValueError: The log holds an event that does not fit.
+        """
+        self.document, self.image, self.folder = document, image, folder
+        self.remarks: tuple[str, ...] = (restored.remark,) if restored.remark else ()
+        self._is_open = True
+        self._log = log
+        frame = Frame(document.num_slices, document.shape, documents.display_shape(document))
+        self.session = Session(frame)
+        self.events: list[Mapping[str, Any]] = []
+        for entry in restored.entries:
+            if "event" in entry:
+                try:
+                    self.session = apply(self.session, entry["event"])
+                except (ValueError, AttributeError, TypeError) as error:
+                    raise ValueError(
+                        f"{folder.name}: the log's event {len(self.events) + 1} does not fit "
+                        f"({error}); move its folder away to begin anew"
+                    ) from error
+                self.events.append(entry["event"])
+
+    def do(self, event: Mapping[str, Any]) -> list[tuple[int, int]]:
+        """Applies an event once it is on the disk; returns lesion and slice of what has changed.
+
+        Raises:
+          Refused: It does not fit; nothing has changed.
+          OSError: It cannot be written; nothing has changed.
+        """
+        if not self._is_open:
+            raise Missing("this volume was closed for another one; open it again")
+        if self._log is None:
+            raise Refusal(403, "the annotator was started with --read-only")
+        if self.session.version >= MAX_EVENTS:
+            raise Refusal(409, f"expected at most {MAX_EVENTS} events in a session; begin another")
+        after = apply(self.session, event)
+        self._log.append({"event": dict(event)})
+        pairs = changed(self.session.state, after.state)
+        self.session = after
+        self.events.append(dict(event))
+        return pairs
+
+    def keep(self, key: str, packed: str) -> None:
+        """Writes an answer beside the events, so that a restart shows the very same mask."""
+        if self._log is not None and self._is_open:
+            self._log.append({"answer": key, "mask": packed})
+
+    def annotation(self, lesion: int, index: int) -> Annotation:
+        """Returns what a lesion has on a slice.
+
+        Raises:
+          Missing: No such lesion, or nothing of it there.
+        """
+        found = lesion_of(self.session.state, lesion).slices.get(index)
+        if found is None:
+            raise Missing(f"lesion {lesion} has nothing on slice {index}")
+        return found
+
+    def close(self) -> None:
+        """Lets another process open the session."""
+        self._is_open = False
+        if self._log is not None:
+            self._log.close()
+
+
+class Desk:
+    """All volumes that can be opened, those that are, and the network."""
+
+    def __init__(
+        self,
+        sources: tuple[Source, ...],
+        answers: Answers,
+        *,
+        workdir: Path,
+        read_only: bool = False,
+        savers: Mapping[str, Saver] | None = None,
+        network: str = "",
+    ) -> None:
+        """Opens nothing yet.
+
+        Args:
+          sources: What can be opened.
+          answers: The network.
+          workdir: Folder of the sessions.
+          read_only: Whether nothing may be changed or written.
+          savers: By name of the format.
+          network: What the answers depend on besides disks; logs say it.
+        """
+        self.sources = {source.id: source for source in sources}
+        self.worker = Worker()
+        self.read_only = read_only
+        self.savers = dict(savers or {})
+        self._network = network
+        self._answers = answers
+        self._workdir = workdir
+        self._open: OrderedDict[str, Work] = OrderedDict()
+        self._warm: set[tuple[int, int]] = set()
+
+    def source(self, document: str) -> Source:
+        """Returns a source by its id.
+
+        Raises:
+          Missing: There is none.
+        """
+        if document not in self.sources:
+            raise Missing("there is no such volume; list them with GET /api/documents")
+        return self.sources[document]
+
+    def work(self, document: str) -> Work:
+        """Returns an open volume.
+
+        Raises:
+          Missing: There is none, or it is not open.
+        """
+        source = self.source(document)
+        if source.id not in self._open:
+            raise Missing("this volume is not open; POST /api/documents/{id}/open first")
+        return self._open[source.id]
+
+    def open(self, document: str) -> "Future[Work]":
+        """Reads a volume and its log in the worker, and compiles the network for its shape."""
+        source = self.source(document)
+        return self.worker.submit(("open", source.id), lambda: self.open_now(source))
+
+    def open_now(self, source: Source) -> Work:
+        """Does what `open` puts in the queue.
+
+        Raises:
+          ValueError: It cannot be read, or its log not be restored.
+        """
+        if source.id in self._open:
+            self._open.move_to_end(source.id)
+            return self._open[source.id]
+        while len(self._open) >= MAX_OPEN:
+            self._open.popitem(last=False)[1].close()
+        document = documents.open_source(source)
+        image = fingerprint(document)
+        stem = _ODD.sub("_", source.name).strip("._")[:40] or "volume"
+        folder = self._workdir / f"{stem}-{image[:12]}"
+        shape = [document.num_slices, *document.shape]
+        header = {"image": image, "shape": shape, "network": self._network}
+        if self.read_only:
+            log, restored = None, autosave.read(folder, header)
+        else:
+            log = autosave.Log(folder, header)
+            restored = log.restored
+        try:
+            for entry in restored.entries:
+                if isinstance(entry.get("answer"), str) and isinstance(entry.get("mask"), str):
+                    self._answers.remember(entry["answer"], entry["mask"])
+            work = Work(document, image, folder, restored, log)
+            if restored.header.get("network", "") != self._network:
+                work.remarks = (*work.remarks, OTHER_NETWORK)
+            self._warm_up(document)
+        except BaseException:
+            if log is not None:
+                log.close()
+            raise
+        self._open[source.id] = work
+        return work
+
+    def mask(self, work: Work, lesion: int, index: int) -> "Future[Answered]":
+        """Answers the disks of a lesion on a slice, as they are now.
+
+        Raises:
+          Missing: There are none.
+          Busy: Too much waits.
+        """
+        annotation = work.annotation(lesion, index)
+        key = ("mask", work.image, lesion, index)
+        return self.worker.submit(key, lambda: self._answer(work, index, annotation))
+
+    def propagate(
+        self, work: Work, lesion: int, index: int, *, steps: tuple[int, ...], most: int
+    ) -> "Future[list[dict[str, Any]]]":
+        """Carries a mask to neighbouring slices; a newer event of the session ends it.
+
+        Args:
+          work: The volume.
+          lesion: Number of the lesion.
+          index: Slice to begin at.
+          steps: 1, -1 or both.
+          most: Slices at most in each direction.
+
+        Raises:
+          Missing: There is no mask to begin with.
+          Busy: Too much waits.
+        """
+        work.annotation(lesion, index)
+        version, found = work.session.version, lesion_of(work.session.state, lesion)
+
+        def on_slice(_: int) -> None:
+            if work.session.version != version:
+                raise Superseded("the session has changed meanwhile")
+
+        def job() -> list[dict[str, Any]]:
+            return [
+                entry
+                for step in steps
+                for entry in propagation.propagate(
+                    self._answers,
+                    work.document,
+                    work.image,
+                    found,
+                    start=index,
+                    step=step,
+                    most=most,
+                    on_slice=on_slice,
+                )
+            ]
+
+        return self.worker.submit(("propagate", work.image), job)
+
+    def save(self, work: Work, form: str) -> "Future[list[Path]]":
+        """Writes all masks of a session in a format.
+
+        Raises:
+          Missing: No such format.
+          Busy: Too much waits.
+        """
+        if form not in self.savers:
+            names = ", ".join(self.savers) or "none is installed"
+            raise Missing(f"format must be one of those that save: {names}")
+        state, events = work.session.state, tuple(work.events)
+
+        def job() -> list[Path]:
+            lesions = tuple(
+                (
+                    lesion,
+                    {
+                        index: self._answer(work, index, annotation).mask
+                        for index, annotation in sorted(lesion.slices.items())
+                    },
+                )
+                for lesion in state.lesions.values()
+            )
+            return self.savers[form](ToSave(work.document, lesions, events, work.folder))
+
+        return self.worker.submit(("save", work.image), job)
+
+    def close(self) -> None:
+        """Ends the worker and closes all sessions."""
+        self.worker.close()
+        for work in self._open.values():
+            work.close()
+
+    def _warm_up(self, document: Document) -> None:
+        shape = documents.display_shape(document)
+        if shape not in self._warm:
+            warm_up(self._answers, document)
+            self._warm.add(shape)
+
+    def _answer(self, work: Work, index: int, annotation: Annotation) -> Answered:
+        """Returns a mask, and keeps it in the log if it is new."""
+        place = Place(work.image, index)
+        is_new = self._answers.remembered(place, annotation) is None
+        start = time.perf_counter()
+        mask = self._answers.answer(work.document, place, annotation)
+        ms = 1000 * (time.perf_counter() - start) if is_new else 0.0
+        if is_new:
+            work.keep(key_of(place, annotation), pack(mask))
+        return Answered(mask, ms)
+
+
+def fingerprint(document: Document) -> str:
+    """Returns 32 hexadecimal digits of the upright slices: what disks are placed on."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr((document.num_slices, document.shape, document.factors)).encode("ascii"))
+    for index in range(document.num_slices):
+        digest.update(np.ascontiguousarray(documents.slice_of(document, index)).data)
+    return digest.hexdigest()

@@ -1,0 +1,221 @@
+"""Masks follow from disks alone, however they were reached; the worker; propagation."""
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import measure
+
+from ecc_jax import runs
+from ecc_jax.annotator import documents
+from ecc_jax.annotator.answers import Answers, Place
+from ecc_jax.annotator.packing import bits_of, pack, unpack
+from ecc_jax.annotator.propagation import fitted_disk, propagate
+from ecc_jax.annotator.sources import PHANTOM, Source, synthetic
+from ecc_jax.annotator.state import Annotation, Lesion, Ring
+from ecc_jax.annotator.worker import Busy, Superseded, Worker
+from ecc_jax.phantom.volumes import generate_volume
+from ecc_jax.predictor import InteractivePredictor
+from ecc_jax.volumes import Volume
+from tests.annotator.serving import Painter, ball
+
+WINDOW = (-150.0, 250.0)
+
+
+def shown(image, affine=np.diag([3.0, 0.7, 0.7, 1])):
+    sizes = tuple(float(abs(s)) for s in np.diag(affine)[:3])
+    volume = Volume(image, sizes, affine, Path("x"), has_affine=False)
+    return documents.document_of(Source("id", "x", "dicom", None), volume)
+
+
+def rings(*disks):
+    return tuple(Ring(n, *map(float, disk[:3]), disk[3]) for n, disk in enumerate(disks, 1))
+
+
+DISKS = rings((11, 9, 4, True), (11, 12, 3, True), (9, 9, 2, False), (13, 7, 3, True))
+
+
+def answered_directly(image, annotation, painter):
+    """Returns the mask of a predictor that is asked by hand."""
+    painter.set_image(image, window_hu=annotation.window_hu)
+    for ring in annotation.rings:
+        mask = painter.add_click(ring.y, ring.x, ring.radius, ring.positive)
+    return mask
+
+
+def test_any_way_to_some_disks_gives_the_mask_of_those_disks():
+    image, _ = ball()
+    document, rng = shown(image), np.random.default_rng(0)
+    answers = Answers(Painter())
+    for _ in range(60):
+        chosen = rng.permutation(4)[: rng.integers(1, 5)]
+        annotation = Annotation(tuple(DISKS[n] for n in sorted(chosen)), WINDOW)
+        index = int(rng.integers(2, 5))
+        mask = answers.answer(document, Place("v", index), annotation)
+        wanted = answered_directly(image[index], annotation, Painter())
+        np.testing.assert_array_equal(mask, wanted)
+
+
+def test_a_further_disk_costs_one_answer_and_an_old_one_none():
+    image, _ = ball()
+    document, painter = shown(image), Painter()
+    answers = Answers(painter)
+    for count in (1, 2, 3, 2, 1, 3):
+        answers.answer(document, Place("v", 3), Annotation(DISKS[:count], WINDOW))
+    assert painter.calls == 3
+    # Disks with other numbers are the same disks.
+    again = tuple(ring._replace(id=ring.id + 7) for ring in DISKS[:3])
+    answers.answer(document, Place("v", 3), Annotation(again, WINDOW))
+    assert painter.calls == 3
+    answers.answer(document, Place("v", 4), Annotation(DISKS[:1], WINDOW))
+    assert painter.calls == 4
+
+
+def test_a_predictor_that_fails_is_begun_anew():
+    image, _ = ball()
+    document, painter = shown(image), Painter()
+    answers = Answers(painter)
+    answers.answer(document, Place("v", 3), Annotation(DISKS[:1], WINDOW))
+    fine, painter.add_click = painter.add_click, lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        answers.answer(document, Place("v", 3), Annotation(DISKS[:2], WINDOW))
+    painter.add_click = fine
+    annotation = Annotation(DISKS[:2], WINDOW)
+    mask = answers.answer(document, Place("v", 3), annotation)
+    np.testing.assert_array_equal(mask, answered_directly(image[3], annotation, Painter()))
+
+
+def test_packed_masks_come_back():
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (3, 5), (64, 48)):
+        mask = rng.random(shape) < 0.5
+        np.testing.assert_array_equal(unpack(pack(mask), shape), mask)
+        with pytest.raises(ValueError, match="packed mask"):
+            unpack(pack(mask), (shape[0] + 8, shape[1]))
+    assert bits_of(np.array([[True, False, False], [False, False, True]])) == "hA=="  # 100001
+    for text in ("?", "AAAA", ""):
+        with pytest.raises(ValueError, match="packed mask"):
+            unpack(text, (3, 5))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_fitted_disks_are_those_of_the_robot_user(seed):
+    rng = np.random.default_rng(seed)
+    document = shown(np.zeros((2, 40, 48), np.int16))
+    mask = np.zeros((40, 48), bool)
+    yy, xx = np.indices(mask.shape)
+    for _ in range(3):
+        y, x, r = rng.uniform(0, 40), rng.uniform(0, 48), rng.uniform(1, 12)
+        mask |= np.hypot(yy - y, (xx - x) * rng.uniform(0.7, 1.5)) < r
+    # By brute force: the robot user's disk, at the pixel that is farthest from any other.
+    labels = measure.label(mask, connectivity=2)
+    component = labels == 1 + np.argmax(np.bincount(labels.flat)[1:])
+    inside = np.argwhere(component)
+    outside = np.argwhere(np.pad(~component, 1, constant_values=True)) - 1
+    depth = np.array([np.hypot(*(outside - pixel).T).min() for pixel in inside])
+    centre = inside[np.argmax(depth)]
+    reach = np.hypot(*(inside - centre).T).max()
+    y, x, radius = fitted_disk(document, mask)
+    assert (y, x) == tuple(centre)
+    assert radius == pytest.approx((depth.max() + max(depth.max(), reach)) / 2)
+
+
+def carried(image, start, **options):
+    document, answers = shown(image), Answers(Painter())
+    first = Annotation(options.pop("disks", DISKS[:1]), WINDOW)
+    lesion = Lesion(1, "a", "#000000", False, {start: first})
+    lesion = lesion._replace(slices={**lesion.slices, **options.pop("drawn", {})})
+    found = propagate(
+        answers, document, "v", lesion, start=start, **{"step": 1, "most": 99, **options}
+    )
+    return [entry["slice"] for entry in found], found
+
+
+def test_propagation_follows_a_lesion_to_its_end():
+    image, inside = ball(shape=(12, 24, 20), centre=(5, 11, 9), radii=(3.6, 6, 6))
+    up, found = carried(image, 5)
+    down, _ = carried(image, 5, step=-1)
+    truth = np.flatnonzero(inside.any((1, 2)))
+    assert up == list(range(6, truth[-1] + 1)) and down == list(range(4, truth[0] - 1, -1))
+    assert carried(image, 5, most=1)[0] == [6]
+    drawn = {7: Annotation(DISKS[:1], WINDOW)}
+    assert carried(image, 5, drawn=drawn)[0] == [6]
+    propagated = {7: Annotation(DISKS[:1], WINDOW, found[0]["prior"])}
+    assert carried(image, 5, drawn=propagated)[0] == up
+
+
+def test_propagation_ends_where_nothing_stands_out_and_at_the_volume():
+    # What the painter takes for lesion goes on to the end, but only to slice 6 against air.
+    image = np.full((10, 24, 20), -100, np.int16)
+    image[:7, 5:17, 4:15] = 200
+    image[7:] = 200
+    whole = rings((11, 9, 9, True))
+    assert carried(image, 4, disks=whole)[0] == [5, 6]
+    image[7:] = image[6]
+    assert carried(image, 4, disks=whole)[0] == [5, 6, 7, 8, 9]
+
+
+def test_the_newest_request_wins_and_the_queue_is_short():
+    worker, gate, ran = Worker(max_waiting=2), threading.Event(), []
+    first = worker.submit("a", gate.wait)
+    while not first.running():
+        time.sleep(0.001)
+    old = worker.submit("a", lambda: ran.append("old"))
+    new = worker.submit("a", lambda: ran.append("new"))
+    worker.submit("b", lambda: ran.append("b"))
+    with pytest.raises(Busy, match="2 requests wait"):
+        worker.submit("c", lambda: ran.append("c"))
+    with pytest.raises(Superseded):
+        old.result(5)
+    gate.set()
+    new.result(5)
+    bad = worker.submit("d", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        bad.result(5)
+    worker.submit("e", lambda: ran.append("e")).result(5)  # it goes on
+    worker.close()
+    assert ran == ["new", "b", "e"]
+
+
+def test_a_first_mask_is_corrected_and_a_bad_one_refused():
+    """The predictor begins with the mask that it is given."""
+    predictor = InteractivePredictor(Echo(), {})
+    image = np.zeros((4, 5), np.float32)
+    first = np.zeros((4, 5), bool)
+    first[1, 2] = True
+    predictor.set_image(image, first_mask=first)
+    np.testing.assert_array_equal(predictor.mask, first)
+    predictor.reset()
+    np.testing.assert_array_equal(predictor.mask, first)
+    for bad in (first[:3], first.astype(int)):
+        with pytest.raises(ValueError, match="first_mask of bools"):
+            predictor.set_image(image, first_mask=bad)
+    predictor.set_image(image)
+    assert not predictor.mask.any()
+
+
+class Echo:
+    """A network that is never asked."""
+
+    def apply(self, *_, **__):
+        raise NotImplementedError
+
+
+def test_the_shipped_network_finds_a_lesion_from_one_drag():
+    truth = generate_volume(**PHANTOM).mask > 0
+    document = documents.open_source(synthetic())
+    # Upright: the spine is low in the picture.
+    assert np.nonzero(documents.slice_of(document, 10)[:, 230:280] > 250)[0].mean() > 270
+    index = int(truth.sum((1, 2)).argmax())
+    yx = np.argwhere(truth[index])
+    y, x = yx.mean(0)
+    # A drag from the middle to a little beyond the border.
+    radius = 1.1 * float(np.sqrt(len(yx) / np.pi))
+    window = documents.automatic_window(document, index, y=float(y), x=float(x), radius=radius)
+    answers = Answers(runs.load_predictor("shipped"))
+    ring = Ring(1, float(y), float(x), radius, True)
+    mask = answers.answer(document, Place("v", index), Annotation((ring,), window))
+    iou = (mask & truth[index]).sum() / (mask | truth[index]).sum()
+    assert iou >= 0.7

@@ -1,0 +1,297 @@
+"""The API over HTTP: what a page or plug-in does, kills and restarts, and what fuzzers do."""
+
+import base64
+import json
+import shutil
+import threading
+import time
+from urllib.parse import quote
+
+import nibabel
+import numpy as np
+import pytest
+
+from ecc_jax.annotator.client import ApiError
+from ecc_jax.annotator.desk import OTHER_NETWORK
+from tests.annotator.serving import Painter, ball, serving
+
+PRESS = {"lesion": 1, "slice": 3, "y": 11, "x": 9, "radius": 4, "positive": True}
+
+
+@pytest.fixture
+def scan(tmp_path):
+    image, inside = ball()
+    path = tmp_path / "data" / "ct.nii.gz"
+    path.parent.mkdir()
+    # Voxels run from right to left, front to back, feet to head: upright as they stand.
+    affine = np.diag([-0.7, -0.7, 3.0, 1])
+    nibabel.save(nibabel.Nifti1Image(image.transpose(2, 1, 0), affine), path)
+    return path, image, inside
+
+
+@pytest.fixture
+def running(scan, tmp_path):
+    with serving(scan[0], tmp_path / "work") as (client, desk):
+        volume = client.documents()[0]["id"]
+        client.open(volume)
+        client.event(volume, "add", name="liver ✓")
+        yield client, volume, desk
+
+
+def shown(answer):
+    """Returns the mask of an answer."""
+    bits = np.frombuffer(base64.b64decode(answer["bits"]), np.uint8)
+    height, width = answer["shape"]
+    return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
+
+
+def test_slices_in_every_form(running, scan):
+    client, volume, _ = running
+    np.testing.assert_array_equal(client.slice(volume, 3), scan[1][3])
+    grey = client.slice(volume, 3, format="uint8", low=-100, high=200)
+    assert grey.dtype == np.uint8 and set(np.unique(grey)) == {0, 255}
+    path = f"/api/documents/{volume}/slices/3"
+    code, headers, raw = client.request("GET", f"{path}?format=png&low=-100&high=200")
+    assert code == 200 and headers["content-type"] == "image/png" and raw[:4] == b"\x89PNG"
+    windows = (
+        "",
+        "&low=5",
+        "&low=5&high=5",
+        "&low=nan&high=9",
+        "&low=-inf&high=9",
+        "&low=x&high=9",
+    )
+    for query in ("format=jpeg", *(f"format=uint8{window}" for window in windows)):
+        assert client.request("GET", f"{path}?{query}")[0] == 422
+    assert client.request("GET", f"/api/documents/{volume}/slices/6")[0] == 404
+
+
+def test_press_move_undo_redo_by_equal_bytes(running, scan):
+    client, volume, _ = running
+    first = client.event(volume, "press", **PRESS)
+    yy, xx = np.indices((24, 20))
+    wanted = (np.hypot(yy - 11, xx - 9) <= 4) & (scan[1][3] > 50)
+    np.testing.assert_array_equal(shown(first["mask"]), wanted)
+    np.testing.assert_array_equal(client.mask(volume, 1, 3), wanted)
+    assert first["mask"]["pixels"] == wanted.sum() and first["changed"] == [[1, 3]]
+    cut = client.event(volume, "press", **{**PRESS, "positive": False, "radius": 2})
+    moved = client.event(volume, "move", lesion=1, slice=3, ring=1, y=12, x=10)
+    small = client.event(volume, "resize", lesion=1, slice=3, ring=1, radius=3)
+    masks = [answer["mask"]["bits"] for answer in (first, cut, moved, small)]
+    assert len(set(masks)) == 4
+    for wanted_bits in masks[-2::-1]:
+        assert client.event(volume, "undo")["mask"]["bits"] == wanted_bits
+    gone = client.event(volume, "undo")
+    assert gone["mask"] is None and gone["lesions"][0]["slices"] == []
+    for wanted_bits in masks:
+        assert client.event(volume, "redo")["mask"]["bits"] == wanted_bits
+    with pytest.raises(ApiError, match="nothing to redo"):
+        client.event(volume, "redo")
+    deleted = client.event(volume, "delete", lesion=1, slice=3, ring=2)
+    assert [ring["id"] for ring in deleted["lesions"][0]["slices"][0]["rings"]] == [1]
+
+
+def test_propagated_slices_are_one_event_and_can_be_corrected(running, scan):
+    client, volume, _ = running
+    client.event(volume, "press", **{**PRESS, "radius": 6})
+    answer = client.event(volume, "propagate", lesion=1, slice=3)
+    # The painter keeps the mask before, so that on slices 1 and 5, where the ball has less than
+    # half of its largest area, most of the mask is air.
+    areas = scan[2].sum((1, 2))
+    assert 2 * areas[5] < areas[4] < areas[3]
+    assert [entry["slice"] for entry in answer["lesions"][0]["slices"]] == [2, 3, 4]
+    assert answer["changed"] == [[1, 2], [1, 4]]
+    before = client.mask(volume, 1, 2)
+    fixed = client.event(volume, "press", **{**PRESS, "slice": 2, "radius": 2, "positive": False})
+    yy, xx = np.indices((24, 20))
+    erased = before & ~(np.hypot(yy - 11, xx - 9) <= 2)
+    np.testing.assert_array_equal(shown(fixed["mask"]), erased)
+    client.event(volume, "undo")
+    assert len(client.event(volume, "undo")["lesions"][0]["slices"]) == 1
+
+
+def test_two_tabs_do_not_overwrite_each_other(running):
+    client, volume, _ = running
+    version = client.event(volume, "press", **PRESS)["version"]
+    client.event(volume, "press", **PRESS, version=version)
+    with pytest.raises(ApiError, match="load it again") as error:
+        client.event(volume, "undo", version=version)
+    assert error.value.status == 409
+
+
+def test_of_quick_presses_all_are_kept_and_the_newest_is_answered(scan, tmp_path):
+    with serving(scan[0], tmp_path / "work", painter=Painter(seconds=0.15)) as (client, desk):
+        volume = client.documents()[0]["id"]
+        client.open(volume)
+        client.event(volume, "add")
+        answers = [None] * 6
+
+        def press(number):
+            answers[number] = client.event(volume, "press", **{**PRESS, "radius": 1 + number})
+
+        threads = [threading.Thread(target=press, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.02)
+        for thread in threads:
+            thread.join()
+        rings = client.open(volume)["session"]["lesions"][0]["slices"][0]["rings"]
+        assert sorted(ring["radius"] for ring in rings) == [1, 2, 3, 4, 5, 6]
+        overtaken = [answer["version"] for answer in answers if answer["superseded"]]
+        newest = max(answers, key=lambda answer: answer["version"])
+        assert 3 <= len(overtaken) <= 5 and not newest["superseded"]
+        np.testing.assert_array_equal(shown(newest["mask"]), client.mask(volume, 1, 3))
+
+
+def copy_of(work, tmp_path, name):
+    """Returns the folder of sessions as a kill at this moment leaves it."""
+    shutil.copytree(work, tmp_path / name)
+    return tmp_path / name
+
+
+def test_a_killed_server_restores_disks_and_masks_bit_for_bit(running, scan, tmp_path):
+    client, volume, _ = running
+    for number in range(5):
+        client.event(volume, "press", **{**PRESS, "slice": 2 + number % 3, "radius": 2 + number})
+    client.event(volume, "undo")
+    told = client.open(volume)["session"]
+    masks = [client.mask(volume, 1, index) for index in (2, 3, 4)]
+    killed = copy_of(tmp_path / "work", tmp_path, "killed")
+    painter = Painter()
+    with serving(scan[0], killed, painter=painter) as (again, _):
+        assert again.open(volume)["session"] == told
+        calls = painter.calls  # of the warm-up
+        for index, mask in zip((2, 3, 4), masks, strict=True):
+            np.testing.assert_array_equal(again.mask(volume, 1, index), mask)
+        assert painter.calls == calls  # what was answered before is not answered anew
+        assert again.event(volume, "redo")["lesions"][0]["slices"][1]["rings"][-1]["radius"] == 6
+    # Without the answers the disks alone give the same masks.
+    bare = copy_of(tmp_path / "work", tmp_path, "bare")
+    (log,) = bare.glob("*/events.log")
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(line for line in lines if b'"answer"' not in line) + b"0123 torn")
+    with serving(scan[0], bare) as (again, _):
+        session = again.open(volume)["session"]
+        assert session["lesions"] == told["lesions"]
+        assert "half written" in session["remarks"][0]
+        for index, mask in zip((2, 3, 4), masks, strict=True):
+            np.testing.assert_array_equal(again.mask(volume, 1, index), mask)
+
+
+def test_other_weights_say_so_and_keep_old_masks(running, scan, tmp_path):
+    client, volume, _ = running
+    client.event(volume, "press", **PRESS)
+    killed = copy_of(tmp_path / "work", tmp_path, "killed")
+    with serving(scan[0], killed, network="other") as (again, _):
+        assert again.open(volume)["session"]["remarks"] == [OTHER_NETWORK]
+
+
+def test_saving_hands_over_masks_and_never_the_source(running, scan, tmp_path):
+    client, volume, desk = running
+    with pytest.raises(ApiError, match="none is installed") as error:
+        client.event(volume, "save", format="nifti")
+    assert error.value.status == 404
+    handed = []
+
+    def saver(job):
+        handed.append(job)
+        return [job.folder / "out.txt"]
+
+    desk.savers["text"] = saver
+    client.event(volume, "press", **PRESS)
+    assert client.event(volume, "save", format="text")["files"] == ["out.txt"]
+    ((lesion, masks),) = handed[0].lesions
+    assert lesion.name == "liver ✓" and list(masks) == [3]
+    np.testing.assert_array_equal(masks[3], client.mask(volume, 1, 3))
+    assert [event["kind"] for event in handed[0].events] == ["add", "press"]
+
+
+WORDS = ["lesion", "slice", "ring", "y", "x", "radius", "positive", "window_hu", "name", "colour"]
+WORDS += ["finished", "direction", "most", "format", "version", "token", "kind", "prior", "slices"]
+VALUES = [0, 1, 2, 3, -1, 11, 9.5, 1e308, -1e308, 10**30, True, False, None, "", "x", "../../x"]
+VALUES += ["\ud800", "é" * 200, [], {}, [1, 2], [[]], {"a": 1}, "nan", "#000000", [-100, 200], 5.5]
+KINDS = ["press", "move", "resize", "delete", "clear", "add", "rename", "finish", "remove", "undo"]
+KINDS += ["redo", "propagate", "save", "open", "fly", "%00", "..%2f..", "login", "masks/1/3"]
+PIECES = ["0", "1", "3", "-1", "99999999999", "x", "%00", "..", "..%2f..", "é", "1e3", "٣"]
+QUERIES = ["", "?format=png&low=0&high=9", "?format=uint8&low=nan&high=inf", "?format=bits", "?%00"]
+
+
+def sensible(rng, volume):
+    """Returns method, path and body of a request that fits, at most times."""
+    y, x = (float(value) for value in rng.uniform(0, 19, 2))
+    place = {"lesion": int(rng.integers(1, 3)), "slice": int(rng.integers(6)), "y": y, "x": x}
+    kind, body = [
+        ("press", {**PRESS, **place}),
+        ("press", {**PRESS, **place, "positive": False}),
+        ("move", {**place, "ring": int(rng.integers(1, 9))}),
+        ("undo", {}),
+        ("redo", {}),
+        ("add", {"name": f"n{y}"}),
+        ("open", {}),
+    ][rng.integers(7)]
+    return "POST", f"/api/documents/{volume}/{kind}", json.dumps(body).encode()
+
+
+def hostile(rng, volume):
+    """Returns method, path, body and headers of a request that makes sense only by chance."""
+
+    def pick(items):
+        return items[rng.integers(len(items))]
+
+    if rng.random() < 0.4:
+        return (*sensible(rng, volume), {})
+    name = volume if rng.random() < 0.9 else pick(PIECES)
+    method = str(rng.choice(["POST", "GET", "PUT", "HEAD"], p=[0.7, 0.27, 0.02, 0.01]))
+    if method == "POST":
+        path = f"/api/documents/{name}/{pick(KINDS)}"
+    else:
+        parts = [f"slices/{pick(PIECES)}", f"masks/{pick(PIECES)}/{pick(PIECES)}", "", "static"]
+        path = f"/api/documents/{name}/{pick(parts)}{pick(QUERIES)}"
+    body = dict(PRESS) if rng.random() < 0.6 else {}
+    for _ in range(rng.integers(4)):
+        body[pick(WORDS)] = pick(VALUES)
+    for word in list(body):
+        if rng.random() < 0.15:
+            del body[word]
+    raw = json.dumps(body).encode()
+    if rng.random() < 0.1:
+        raw = raw[: rng.integers(len(raw) + 1)] + bytes(rng.integers(0, 256, 3).astype(np.uint8))
+    headers = {}
+    if rng.random() < 0.05:
+        headers = {"cookie": "x" * int(rng.integers(2000)), "content-type": pick(["", "text/html"])}
+    return method, quote(path, safe="/%?=&.~"), raw, headers
+
+
+def fuzz(scan, tmp_path, seed, count):
+    rng = np.random.default_rng(seed)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    codes = []
+    with serving(scan[0], tmp_path / "work", painter=Painter()) as (client, _):
+        volume = client.documents()[0]["id"]
+        client.open(volume)
+        for _ in range(count):
+            method, path, raw, headers = hostile(rng, volume)
+            code, _, answer = client.request(method, path, body=raw, headers=headers)
+            assert code < 500, (method, path, raw, answer)
+            if code >= 400 and method != "HEAD":
+                text = json.loads(answer)["error"]
+                assert text and "\n" not in text and str(tmp_path) not in text
+            codes.append(code)
+        session = client.open(volume)["session"]
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    # Nothing but the session's own two files is new, and nothing else has changed.
+    assert {path.name for path in after.keys() - before.keys()} == {"events.log", "events.log.lock"}
+    assert all(after[path] == raw for path, raw in before.items())
+    # Some got through, or the test would show nothing; and the log restores what they did.
+    assert 0.1 < np.mean(np.array(codes) == 200) < 0.9
+    with serving(scan[0], tmp_path / "work") as (client, _):
+        assert client.open(volume)["session"] == session
+
+
+def test_fuzzed_requests(scan, tmp_path):
+    fuzz(scan, tmp_path, 0, 300)
+
+
+@pytest.mark.slow
+def test_two_thousand_fuzzed_requests(scan, tmp_path):
+    fuzz(scan, tmp_path, 1, 2000)

@@ -1,0 +1,81 @@
+"""savers.py: what is drawn on upright slices is saved voxel for voxel on the source."""
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from ecc_jax.annotator import save, savers
+from ecc_jax.annotator.client import ApiError
+from tests.annotator.serving import ball, serving
+
+AFFINE = np.diag([0.7, -1.1, 3.0, 1])  # right to left and back to front: turned to be shown
+
+
+@pytest.fixture
+def scan(tmp_path):
+    image, _ = ball()
+    path = tmp_path / "data" / "ct.nii.gz"
+    path.parent.mkdir()
+    nibabel.save(nibabel.Nifti1Image(image.transpose(2, 1, 0), AFFINE), path)
+    return path
+
+
+@pytest.fixture
+def running(scan, tmp_path):
+    with serving(scan, tmp_path / "work") as (client, desk):
+        desk.savers |= savers.savers("painter")
+        volume = client.documents()[0]["id"]
+        client.open(volume)
+        client.event(volume, "add", name="liver ✓")
+        yield client, volume, desk
+
+
+def _press(client, volume, index):
+    # In the middle of the ball, wherever turning has put it.
+    image = client.slice(volume, index)
+    y, x = np.argwhere(image == image.max()).mean(0)
+    client.event(volume, "press", lesion=1, slice=index, y=y, x=x, radius=6, positive=True)
+
+
+def test_label_map_lies_on_the_source(running, scan):
+    client, volume, _ = running
+    for index in (2, 3):
+        _press(client, volume, index)
+    answer = client.event(volume, "save", format="nifti")
+    assert answer["files"] == ["lesions.nii.gz", "lesions.json"]
+    folder = next((scan.parents[1] / "work").rglob("lesions.nii.gz")).parent
+    source, saved = nibabel.load(scan), nibabel.load(folder / "lesions.nii.gz")
+    np.testing.assert_array_equal(saved.affine, source.affine)
+    labels = np.asarray(saved.dataobj)
+    bright = np.asarray(source.dataobj) > 0
+    assert labels.shape == bright.shape
+    for index in (2, 3):
+        assert labels[..., index].sum() == client.mask(volume, 1, index).sum() > 0
+        # The painter keeps what is bright, so a mask that was turned wrongly would leave the ball.
+        assert not (labels[..., index] > 0)[~bright[..., index]].any()
+    assert not labels[..., [0, 1, 4, 5]].any()
+    assert "liver ✓" in (folder / "lesions.json").read_text(encoding="utf-8")
+
+
+def test_every_format_that_fits_is_written_and_again_after_more_disks(running, scan):
+    client, volume, _ = running
+    _press(client, volume, 3)
+    forms = [form for form in save.FORMATS if form != "dicom"]
+    before = {form: client.event(volume, "save", format=form)["files"] for form in forms}
+    _press(client, volume, 2)
+    assert before == {form: client.event(volume, "save", format=form)["files"] for form in forms}
+    folder = next((scan.parents[1] / "work").rglob("lesions.measures.json")).parent
+    measured = json.loads((folder / "lesions.measures.json").read_text(encoding="utf-8"))
+    assert "liver ✓" in json.dumps(measured, ensure_ascii=False)
+    with pytest.raises(ApiError, match="DICOM"):
+        client.event(volume, "save", format="dicom")
+
+
+def test_names_that_no_file_could_hold_are_refused_at_once(running):
+    client, volume, _ = running
+    for name in ("", "a" * 65, "back\\slash", "two\nlines"):
+        with pytest.raises(ApiError, match="name") as error:
+            client.event(volume, "rename", lesion=1, name=name)
+        assert 400 <= error.value.status < 500
