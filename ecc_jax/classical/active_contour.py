@@ -1,7 +1,9 @@
 """Active contours (snakes): a circle around the click that image edges pull into shape.
 
 From a point the circle's radius is one for all lesions. From a disk the circle is the disk's, it
-does not shrink by itself, and what is searched is how strongly edges pull.
+does not shrink by itself, and what is searched is how strongly edges pull; or no edges pull, but
+the border moves to where the grey values inside and outside part, and the circle's size is
+searched.
 """
 
 from typing import NamedTuple
@@ -11,7 +13,7 @@ from jaxtyping import Bool, Float, Float64, Num
 from skimage import draw, filters, segmentation
 
 from ecc_jax.classical.flooding import HU_PER_UNIT, SMALLEST_RADIUS, levels_of_disk
-from ecc_jax.classical.search import Case, pixel_of
+from ecc_jax.classical.search import Case, disk_around, pixel_of
 
 # Radii of the first circle that the thesis tries, pixels.
 THESIS_RADII = np.arange(4.0, 25.0)
@@ -24,6 +26,10 @@ _BETA, _GAMMA = 10.0, 0.001
 _SMALLEST = 3
 # Of a snake from a disk: blur in radii, pixels of a step at most, steps.
 _DISK_SIGMA, _DISK_STEP, _DISK_STEPS = 0.1, 0.2, 150
+# Sizes of a region's first circle that are tried, radii of the disk.
+SCALES = np.arange(14, 25) / 20
+# Of a region: sweeps, weight of what lies outside, and how far it sees and grows, radii.
+_SWEEPS, _OUTER_WEIGHT, _REACH = 2, 2.0, 1.5
 
 
 class Pull(NamedTuple):
@@ -96,6 +102,41 @@ def contours_from_disk(case: Case, forces: Float[np.ndarray, " v"]) -> Bool[np.n
         for force in forces
     )
     return np.stack([filled(contour, smooth.shape) for contour in contours])
+
+
+def regions_from_disk(case: Case, scales: Float[np.ndarray, " v"]) -> Bool[np.ndarray, "v h w"]:
+    """Returns the region that begins as the disk, its radius scaled, and parts grey values.
+
+    Twice the border moves to where a pixel is as near to the mean inside as to the mean outside,
+    of which the latter weighs double, and is smoothed. Only the square of 1.5 radii around the
+    click is seen: what is bright far away has no say, and nothing beyond it is lesion.
+
+    Args:
+      case: The slice, clipped to its window, and the disk; a radius below 0.75 counts as that.
+      scales: Radius of the beginning relative to the disk's, above 0.
+
+    Raises:
+      ValueError: The click lies outside the slice.
+
+    Source: the thesis's outlook; Chan and Vese, 2001, as
+    `skimage.segmentation.morphological_chan_vese` (Marquez-Neila et al., 2014). Sweeps, weight and
+    reach are ours, chosen on training slices of LIDC.
+    """
+    pixel = pixel_of(case)
+    radius = max(case.radius, SMALLEST_RADIUS)
+    box = tuple(
+        slice(max(int(np.floor(c - _REACH * radius)), 0), int(np.ceil(c + _REACH * radius)) + 1)
+        for c in case.yx
+    )
+    part = np.asarray(case.image_hu, np.float64)[box]
+    masks = np.zeros((len(scales), *case.image_hu.shape), bool)
+    for mask, scale in zip(masks, scales, strict=True):
+        start = disk_around(case, max(float(scale) * radius, SMALLEST_RADIUS))[box]
+        mask[box] = segmentation.morphological_chan_vese(
+            part, _SWEEPS, init_level_set=start, smoothing=1, lambda2=_OUTER_WEIGHT
+        )
+        mask[pixel] |= not mask.any()  # where the border has closed on nothing
+    return masks
 
 
 def snake(

@@ -103,6 +103,14 @@ METHODS = {
         plain="active_contour",
         is_slow=True,
     ),
+    "region_disk": Method(
+        "region contour from the disk",
+        "radius of the first circle",
+        "radii of the disk",
+        _fixed(active_contour.SCALES),
+        active_contour.regions_from_disk,
+        plain="active_contour",
+    ),
 }
 
 

@@ -53,6 +53,43 @@ def test_a_faint_edge_pulls_like_a_strong_one():
     np.testing.assert_array_equal(strong, faint)
 
 
+@pytest.mark.parametrize("radius", [6.0, 10.0])
+def test_a_region_from_a_disk_finds_the_lesion_whatever_its_grey(radius):
+    image = ball(radius=8.0)
+    y, x = np.indices(image.shape)
+    lesion = np.hypot(y - 20, x - 17) <= 8
+    case = Case(image, (20, 17), radius)
+    before, (mask,) = (
+        np.hypot(y - 20, x - 17) <= radius,
+        active_contour.regions_from_disk(case, np.array([1.0])),
+    )
+    assert (mask & lesion).sum() / (mask | lesion).sum() > (
+        0.1 + (before & lesion).sum() / (before | lesion).sum()
+    )
+    dark = Case(70 - image / 4, (20, 17), radius)
+    np.testing.assert_array_equal(mask, active_contour.regions_from_disk(dark, np.array([1.0]))[0])
+
+
+def test_a_region_equals_scikit_image_on_the_square_and_is_blind_beyond():
+    image, radius = ball(), 4.0
+    image[:, 30:] = 5000.0
+    (mask,) = active_contour.regions_from_disk(Case(image, (20, 17), radius), np.array([1.0]))
+    part = image[14:27, 11:24]
+    y, x = np.indices(part.shape)
+    start = np.hypot(y - 6, x - 6) <= radius
+    expected = segmentation.morphological_chan_vese(part, 2, init_level_set=start, lambda2=2)
+    np.testing.assert_array_equal(mask[14:27, 11:24], expected > 0)
+    mask[14:27, 11:24] = False
+    assert not mask.any()
+
+
+@pytest.mark.parametrize("yx", [(0, 0), (39, 35), (0, 35)])
+def test_a_region_in_a_corner_and_of_one_pixel(yx):
+    for image in (np.full((40, 36), 40.0), ball()):
+        masks = active_contour.regions_from_disk(Case(image, yx, 0.1), active_contour.SCALES)
+        assert masks.any((1, 2)).all() and masks.sum((1, 2)).max() <= 9
+
+
 def test_what_leaves_the_slice_is_cut_off():
     square = np.array([[-3.0, -3.0], [-3.0, 1.5], [1.5, 1.5], [1.5, -3.0]])
     mask = active_contour.filled(square, (5, 5))
@@ -92,3 +129,5 @@ def test_refuses_what_cannot_be_drawn():
         active_contour.contours_around(Case(np.zeros((2, 9)), (1, 1), 3.0), np.array([4.0]))
     with pytest.raises(ValueError, match="inside the slice of 40 x 36"):
         active_contour.contours_from_disk(Case(ball(), (40, 17), 3.0), np.array([0.0]))
+    with pytest.raises(ValueError, match="inside the slice of 40 x 36"):
+        active_contour.regions_from_disk(Case(ball(), (40, 17), 3.0), np.array([1.0]))
