@@ -1,13 +1,14 @@
 """Commands of this package, for scripts that start many of them one after the other."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ecc_jax import places
+from ecc_jax import atomic, places
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,3 +48,28 @@ def run(command: Sequence[str], variables: Mapping[str, str], *, output: Any = N
         stderr=subprocess.STDOUT if output else None,
     )
     return done.returncode
+
+
+def run_once(
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    *,
+    mark: Path,
+    say: Callable[[str], object],
+) -> int:
+    """Runs a command unless a mark says that it has succeeded before; returns its exit code.
+
+    Args:
+      command: The program and its arguments.
+      variables: Its environment.
+      mark: File that is written at the end, with the command; another command in it does not count.
+      say: Told the command that is run.
+    """
+    text = json.dumps(list(command[1:]), indent=1)  # whichever interpreter it was
+    if mark.is_file() and mark.read_text(encoding="utf-8") == text:
+        return 0
+    say(" ".join(command))
+    code = run(command, variables)
+    if not code:
+        atomic.write_text(mark, text)
+    return code

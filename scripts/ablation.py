@@ -15,6 +15,7 @@ differences with 95 % intervals over patients (not over training runs).
 """
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -163,12 +164,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     for fold in range(max(1, arguments.folds)):
         for name in names:
-            command = _command(name, study, arguments, fold)
-            if command:
-                print(" ".join(command), flush=True)
-                code = commands.run(command, commands.environment(arguments.out / "cache"))
-                if code:
-                    return code
+            code = commands.run_once(
+                _command(name, study, arguments, fold),
+                commands.environment(arguments.out / "cache"),
+                mark=arguments.out / "done" / f"{name}-{fold}.json",
+                say=functools.partial(print, flush=True),
+            )
+            if code:
+                return code
     text = results_table(study, names, [_reports(name, study, arguments) for name in names])
     atomic.write_text(arguments.out / "ablation.md", text + "\n")
     print(text)
@@ -230,11 +233,9 @@ def _reports(name: str, study: Study, arguments: argparse.Namespace) -> str:
 
 
 def _command(name: str, study: Study, arguments: argparse.Namespace, fold: int) -> list[str]:
-    """Returns the command that makes a row; none if it is an evaluation that is there already."""
+    """Returns the command that makes a row."""
     variant, folder = study.variants[name], places.absolute(_folder(name, arguments, fold))
     if variant.of:
-        if (Path(folder) / "summary.json").is_file():
-            return []
         workdir = places.absolute(_folder(variant.of, arguments, fold))
         where = [f"--workdir={workdir}", f"--out={folder}"]
         values: tuple[str, ...] = ("eval.latency_clicks=0", *variant.overrides)

@@ -85,11 +85,24 @@ def test_rows_that_share_weights_are_evaluated_once(ablation, tmp_path):
     assert (
         out / "ablation.md"
     ).read_text() == f"{out / 'focalclick_static'}\n{out / 'merge_static'}\n"
-    (out / "merge_static").mkdir()
-    (out / "merge_static" / "summary.json").touch()
-    ablation.ran.clear()
-    assert ablation.main(arguments) == 0
-    assert len(ablation.ran) == 1
+
+
+def test_what_has_succeeded_is_not_run_again(ablation, tmp_path, monkeypatch):
+    arguments = f"--study methods --only ritm_static,ritm_dynamic --out {tmp_path}".split()
+    codes = [0, 3, 0]  # the second run fails
+
+    def run(command, **options):
+        ablation.ran.append(next(flag for flag in command if "--workdir" in flag)[-7:])
+        return types.SimpleNamespace(returncode=codes.pop(0))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert ablation.main(arguments) == 3
+    for _ in range(2):
+        assert ablation.main(arguments) == 0
+        assert ablation.ran == ["_static", "dynamic", "dynamic"]
+    codes[:] = [0, 0]
+    assert ablation.main([*arguments, "--steps", "600"]) == 0  # the same rows of another length
+    assert len(ablation.ran) == 5
 
 
 def test_keys_for_all_reach_every_training(ablation, tmp_path):
