@@ -270,16 +270,19 @@ def unetpp(arg: str = "") -> ml_collections.ConfigDict:
 
 def published(network: str) -> ml_collections.ConfigDict:
     """Returns the configuration that published weights of a network are used with."""
-    config = next(
-        (leaf() for leaf in (focalclick, unetpp) if network.startswith(f"{leaf.__name__}_")),
-        default(),
-    )
+    config = of_family(network)
     config.name = "converted"
     config.model.name = network
     # The published networks were trained with disks of radius 5.
     config.train.radius = "fixed"
     config.clicks.radius = "fixed"
     return config
+
+
+def of_family(network: str) -> ml_collections.ConfigDict:
+    """Returns the configuration of the thesis that trains a network's family."""
+    leaves = (leaf for leaf in (focalclick, unetpp) if network.startswith(f"{leaf.__name__}_"))
+    return next(leaves, default)()
 
 
 def _made(

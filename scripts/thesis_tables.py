@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ecc_jax import atomic, console
+from ecc_jax import atomic, console, places
 from ecc_jax.catalog import INDEX_FILE
 from ecc_jax.thesis import campaign, markup, plan, rows, runs_of, tables
 from tfds_builders import options, prepared_index
@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.images_per_second <= 0 or arguments.epochs <= 0 or arguments.minutes < 0:
         parser.error("--images-per-second and --epochs must be above 0, --minutes not below")
     out = arguments.out or Path("runs/thesis_quick" if arguments.run else "runs/thesis")
+    if arguments.run:
+        out = Path(places.absolute(out))  # its runs are made in another folder
     complete = plan.full(
         out,
         data=arguments.data,

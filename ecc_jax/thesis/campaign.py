@@ -61,6 +61,8 @@ def run(
             code = commands.run(job.command, variables, output=file)
         if code:
             raise ValueError(_failure(job, code, log))
+        if job.done and not job.done.is_file():
+            raise ValueError(f"{job.name} ended well, but {job.done} is not there (log: {log})")
         taken = clock() - begin - elapsed
         pace.learn(job, taken)
         waiting = rest

@@ -79,6 +79,11 @@ class Plan(NamedTuple):
         """
         for job in self.jobs:
             if _answers(job, meaning):
+                if workdir is not None and job.kind == "train":
+                    # It is trained already: too few clicks were asked of it.
+                    clicks = f"eval.num_clicks={published.ERROR_CLICKS}"
+                    where = "--mode=evaluate", f"--workdir={workdir}"
+                    return shown(commands.main_command(*where, keys=(clicks,)))
                 if workdir is None or job.kind != "evaluate":
                     return shown(job.command)
                 own = [part for part in job.command if not part.startswith("--out=")]
@@ -147,10 +152,10 @@ def quick(out: Path, *, steps: int = QUICK_STEPS) -> Plan:
       steps: Training steps of each network.
 
     Raises:
-      ValueError: Fewer steps than epochs.
+      ValueError: No steps, or a number that its epochs do not divide.
     """
-    if steps < _QUICK_EPOCHS:
-        raise ValueError(f"--steps must be at least {_QUICK_EPOCHS}, one per epoch; got {steps}")
+    if steps < 1 or steps % _QUICK_EPOCHS:
+        raise ValueError(f"--steps must be a multiple of {_QUICK_EPOCHS} epochs, got {steps}")
     jobs = [_prepare_stand_in(name, subset) for subset in catalog.SUBSETS for name in SETS]
     jobs.append(_classical(out, rows.synthetic_name(), "--quick"))
     training = _QUICK_OVERHEAD + steps * _QUICK_BATCH / _QUICK_PACE

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ecc_jax import catalog
+from ecc_jax import config as schema
 
 # The columns, in the thesis's order.
 SETS = tuple(catalog.TABLE_1)
@@ -109,6 +110,28 @@ def check_protocol(config: Mapping[str, Any]) -> None:
         group, key = name.split(".")
         if config[group][key] != value:
             raise ValueError(f"{name}={config[group][key]!r}, the tables hold {value!r}")
+
+
+def check_whole(config: Mapping[str, Any]) -> None:
+    """Refuses what is less, or another thing, than a row of the thesis on a real set.
+
+    Args:
+      config: The configuration of the report.
+
+    Raises:
+      ValueError: A smaller network, a part of the slices, flips, or a split by slice; says by
+        which key.
+    """
+    wanted = {
+        "model.name": schema.of_family(config["model"]["name"]).model.name,
+        "data.split_rule": "patient",
+        "inference.flip": False,
+        "eval.max_slices": 0,
+    }
+    for name, value in wanted.items():
+        group, key = name.split(".")
+        if config[group][key] != value:
+            raise ValueError(f"{name}={config[group][key]!r}, the thesis's rows have {value!r}")
 
 
 def set_of(data: Mapping[str, Any]) -> tuple[str, bool]:

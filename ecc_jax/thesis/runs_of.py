@@ -137,6 +137,8 @@ def read(folder: Path) -> Report:
     trained_on, is_too = rows.set_of(_data_of_training(config, trained))
     if is_stand_in != is_too:
         raise ValueError("trained on a real set and tested on the phantom, or the reverse")
+    if not is_stand_in:
+        rows.check_whole(config)
     cell = Cell(row, trained_on, tested_on, config["data"]["subset"], config["augment"]["name"])
     return Report(folder, cell, is_stand_in, config, workdir)
 

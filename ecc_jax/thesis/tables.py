@@ -155,7 +155,10 @@ class _Runs:
             fields = {"row", "trained_on", "tested_on"}
             wanted = {k: v for k, v in key._asdict().items() if k in fields}
             own = runs_of.in_cell(self._found, subset=catalog.SUBSETS[0], **wanted)
-            self._pooled[key] = runs_of.pool(own) if own else None
+            # An evaluation with more clicks, made later, stands for the shorter one.
+            most = max((report.config["eval"]["num_clicks"] for report in own), default=0)
+            longest = [report for report in own if report.config["eval"]["num_clicks"] == most]
+            self._pooled[key] = runs_of.pool(longest) if own else None
         run = self._pooled[key]
         return None if run is None else _of_run(run, meaning.click)
 

@@ -89,8 +89,9 @@ def test_quick_begins_with_ritm_and_fits_an_hour():
     assert all(job.meaning.row.family == "ritm" for job in jobs[:50])
     assert sum(job.seconds for job in jobs) / 60 < 75
     assert sum(job.seconds for job in jobs[:50]) / 60 < 45
-    with pytest.raises(ValueError, match="--steps must be at least 4"):
-        plan.quick(Path("out"), steps=3)
+    for steps in (0, 3, 201):
+        with pytest.raises(ValueError, match="--steps must be a multiple of 4"):
+            plan.quick(Path("out"), steps=steps)
 
 
 def test_the_text_is_a_shell_script_whose_hours_add_up():
@@ -112,14 +113,17 @@ def job_of(name, kind, folder, seconds=10.0):
 
 
 @pytest.fixture
-def ran(monkeypatch):
+def ran(monkeypatch, tmp_path):
     """Commands that were started, in place of being run; the clock, and what each leaves behind."""
-    state = types.SimpleNamespace(commands=[], now=0.0, takes=20.0, code=0)
+    state = types.SimpleNamespace(commands=[], now=0.0, takes=20.0, code=0, leaves=tmp_path)
 
     def run(command, **options):
         state.commands.append(command[1])
         state.now += state.takes
         options["stdout"].write("first\nerror: no room\n")
+        if state.leaves and not state.code:
+            (state.leaves / command[1]).mkdir(exist_ok=True)
+            (state.leaves / command[1] / "summary.json").touch()
         return types.SimpleNamespace(returncode=state.code)
 
     monkeypatch.setattr(subprocess, "run", run)
@@ -154,15 +158,20 @@ def test_runs_of_other_settings_do_not_come_into_one_table(ran, tmp_path):
     job = job_of("a", "train", tmp_path)
     job = job._replace(command=[*job.command, "--config.train.epochs=4"])
     campaign.run(Plan(tmp_path, [job], True), minutes=0.0, say=print)
-    campaign.run(Plan(tmp_path, [job], True), minutes=0.0, say=print)
     other = job._replace(command=[*job.command[:-1], "--config.train.epochs=5"])
     message = r"begun with other settings \(a: --config.train.epochs=4 --config.train.epochs=5\)"
     with pytest.raises(ValueError, match=message):
         campaign.run(Plan(tmp_path, [other], True), minutes=0.0, say=print)
-    assert ran.commands == ["a", "a"]
+    assert ran.commands == ["a"]
 
 
 def test_a_failure_names_its_log(ran, tmp_path):
     ran.code = 1
     with pytest.raises(ValueError, match=r"^a failed: no room \(log: .*a.log\); the same command"):
+        campaign.run(Plan(tmp_path, [job_of("a", "train", tmp_path)], True), minutes=0.0, say=print)
+
+
+def test_a_job_that_leaves_no_report_is_no_success(ran, tmp_path):
+    ran.leaves = None
+    with pytest.raises(ValueError, match=r"^a ended well, but .*summary.json is not there"):
         campaign.run(Plan(tmp_path, [job_of("a", "train", tmp_path)], True), minutes=0.0, say=print)

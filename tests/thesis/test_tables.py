@@ -79,7 +79,10 @@ def test_the_error_is_that_of_the_mean_curve(tmp_path):
 
 
 def test_one_click_fills_table_6_but_not_table_5(tmp_path):
-    run = training(tmp_path / "run", "ritm_static:lidc_2d", curves={"model": RISING[:, :1]})
+    run = training(
+        tmp_path / "run", "ritm_static:lidc_2d", "eval.num_clicks=1",
+        curves={"model": RISING[:, :1]},
+    )  # fmt: skip
     evaluation(run, "on", report={"curves": {"model": RISING[:, :1] + 0.2}},
                **{"data.name": "kits_2d"})  # fmt: skip
     result = filled(tmp_path)
@@ -87,7 +90,11 @@ def test_one_click_fills_table_6_but_not_table_5(tmp_path):
     assert at(result, 5, "RITM", "IoU@1").ours.value == pytest.approx(0.5)
     for column in ("IoU@2", "error@20"):
         cell = at(result, 5, "RITM", column)
-        assert cell.ours is None and "--config=configs/ritm_static.py:lidc_2d" in cell.command
+        # It is trained, and only evaluated with too few clicks.
+        assert cell.ours is None and "num_clicks=20" in cell.command
+        assert f"--mode=evaluate --workdir={run}" in cell.command
+    evaluation(run, "long", **{"eval.num_clicks": 20})
+    assert at(filled(tmp_path), 5, "RITM", "IoU@2").ours is not None
     # What is missing of a finished training is asked of that training.
     command = at(result, 6, "LIDC 2D, static", "LITS 2D").command
     assert f"--workdir={run}" in command and "data.name=lits_2d" in command

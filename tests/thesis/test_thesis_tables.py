@@ -66,3 +66,37 @@ def test_what_makes_no_sense_is_one_line(script, arguments, message, capsys):
 def test_a_path_that_is_not_there_says_so(script, tmp_path):
     with pytest.raises(ValueError, match="none is not a folder; pass workdirs"):
         script.main([str(tmp_path / "none"), f"--out={tmp_path}"])
+
+
+def test_relative_folders_of_the_miniature_are_those_of_the_caller(script, tmp_path, monkeypatch):
+    def run(plan, **_):
+        # Its runs are made in the repository, whatever the folder of the caller.
+        assert plan.out == tmp_path / "mine" and all(
+            str(tmp_path) in str(job.done) for job in plan.jobs if job.done
+        )
+        training(plan.out / "runs" / "x", "ritm_static:quick", "data.phantom_kind=lung")
+        return campaign.Outcome(1, [])
+
+    monkeypatch.setattr(campaign, "run", run)
+    monkeypatch.chdir(tmp_path)
+    assert script.main(["--run=quick", "--out=mine", f"--root={tmp_path / 'nothing'}"]) == 0
+    assert (tmp_path / "mine" / "tables.md").is_file()
+
+
+def test_less_than_the_thesis_trained_is_no_row_of_it(script, tmp_path):
+    less = {
+        "a": ("ritm_static:lidc_2d,quick", "eval.max_slices=64"),
+        "b": ("ritm_static:lidc_2d", "data.split_rule=thesis"),
+        "c": ("ritm_static:lidc_2d", "model.name=ritm_hrnet18s"),
+        "d": ("ritm_static:lidc_2d", "inference.flip=True"),
+    }
+    for name, (spec, *keys) in less.items():
+        training(tmp_path / "runs" / name, spec, *keys)
+    command = [str(tmp_path / "runs"), f"--out={tmp_path}", f"--root={tmp_path / 'nothing'}"]
+    assert script.main(command) == 0
+    text = (tmp_path / "tables.md").read_text()
+    assert "| RITM | missing |" in text
+    left_out = text[text.index("## Left out") :]
+    for key in ("model.name='ritm_hrnet18s'", "data.split_rule='thesis'", "inference.flip=True"):
+        assert key in left_out
+    assert left_out.count("the thesis's rows have") == len(less)
