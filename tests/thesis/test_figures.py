@@ -131,6 +131,23 @@ def test_clicks_and_answers_are_those_of_the_reports(folder):
     assert len(figure.axes[0].patches) == 4
 
 
+def test_runs_of_unlike_length_are_shown_after_the_last_click_of_all(tmp_path):
+    run(tmp_path / "long", "ritm_static")
+    short = run(tmp_path / "short", "ritm_dynamic")
+    file = short / "report" / EXAMPLES_FILE
+    case = example(K)
+    masks = {1: case.masks[1], 5: case.masks[5], 8: case.masks[5]}
+    kept = [e._replace(masks=masks, ious={c: 0.3 for c in masks}) for e in read_examples(file)]
+    write_examples(file, kept)
+    figure, caption = figures_clicks.many_clicks(open_inputs([str(tmp_path)]))
+    # The long run keeps 1, 2, 5 and 20.
+    assert "answers after 5 clicks" in caption and _texts(figure) == ["IoU 0.55", "IoU 0.30"]
+    masks = {8: case.masks[5]}
+    write_examples(file, [e._replace(masks=masks, ious={8: 0.3}) for e in kept])
+    with pytest.raises(Missing, match=r"RITM, RITM_D keep no answers after the same number"):
+        figures_clicks.many_clicks(open_inputs([str(tmp_path)]))
+
+
 def test_reports_without_shared_slices_say_so(tmp_path):
     static = run(tmp_path / "a", "ritm_static")
     dynamic = run(tmp_path / "b", "ritm_dynamic", title="another")
