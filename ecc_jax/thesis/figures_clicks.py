@@ -75,12 +75,16 @@ def _pair(inputs: Inputs) -> tuple[Method, Method]:
         for static in methods:
             for dynamic in methods:
                 is_pair = (static.clicks, dynamic.clicks) == ("static", "dynamic")
-                if is_pair and static.family == dynamic.family:
+                if is_pair and _network(static) == _network(dynamic):
                     return static, dynamic
     raise Missing(
         "no static and dynamic run of one network on one dataset were given; train both with "
         "python -m ecc_jax.main --config=configs/ritm_static.py and configs/ritm_dynamic.py"
     )
+
+
+def _network(method: Method) -> tuple[str, str]:
+    return method.family, method.trained_on
 
 
 def _shared(methods: Sequence[Method], shown: Sequence[Sequence[Example]]) -> list[tuple[int, ...]]:
