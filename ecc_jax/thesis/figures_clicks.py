@@ -36,7 +36,7 @@ def many_clicks(inputs: Inputs) -> tuple[Any, str]:
     """Returns Figure 17: all clicks and the last answer of every method on one slice.
 
     Raises:
-      Missing: No run with examples.
+      Missing: No run with examples, or none of them after the same click.
     """
     of_sets = inputs.of_sets()
     # The dataset of most methods; of equally many the first.
@@ -46,7 +46,14 @@ def many_clicks(inputs: Inputs) -> tuple[Any, str]:
     shown = [examples_of(method) for method in methods]
     places = _shared(methods, shown)[-1]
     columns = [(m, e[at]) for m, e, at in zip(methods, shown, places, strict=True)]
-    clicks = min(max(example.masks) for _, example in columns)
+    # Runs of unlike length keep masks after unlike clicks.
+    common = set.intersection(*(set(example.masks) for _, example in columns))
+    if not common:
+        raise Missing(
+            f"{', '.join(m.label for m in methods)} keep no answers after the same number of "
+            "clicks; evaluate all runs with one eval.num_clicks"
+        )
+    clicks = max(common)
     made = ", ".join(f"{m.label} {_made(example, clicks)}" for m, example in columns)
     return _draw(columns, click=clicks), (
         f"Clicks and answers after {clicks} clicks on one slice of {methods[0].dataset} "
@@ -68,12 +75,16 @@ def _pair(inputs: Inputs) -> tuple[Method, Method]:
         for static in methods:
             for dynamic in methods:
                 is_pair = (static.clicks, dynamic.clicks) == ("static", "dynamic")
-                if is_pair and static.family == dynamic.family:
+                if is_pair and _network(static) == _network(dynamic):
                     return static, dynamic
     raise Missing(
         "no static and dynamic run of one network on one dataset were given; train both with "
         "python -m ecc_jax.main --config=configs/ritm_static.py and configs/ritm_dynamic.py"
     )
+
+
+def _network(method: Method) -> tuple[str, str]:
+    return method.family, method.trained_on
 
 
 def _shared(methods: Sequence[Method], shown: Sequence[Sequence[Example]]) -> list[tuple[int, ...]]:

@@ -13,7 +13,7 @@ from ecc_jax.report.methods import BLUE, GREEN, PAINTERS, PURPLE, RED, Look
 from ecc_jax.report.methods import BY_NAME as METHOD_LOOKS
 from ecc_jax.report.pooling import slice_key
 from ecc_jax.thesis import figures_style as style
-from ecc_jax.thesis import published, rows
+from ecc_jax.thesis import published, rows, runs_of
 from ecc_jax.thesis.figures_runs import Inputs, Method, Missing
 
 _COLOURS = {rows.RITM.family: BLUE, rows.FOCALCLICK.family: RED, rows.UNETPP.family: GREEN}
@@ -64,16 +64,16 @@ def by_augmentation(inputs: Inputs) -> tuple[Figure, str]:
     Raises:
       Missing: No two static FocalClick runs on one dataset that differ in augmentation.
     """
-    compared = {}
+    compared: dict[str, dict[str, Method]] = {}
+    hidden = []
     for dataset, methods in inputs.of_sets().items():
-        chosen = {
-            m.augmentation: m
-            for m in reversed(methods)
-            if (m.family, m.clicks) == (rows.FOCALCLICK.family, "static")
-            and not m.config["inference"]["progressive_merge"]
-        }
-        if len(chosen) > 1:
-            compared[dataset] = dict(sorted(chosen.items()))
+        for origin, alike in _static_focalclick(methods).items():
+            chosen = {m.augmentation: m for m in reversed(alike)}
+            if len(chosen) > 1:
+                compared[f"{dataset}{origin}"] = dict(sorted(chosen.items()))
+                hidden += [
+                    f"{m.label} ({dataset})" for m in alike if chosen[m.augmentation] is not m
+                ]
     if not compared:
         raise Missing(
             "no two static FocalClick runs on one dataset that differ in augmentation were given; "
@@ -81,6 +81,7 @@ def by_augmentation(inputs: Inputs) -> tuple[Figure, str]:
             "focalclick and optimal_crop (or scripts/ablation.py --study methods --only "
             "focalclick_static,own_crops,optimal_crop)"
         )
+    left_out = f" Not shown, as another run of the same crops is: {', '.join(hidden)}."
     figure, axes = _panels([len(by_name) for by_name in compared.values()])
     stated = []
     for panel, (dataset, by_name) in zip(axes, compared.items(), strict=True):
@@ -94,7 +95,18 @@ def by_augmentation(inputs: Inputs) -> tuple[Figure, str]:
         "FocalClick with static disks, trained with the crops of several augmentation strategies: "
         "the first mask (click 1) and its refinement. With 95 % intervals over patients: "
         f"{'; '.join(stated)}.{_warning(list(part.values()) for part in compared.values())}"
+        f"{left_out if hidden else ''}"
     )
+
+
+def _static_focalclick(methods: Sequence[Method]) -> dict[str, list[Method]]:
+    """Returns the runs that Figure 18 compares, by what a label adds about their training."""
+    found: dict[str, list[Method]] = {}
+    for method in methods:
+        is_static = (method.family, method.clicks) == (rows.FOCALCLICK.family, "static")
+        if is_static and not method.config["inference"]["progressive_merge"]:
+            found.setdefault(method.origin, []).append(method)
+    return found
 
 
 _STYLES = ("-", (0, (5, 2)), _DOTS, (0, (5, 1.5, 1, 1.5)))
@@ -118,19 +130,22 @@ def _panels(curves: Sequence[int]) -> tuple[Figure, Sequence[Axes]]:
 
 
 def published_of(method: Method) -> dict[int, float]:
-    """Returns the thesis's IoU by click where it published a method on that very set."""
+    """Returns the thesis's IoU by click where it published a method, trained and tested alike."""
     try:
-        row, (column, is_stand_in) = rows.row_of(method.config), rows.set_of(method.config["data"])
+        report = runs_of.read(method.folder)
     except ValueError:
         return {}
-    if is_stand_in or method.config["data"]["subset"] != catalog.SUBSETS[0]:
+    cell = report.cell
+    is_whole = cell.subset == catalog.SUBSETS[0] and method.trained_on == method.dataset
+    if report.is_stand_in or not is_whole:
         return {}
     meanings = {n.meaning: n.value for n in published.numbers()}
     return {
         meaning.click: value
         for meaning, value in meanings.items()
         if isinstance(meaning, published.Score) and meaning.click
-        if (meaning.row, meaning.trained_on, meaning.tested_on) == (row, column, column)
+        if (meaning.row, meaning.trained_on, meaning.tested_on)
+        == (cell.row, cell.trained_on, cell.tested_on)
     }
 
 

@@ -9,18 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ecc_jax import config as schema
-from ecc_jax.places import expanded
 from ecc_jax.report import pooling
 from ecc_jax.report.example_file import EXAMPLES_FILE, read_examples
 from ecc_jax.report.methods import subject_of
 from ecc_jax.report.montage import Example
 from ecc_jax.report.pooling import Run
-from ecc_jax.thesis import rows
+from ecc_jax.thesis import rows, runs_of
 from ecc_jax.thesis.runs_of import CLASSICAL_FILE, CONFIG_FILE, SUMMARY_FILE
 
-# Keys in which runs of one method differ: they are its seeds and folds, and are pooled.
-_REPEATS = ("name", "words", "seed", "data.fold", "data.root")
 _FAMILIES = {row.family: row.label for row in rows.ROWS[:3]}
 
 
@@ -36,6 +32,8 @@ class Method(NamedTuple):
       family: What the name of its network begins with.
       clicks: static, dynamic, or mixed: the first click dynamic, later ones static.
       dataset: What the set is called.
+      trained_on: What the set of its training is called: `dataset` where it is the same; empty
+        where nothing tells.
       augmentation: `augment.name`.
       config: The configuration of its first evaluation.
       run: Its scores.
@@ -45,9 +43,15 @@ class Method(NamedTuple):
     family: str
     clicks: str
     dataset: str
+    trained_on: str
     augmentation: str
     config: dict[str, Any]
     run: Run
+
+    @property
+    def origin(self) -> str:
+        """What a label adds about its training; nothing where that was on the same set."""
+        return _origin(self.dataset, self.trained_on)
 
     @property
     def iou(self) -> Float[np.ndarray, "m k"]:
@@ -103,7 +107,7 @@ def open_inputs(paths: Sequence[str]) -> Inputs:
     reports: list[Path] = []
     classical: list[Path] = []
     for path in paths:
-        found = list(_outputs(expanded(path)))
+        found = _outputs(path)
         if not found:
             raise ValueError(
                 f"{path} holds no report ({SUMMARY_FILE}) and no {CLASSICAL_FILE}; pass the "
@@ -129,10 +133,11 @@ def examples_of(method: Method) -> list[Example]:
     """
     path = method.folder / EXAMPLES_FILE
     if not path.is_file():
+        run = workdir_of(method.folder)
         raise Missing(
             f"{path} is missing, as in reports of earlier versions; evaluate again with python -m "
-            f"ecc_jax.main --mode=evaluate --workdir={workdir_of(method.folder)} --out=DIR, and "
-            "pass DIR in the place of this run"
+            f"ecc_jax.main --mode=evaluate --workdir={run} --out={run / 'report' / 'again'}, and "
+            "pass that folder in the place of this run"
         )
     return read_examples(path)
 
@@ -143,25 +148,29 @@ def workdir_of(report: Path) -> Path:
     return next(above, report)
 
 
-def _outputs(path: Path) -> list[Path]:
+def _outputs(path: str) -> list[Path]:
     """Returns the folders below a path that hold a result, of a run only its main report."""
-    for folder in (path, path / "report"):
-        if any((folder / name).is_file() for name in (SUMMARY_FILE, CLASSICAL_FILE)):
-            return [folder]
-    if not path.is_dir() or (path / CONFIG_FILE).is_file():
-        return []
-    return [found for part in sorted(path.iterdir()) if part.is_dir() for found in _outputs(part)]
+    found: list[Path] = []
+    tops: set[Path] = set()  # runs and reports: only the main one counts of what they hold
+    for folder, names in runs_of.folders([path]):
+        is_result = bool(names & {SUMMARY_FILE, CLASSICAL_FILE})
+        above = tops.intersection(folder.parents)
+        if is_result and all(folder == top / "report" for top in above):
+            found.append(folder)
+        if is_result or CONFIG_FILE in names:
+            tops.add(folder)
+    return found
 
 
 def _methods(reports: Sequence[Path]) -> list[Method]:
     groups: dict[str, list[Path]] = {}
-    configs: dict[str, dict[str, Any]] = {}
     for folder in reports:
-        config = _config_of(folder)
-        same = json.dumps(_without(config, _REPEATS), sort_keys=True, default=str)
-        groups.setdefault(same, []).append(folder)
-        configs.setdefault(same, config)
-    found = [_method(configs[same], folders) for same, folders in groups.items()]
+        config, trained = _recorded(folder)
+        # Networks of unknown training may be of different sets: none is averaged with another.
+        named = [str(folder)] if trained is None else _identity(trained)
+        key = json.dumps([runs_of.settings(config), named], sort_keys=True, default=str)
+        groups.setdefault(key, []).append(folder)
+    found = [_method(folders) for folders in groups.values()]
     names = Counter((method.dataset, method.label) for method in found)
     return [
         method._replace(label=f"{method.label} ({_name_of(method.folder)})")
@@ -171,12 +180,31 @@ def _methods(reports: Sequence[Path]) -> list[Method]:
     ]
 
 
+def _recorded(report: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Returns the configuration of an evaluation, and the group `data` of the training.
+
+    None where nothing tells what the network was trained on.
+    """
+    config, run, _ = runs_of.configs_of(report)
+    try:
+        return config, runs_of.data_of_training(config, run)
+    except ValueError:
+        return config, None
+
+
+def _identity(data: dict[str, Any]) -> list[Any]:
+    """Returns what tells a set from every other."""
+    within = runs_of.naming_key(data)
+    return [data["name"], data["subset"], list(data["sources"]), data[within] if within else ""]
+
+
 def _name_of(report: Path) -> str:
     """Returns what a person called the folder of a report."""
     return report.resolve().parent.name if report.name == "report" else report.name
 
 
-def _method(config: dict[str, Any], folders: Sequence[Path]) -> Method:
+def _method(folders: Sequence[Path]) -> Method:
+    config, trained = _recorded(folders[0])
     run = pooling.pool([pooling.load_run(folder) for folder in folders])
     model, data = config["model"], config["data"]
     family = model["name"].partition("_")[0]
@@ -186,43 +214,37 @@ def _method(config: dict[str, Any], folders: Sequence[Path]) -> Method:
         label = rows.row_of(config).label
     except ValueError:
         label = f"{_FAMILIES.get(family, model['name'])}, {model['encoding']}"
-    try:
-        column, is_stand_in = rows.set_of(data)
-        small = "_S" if data["subset"] == "small" else ""
-        dataset = f"{rows.label_of(column)}{small}{' (phantom)' if is_stand_in else ''}"
-    except ValueError:
-        dataset = str(data["name"])
+    dataset = trained_on = _called(data)
+    if trained is None:
+        trained_on = ""
+    elif _identity(trained) != _identity(data):
+        trained_on = _called(trained)
+        within = runs_of.naming_key(trained)
+        if within and trained_on == trained["name"]:
+            trained_on += f" ({Path(str(trained[within])).name})"
     return Method(
-        label=label,
+        label=f"{label}{_origin(dataset, trained_on)}",
         family=family,
         clicks="static" if is_fixed else "mixed" if is_mixed else "dynamic",
         dataset=dataset,
+        trained_on=trained_on,
         augmentation=config["augment"]["name"],
         config=config,
         run=run,
     )
 
 
-def _config_of(report: Path) -> dict[str, Any]:
-    """Returns the configuration of an evaluation, completed by the defaults."""
-    for folder in (report, *report.resolve().parents):
-        path = folder / CONFIG_FILE
-        if path.is_file():
-            try:
-                return schema.to_dict(schema.from_dict(json.loads(path.read_text("utf-8"))))
-            except (ValueError, TypeError, AttributeError) as error:
-                raise ValueError(f"{path} is damaged ({error}); evaluate again") from error
-    raise ValueError(
-        f"{report}: no {CONFIG_FILE} there or above it (a pooled report?); pass its runs"
-    )
+def _origin(dataset: str, trained_on: str) -> str:
+    if not trained_on:
+        return ", training set unknown"
+    return "" if trained_on == dataset else f", trained on {trained_on}"
 
 
-def _without(config: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """Returns a configuration without some keys, as group.key."""
-    return {
-        name: {k: v for k, v in value.items() if f"{name}.{k}" not in keys}
-        if isinstance(value, dict)
-        else value
-        for name, value in config.items()
-        if name not in keys
-    }
+def _called(data: dict[str, Any]) -> str:
+    """Returns what a set is called, given the group `data` of a configuration."""
+    try:
+        column, is_stand_in = rows.set_of(data)
+    except ValueError:
+        return str(data["name"])
+    small = "_S" if data["subset"] == "small" else ""
+    return f"{rows.label_of(column)}{small}{' (phantom)' if is_stand_in else ''}"

@@ -85,7 +85,7 @@ def find(paths: Sequence[str | os.PathLike[str]]) -> Found:
       ValueError: A path is not there, or real sets and the phantom's stand-ins are mixed.
     """
     reports, classical, left_out = [], [], []
-    for folder, names in _folders(paths):
+    for folder, names in folders(paths):
         if CLASSICAL_FILE in names:
             classical.append(folder / CLASSICAL_FILE)
         if SUMMARY_FILE in names:
@@ -102,15 +102,19 @@ def find(paths: Sequence[str | os.PathLike[str]]) -> Found:
     return Found(reports, classical, left_out)
 
 
-def _folders(paths: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[Path, set[str]]]:
-    """Yields every folder under some paths once, with the names of its files."""
+def folders(paths: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[Path, set[str]]]:
+    """Yields every folder under some paths once, with the names of its files.
+
+    Raises:
+      ValueError: A path is not there.
+    """
     seen = set()
     for path in paths:
         top = places.expanded(path)
         if not top.is_dir():
             raise ValueError(f"{top} is not a folder; pass workdirs, reports or folders of them")
-        for place, folders, files in os.walk(top):
-            folders[:] = sorted(name for name in folders if name not in _NOT_SEARCHED)
+        for place, below, files in os.walk(top):
+            below[:] = sorted(name for name in below if name not in _NOT_SEARCHED)
             folder = Path(place)
             if folder.resolve() not in seen:
                 seen.add(folder.resolve())
@@ -123,7 +127,7 @@ def read(folder: Path) -> Report:
     Raises:
       ValueError: It fills none; says why.
     """
-    config, trained, workdir = _configs(folder)
+    config, trained, workdir = configs_of(folder)
     row = rows.row_of(config)
     rows.check_protocol(config)
     if trained is not None:
@@ -134,7 +138,7 @@ def read(folder: Path) -> Report:
                         f"evaluated with {group}.{key}={config[group][key]}, the run has {value}"
                     )
     tested_on, is_stand_in = rows.set_of(config["data"])
-    trained_on, is_too = rows.set_of(_data_of_training(config, trained))
+    trained_on, is_too = rows.set_of(data_of_training(config, trained))
     if is_stand_in != is_too:
         raise ValueError("trained on a real set and tested on the phantom, or the reverse")
     if not is_stand_in:
@@ -143,10 +147,13 @@ def read(folder: Path) -> Report:
     return Report(folder, cell, is_stand_in, config, workdir)
 
 
-def _configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None, Path | None]:
+def configs_of(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None, Path | None]:
     """Returns the configuration of an evaluation, and that of its run with its workdir.
 
     None for a run that is elsewhere.
+
+    Raises:
+      ValueError: There is none, or it is damaged.
     """
     own = folder / CONFIG_FILE
     resolved = folder.resolve()
@@ -155,7 +162,7 @@ def _configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None, Path 
     above = next((p for p in near if (p / CONFIG_FILE).is_file()), None)
     if not own.is_file():
         if above is None:
-            raise ValueError(f"no {CONFIG_FILE} (a pooled report?); pass its runs")
+            raise ValueError(f"{folder}: no {CONFIG_FILE} (a pooled report?); pass its runs")
         config = _read_config(above / CONFIG_FILE)
         return config, config, above
     config = _read_config(own)
@@ -177,7 +184,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error})") from error
 
 
-def _data_of_training(config: dict[str, Any], trained: dict[str, Any] | None) -> dict[str, Any]:
+def data_of_training(config: dict[str, Any], trained: dict[str, Any] | None) -> dict[str, Any]:
     """Returns the group `data` that a network was trained with.
 
     Raises:
@@ -213,15 +220,35 @@ def pool(reports: Sequence[Report]) -> pooling.Run:
     Raises:
       ValueError: They differ in more than seeds and folds, so that their mean has no meaning.
     """
-    first, *others = (_flat(report.config) for report in reports)
+    first, *others = (settings(report.config) for report in reports)
     for report, config in zip(reports[1:], others, strict=True):
         for key, value in first.items():
-            if key not in _FREE and config[key] != value:
+            other = config.get(key)
+            if other != value:
                 raise ValueError(
-                    f"{reports[0].folder} has {key}={value!r}, {report.folder} {config[key]!r}, "
+                    f"{reports[0].folder} has {key}={value!r}, {report.folder} {other!r}, "
                     "and both fill one cell; leave one of them away"
                 )
     return pooling.pool([pooling.load_run(report.folder) for report in reports])
+
+
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns what runs that are pooled agree on: all keys but seeds, folds, and what costs time.
+
+    Args:
+      config: A recorded configuration, complete.
+
+    Returns:
+      Values by key, as `group.key`.
+    """
+    free = _FREE - {f"data.{naming_key(config['data'])}"}
+    return {key: value for key, value in _flat(config).items() if key not in free}
+
+
+def naming_key(data: dict[str, Any]) -> str:
+    """Returns the key of `data` that tells sets of one name apart; empty where the name does."""
+    info = catalog.DATASETS.get(data["name"])
+    return info.names_within if info else ""
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from ecc_jax.thesis import (
 from ecc_jax.thesis.figures_runs import Inputs, Missing, open_inputs
 from tests.preparing import prepare
 from tests.reports import example
-from tests.thesis.figure_inputs import K, classical, curve, run
+from tests.thesis.figure_inputs import SLICES, K, classical, curve, run
+from tests.thesis.runs import evaluation
 from tfds_builders.options import DataOptions
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "thesis_figures.py"
@@ -93,6 +94,71 @@ def test_seeds_are_pooled_and_other_settings_are_told_apart(tmp_path):
     np.testing.assert_allclose(shown["RITM (slow)"].get_ydata()[0], 0.4, atol=1e-6)
 
 
+def _evaluated(run, name, first, *, at=None, **keys):
+    report = {"curves": {"model": curve(first, 0.9)}, "slices": SLICES}
+    return str(evaluation(run, name, at=at, report=report, **keys))
+
+
+def test_networks_trained_on_other_sets_are_other_methods(tmp_path):
+    """Two reports on KITS whose configurations agree in all but the words."""
+    lung = run(tmp_path / "lung", "ritm_static:lidc_2d")
+    kidney = run(tmp_path / "kidney", "ritm_static:kits_2d", first=0.7)
+    moved = _evaluated(lung, "kits", 0.3, **{"data.name": "kits_2d"})
+    figure, caption = figures_curves.by_method(open_inputs([moved, str(kidney)]))
+    (panel,) = figure.axes
+    shown = _lines(panel)
+    np.testing.assert_allclose(shown["RITM"].get_ydata()[0], 0.7, atol=1e-6)
+    other = shown["RITM, trained on LIDC 2D"]
+    np.testing.assert_allclose(other.get_ydata()[0], 0.3, atol=1e-6)
+    assert panel.get_title() == "KITS 2D" and "RITM, trained on LIDC 2D 0.300 [" in caption
+    # The small set, and reports that tell of no training: these are not averaged.
+    phantom = run(tmp_path / "phantom", "ritm_static", "data.phantom_kind=lung")
+    small = run(tmp_path / "small", "ritm_static:lidc_2d,small")
+    paths = [
+        _evaluated(small, "whole", 0.4, **{"data.subset": "full"}),
+        *(_evaluated(phantom, "", 0.4, at=tmp_path / name) for name in ("away", "lost")),
+        _evaluated(phantom, "liver", 0.4, **{"data.phantom_kind": "liver"}),
+    ]
+    assert [(m.dataset, m.label) for m in open_inputs(paths).methods] == [
+        ("LIDC 2D", "RITM, trained on LIDC 2D_S"),
+        ("LIDC 2D (phantom)", "RITM, training set unknown (away)"),
+        ("LIDC 2D (phantom)", "RITM, training set unknown (lost)"),
+        ("LITS 2D (phantom)", "RITM, trained on LIDC 2D (phantom)"),
+    ]
+
+
+def test_folders_of_ct_are_told_apart_by_their_paths(tmp_path):
+    for name in "ab":
+        run(tmp_path / name, "ritm_static:ct_folder_2d", f"data.path=/data/{name}")
+    transfer = _evaluated(tmp_path / "a", "b", 0.4, **{"data.path": "/data/b"})
+    found = [m.label for m in open_inputs([str(tmp_path), transfer]).methods]
+    assert found == ["RITM (a)", "RITM (b)", "RITM, trained on ct_folder_2d (a)"]
+
+
+def test_only_the_main_report_of_a_run_is_drawn(tmp_path):
+    own = run(tmp_path / "own", "ritm_static")
+    _evaluated(own, "kits", 0.3, **{"data.name": "kits_2d"})
+    _evaluated(own, "", 0.3, at=own / "evaluations" / "kits")
+    for path in (tmp_path, own, own / "report"):
+        assert [m.folder for m in open_inputs([str(path)]).methods] == [own / "report"]
+
+
+def test_published_values_are_of_the_protocol_and_the_training(tmp_path):
+    own = run(tmp_path / "own", "ritm_static:lidc_2d")
+    others = {
+        "transfer": {"data.name": "kits_2d"},
+        "protocol": {"eval.protocol": "ritm"},
+        "split": {"data.split": "validation"},
+        "start": {"eval.initial_mask": "eroded"},
+        "zoomed": {"inference.pipeline": "zoom_in"},
+    }
+    for name, keys in others.items():
+        (method,) = open_inputs([_evaluated(own, name, 0.5, **keys)]).methods
+        assert figures_curves.published_of(method) == {}, name
+    (method,) = open_inputs([str(own)]).methods
+    assert set(figures_curves.published_of(method)) == {1, 2, 3, 4, 5}
+
+
 def test_runs_of_different_slices_are_said_to_be(tmp_path):
     for name, spec in (("a", "ritm_static"), ("b", "ritm_dynamic")):
         run(tmp_path / name, spec)
@@ -105,13 +171,33 @@ def test_runs_of_different_slices_are_said_to_be(tmp_path):
 
 
 def test_augmentations_are_compared_within_one_dataset(folder):
-    figure, _ = figures_curves.by_augmentation(open_inputs([str(folder)]))
+    figure, caption = figures_curves.by_augmentation(open_inputs([str(folder)]))
     shown = _lines(figure.axes[0])
     assert len(figure.axes) == 1 and set(shown) == {"crops: ritm", "crops: optimal crop"}
     np.testing.assert_allclose(shown["crops: optimal crop"].get_ydata()[0], 0.45, atol=1e-6)
+    assert "Not shown" not in caption
     alone = open_inputs([str(folder / "ritm"), str(folder / "static")])
     with pytest.raises(Missing, match=r"focalclick_static.py and --config.augment.name=ritm"):
         figures_curves.by_augmentation(alone)
+
+
+def test_augmentations_that_are_not_shown_are_named(tmp_path):
+    for name in ("ritm", "optimal_crop"):
+        run(tmp_path / name, "focalclick_static:lidc_2d", f"augment.name={name}")
+    rate = "optimizer.learning_rate=1e-5"
+    run(tmp_path / "slow", "focalclick_static:lidc_2d", "augment.name=ritm", rate)
+    figure, caption = figures_curves.by_augmentation(open_inputs([str(tmp_path)]))
+    assert set(_lines(figure.axes[0])) == {"crops: ritm", "crops: optimal crop"}
+    assert caption.endswith("of the same crops is: FocalClick (slow) (LIDC 2D).")
+    # What was trained elsewhere is compared on its own.
+    moved = [
+        _evaluated(tmp_path / name, "kits", 0.4, **{"data.name": "kits_2d"})
+        for name in ("ritm", "optimal_crop")
+    ]
+    own = run(tmp_path / "own", "focalclick_static:kits_2d", "augment.name=ritm")
+    figure, caption = figures_curves.by_augmentation(open_inputs([str(own), *moved]))
+    (panel,) = figure.axes
+    assert panel.get_title() == "KITS 2D, trained on LIDC 2D" and "Not shown" not in caption
 
 
 def _texts(figure):
@@ -129,6 +215,23 @@ def test_clicks_and_answers_are_those_of_the_reports(folder):
     figure, caption = figures_clicks.many_clicks(inputs)
     assert _texts(figure) == ["IoU 0.70"] * 3 and "RITM_D 2 + 2" in caption
     assert len(figure.axes[0].patches) == 4
+
+
+def test_runs_of_unlike_length_are_shown_after_the_last_click_of_all(tmp_path):
+    run(tmp_path / "long", "ritm_static")
+    short = run(tmp_path / "short", "ritm_dynamic")
+    file = short / "report" / EXAMPLES_FILE
+    case = example(K)
+    masks = {1: case.masks[1], 5: case.masks[5], 8: case.masks[5]}
+    kept = [e._replace(masks=masks, ious={c: 0.3 for c in masks}) for e in read_examples(file)]
+    write_examples(file, kept)
+    figure, caption = figures_clicks.many_clicks(open_inputs([str(tmp_path)]))
+    # The long run keeps 1, 2, 5 and 20.
+    assert "answers after 5 clicks" in caption and _texts(figure) == ["IoU 0.55", "IoU 0.30"]
+    masks = {8: case.masks[5]}
+    write_examples(file, [e._replace(masks=masks, ious={8: 0.3}) for e in kept])
+    with pytest.raises(Missing, match=r"RITM, RITM_D keep no answers after the same number"):
+        figures_clicks.many_clicks(open_inputs([str(tmp_path)]))
 
 
 def test_reports_without_shared_slices_say_so(tmp_path):
