@@ -82,7 +82,7 @@ def _press(state: State, event: Mapping[str, Any], frame: Frame) -> State:
         raise Refused("the first disk of a lesion on a slice marks lesion; press positive first")
     if len(before.rings) >= MAX_RINGS:
         raise Refused(f"expected at most {MAX_RINGS} disks on a slice; delete one, or resize it")
-    after = before._replace(rings=(*before.rings, ring))
+    after = before._replace(rings=(*before.rings, ring), is_propagated=False)
     return _with(state, lesion, {index: after})._replace(next_ring=state.next_ring + 1)
 
 
@@ -159,7 +159,7 @@ def _propagate(state: State, event: Mapping[str, Any], frame: Frame) -> State:
         check_keys({**entry, "kind": ""}, {"slice", "y", "x", "radius", "window_hu", "prior"})
         ring = Ring(number, *point_of(entry, frame), radius_of(entry, frame), True)
         index = check_slice(frame, entry["slice"])
-        found[index] = Annotation((ring,), _window(entry), entry["prior"])
+        found[index] = Annotation((ring,), _window(entry), entry["prior"], is_propagated=True)
         number += 1
     return _with(state, lesion, found)._replace(next_ring=number)
 
@@ -201,7 +201,8 @@ def _with_ring(
     kept = tuple(ring for ring in changes if ring is not None)
     # Background disks alone have nothing to take away.
     is_left = bool(before.prior) or any(ring.positive for ring in kept)
-    return _with(state, lesion, {index: before._replace(rings=kept) if kept and is_left else None})
+    after = before._replace(rings=kept, is_propagated=False)
+    return _with(state, lesion, {index: after if kept and is_left else None})
 
 
 def point_of(event: Mapping[str, Any], frame: Frame) -> tuple[float, float]:

@@ -56,7 +56,7 @@ def propagate(
     first = contrast(document, start, mask, annotation.window_hu)
     found: list[dict[str, Any]] = []
     for index in range(start + step, start + step * (most + 1), step):
-        is_drawn = index in lesion.slices and not is_untouched(lesion.slices[index])
+        is_drawn = index in lesion.slices and not lesion.slices[index].is_propagated
         if not 0 <= index < document.num_slices or is_drawn or not mask.any():
             break
         if on_slice:
@@ -99,11 +99,6 @@ def contrast(
         return 0.0
     values = np.clip(documents.slice_of(document, index), *window_hu)
     return float(np.median(values[mask]) - np.median(values[ring]))
-
-
-def is_untouched(annotation: Annotation) -> bool:
-    """Returns whether an annotation is as propagation left it."""
-    return bool(annotation.prior) and len(annotation.rings) == 1
 
 
 def has_vanished(before: Bool[np.ndarray, "h w"], after: Bool[np.ndarray, "h w"]) -> bool:

@@ -142,8 +142,10 @@ def test_propagation_follows_a_lesion_to_its_end():
     assert carried(image, 5, most=1)[0] == [6]
     drawn = {7: Annotation(DISKS[:1], WINDOW)}
     assert carried(image, 5, drawn=drawn)[0] == [6]
-    propagated = {7: Annotation(DISKS[:1], WINDOW, found[0]["prior"])}
-    assert carried(image, 5, drawn=propagated)[0] == up
+    propagated = Annotation(DISKS[:1], WINDOW, found[0]["prior"], is_propagated=True)
+    assert carried(image, 5, drawn={7: propagated})[0] == up
+    # One disk on a mask that was carried is no sign that nobody has changed it.
+    assert carried(image, 5, drawn={7: propagated._replace(is_propagated=False)})[0] == [6]
 
 
 def test_propagation_ends_where_nothing_stands_out_and_at_the_volume():

@@ -110,6 +110,38 @@ def test_propagated_slices_are_one_event_and_can_be_corrected(running, scan):
     assert len(client.event(volume, "undo")["lesions"][0]["slices"]) == 1
 
 
+CORRECTIONS = [
+    ("resize", {"ring": 2, "radius": 2.5}),
+    ("move", {"ring": 2, "y": 9, "x": 8}),
+    ("press", {**PRESS, "radius": 2, "positive": False}),
+]
+
+
+@pytest.mark.parametrize(("kind", "values"), CORRECTIONS)
+def test_a_corrected_slice_outlives_the_next_propagation(running, kind, values):
+    client, volume, _ = running
+    client.event(volume, "press", **{**PRESS, "radius": 6})
+    carried = client.event(volume, "propagate", lesion=1, slice=3)["lesions"][0]["slices"]
+    assert [entry["is_propagated"] for entry in carried] == [True, False, True]
+    assert carried[2]["rings"][0]["id"] == 2
+    client.event(volume, kind, **{**values, "lesion": 1, "slice": 4})
+    mask = client.mask(volume, 1, 4)
+    told = client.open(volume)["session"]["lesions"][0]["slices"][2]
+    assert not told["is_propagated"]
+    again = client.event(volume, "propagate", lesion=1, slice=3)
+    assert again["lesions"][0]["slices"][2] == told and again["changed"] == [[1, 2]]
+    np.testing.assert_array_equal(client.mask(volume, 1, 4), mask)
+
+
+def test_a_cleared_slice_may_be_filled_again(running):
+    client, volume, _ = running
+    client.event(volume, "press", **{**PRESS, "radius": 6})
+    client.event(volume, "propagate", lesion=1, slice=3)
+    client.event(volume, "clear", lesion=1, slice=4)
+    answer = client.event(volume, "propagate", lesion=1, slice=3)
+    assert [entry["slice"] for entry in answer["lesions"][0]["slices"]] == [2, 3, 4]
+
+
 def test_two_tabs_do_not_overwrite_each_other(running):
     client, volume, _ = running
     version = client.event(volume, "press", **PRESS)["version"]
