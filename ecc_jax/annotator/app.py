@@ -162,8 +162,8 @@ async def _propagate(request: Request) -> Response:
     if work.session.version != version:
         raise Superseded("the session has changed meanwhile; propagate again")
     pairs = []
-    if found:
-        pairs = work.do({"kind": "propagate", "lesion": lesion, "slices": found})
+    if any(found.values()):
+        pairs = work.do({"kind": "propagate", "lesion": lesion, **found})
     return await _changes(request, work, pairs, is_shown=False)
 
 

@@ -260,8 +260,10 @@ class Desk:
 
     def propagate(
         self, work: Work, lesion: int, index: int, *, steps: tuple[int, ...], most: int
-    ) -> "Future[list[dict[str, Any]]]":
+    ) -> "Future[dict[str, list[Any]]]":
         """Carries a mask to neighbouring slices; a newer event of the session ends it.
+
+        Its result is `slices` and `gone` of an event of kind propagate; both may be empty.
 
         Args:
           work: The volume.
@@ -281,11 +283,10 @@ class Desk:
             if work.session.version != version:
                 raise Superseded("the session has changed meanwhile")
 
-        def job() -> list[dict[str, Any]]:
-            return [
-                entry
-                for step in steps
-                for entry in propagation.propagate(
+        def job() -> dict[str, list[Any]]:
+            slices, gone = [], []
+            for step in steps:
+                carried = propagation.propagate(
                     self._answers,
                     work.document,
                     work.image,
@@ -295,7 +296,9 @@ class Desk:
                     most=most,
                     on_slice=on_slice,
                 )
-            ]
+                slices += carried
+                gone += propagation.stale(found, carried, start=index, step=step, most=most)
+            return {"slices": slices, "gone": gone}
 
         return self.worker.submit(("propagate", work.image), job)
 

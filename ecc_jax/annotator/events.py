@@ -3,7 +3,7 @@
 press (lesion, slice, y, x, radius, positive, window_hu), move (lesion, slice, ring, y, x), resize
 (lesion, slice, ring, radius), delete (lesion, slice, ring), clear (lesion, slice), add (name,
 colour), rename (lesion, name, colour), finish (lesion, finished), remove (lesion), propagate
-(lesion, slices). Undo and redo are those of `session`.
+(lesion, slices, gone). Undo and redo are those of `session`.
 """
 
 import math
@@ -147,11 +147,15 @@ def _remove(state: State, event: Mapping[str, Any], frame: Frame) -> State:
 
 
 def _propagate(state: State, event: Mapping[str, Any], frame: Frame) -> State:
-    check_keys(event, {"lesion", "slices"})
-    lesion = lesion_of(state, event["lesion"])
-    if not isinstance(event["slices"], list) or not event["slices"]:
-        raise Refused("expected slices, a list of at least one")
-    found: dict[int, Annotation | None] = {}
+    check_keys(event, {"lesion", "slices"}, {"gone"})  # older logs have no gone
+    lesion, gone = lesion_of(state, event["lesion"]), event.get("gone", [])
+    if not isinstance(event["slices"], list) or not isinstance(gone, list):
+        raise Refused("expected slices and gone, two lists")
+    if not event["slices"] and not gone:
+        raise Refused("expected slices or gone, a list of at least one")
+    found: dict[int, Annotation | None] = {check_slice(frame, index): None for index in gone}
+    if any(index not in lesion.slices or not lesion.slices[index].is_propagated for index in found):
+        raise Refused("expected of gone only slices that propagation made and nobody changed")
     number = state.next_ring
     for entry in event["slices"]:
         if not isinstance(entry, Mapping) or not isinstance(entry.get("prior"), str):

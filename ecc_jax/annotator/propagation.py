@@ -78,6 +78,29 @@ def propagate(
     return found
 
 
+def stale(
+    lesion: Lesion, found: list[dict[str, Any]], *, start: int, step: int, most: int
+) -> list[int]:
+    """Returns the slices of an earlier propagation that a new one no longer reaches.
+
+    Those that nobody has changed and that follow each other from the new end on, as far as `most`
+    slices from the start. Left in the lesion they would be counted and saved.
+
+    Args:
+      lesion: As `propagate` was given it.
+      found: What it returned.
+      start: Slice to begin at.
+      step: 1 or -1.
+      most: At most so many slices.
+    """
+    gone: list[int] = []
+    for index in range(start + step * (len(found) + 1), start + step * (most + 1), step):
+        if index not in lesion.slices or not lesion.slices[index].is_propagated:
+            break
+        gone.append(index)
+    return gone
+
+
 def contrast(
     document: Document,
     index: int,

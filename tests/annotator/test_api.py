@@ -142,6 +142,32 @@ def test_a_cleared_slice_may_be_filled_again(running):
     assert [entry["slice"] for entry in answer["lesions"][0]["slices"]] == [2, 3, 4]
 
 
+def test_slices_that_a_smaller_lesion_no_longer_reaches_are_gone(running, scan, tmp_path):
+    client, volume, desk = running
+    client.event(volume, "press", **{**PRESS, "radius": 6})
+    client.event(volume, "propagate", lesion=1, slice=3)
+    before = [client.mask(volume, 1, index) for index in (2, 4)]
+    # In the air beside the ball the painter answers an empty mask, which is carried nowhere.
+    client.event(volume, "move", lesion=1, slice=3, ring=1, y=1, x=18)
+    client.event(volume, "resize", lesion=1, slice=3, ring=1, radius=1)
+    up = client.event(volume, "propagate", lesion=1, slice=3, direction=1)
+    assert up["changed"] == [[1, 4]]
+    assert [entry["slice"] for entry in up["lesions"][0]["slices"]] == [2, 3]
+    both = client.event(volume, "propagate", lesion=1, slice=3)
+    assert [entry["slice"] for entry in both["lesions"][0]["slices"]] == [3]
+    handed = []
+    desk.savers["text"] = lambda job: handed.append(job) or []
+    client.event(volume, "save", format="text")
+    assert list(handed[0].lesions[0][1]) == [3]
+    session = client.open(volume)["session"]
+    with serving(scan[0], copy_of(tmp_path / "work", tmp_path, "killed")) as (again, _):
+        assert again.open(volume)["session"] == session
+    for _ in range(2):
+        client.event(volume, "undo")
+    for index, mask in zip((2, 4), before, strict=True):
+        np.testing.assert_array_equal(client.mask(volume, 1, index), mask)
+
+
 def test_two_tabs_do_not_overwrite_each_other(running):
     client, volume, _ = running
     version = client.event(volume, "press", **PRESS)["version"]

@@ -136,6 +136,9 @@ BAD = [
     ({"kind": "finish", "lesion": 1, "finished": 0}, "true or false"),
     ({"kind": "propagate", "lesion": 1, "slices": []}, "at least one"),
     ({"kind": "propagate", "lesion": 1, "slices": [{"slice": 1}]}, "packed mask"),
+    ({"kind": "propagate", "lesion": 1, "slices": [], "gone": [2]}, "nobody changed"),
+    ({"kind": "propagate", "lesion": 1, "slices": [], "gone": [7]}, "nobody changed"),
+    ({"kind": "propagate", "lesion": 1, "slices": [], "gone": 2}, "two lists"),
 ]
 ABSENT = [
     press(lesion=2),
@@ -149,6 +152,7 @@ ABSENT = [
     {"kind": "delete", "lesion": 1, "slice": 3, "ring": 1},
     {"kind": "clear", "lesion": 1, "slice": 3},
     {"kind": "remove", "lesion": 7},
+    {"kind": "propagate", "lesion": 1, "slices": [], "gone": [[2]]},
 ]
 
 
