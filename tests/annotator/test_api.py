@@ -168,6 +168,23 @@ def test_slices_that_a_smaller_lesion_no_longer_reaches_are_gone(running, scan, 
         np.testing.assert_array_equal(client.mask(volume, 1, index), mask)
 
 
+def test_volumes_of_any_shape_are_opened_and_each_shape_is_warmed_up(tmp_path):
+    # The middles of these slices are the same pixel; the last two differ in display pixels alone.
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, shape, width_mm in (("a", (24, 20), 1), ("b", (25, 21), 1), ("c", (25, 21), 1.5)):
+        image = ball(shape=(6, *shape))[0].transpose(2, 1, 0)
+        affine = np.diag([-width_mm, -1.0, 3.0, 1])
+        nibabel.save(nibabel.Nifti1Image(image, affine), folder / f"{name}.nii.gz")
+    painter = Painter()
+    with serving(folder, tmp_path / "work", painter=painter) as (client, _):
+        shapes = []
+        for number, listed in enumerate(client.documents(), 1):
+            shapes.append(client.open(listed["id"])["display_shape"])
+            assert painter.calls == number
+    assert shapes == [[24, 20], [25, 21], [25, 32]]
+
+
 def test_two_tabs_do_not_overwrite_each_other(running):
     client, volume, _ = running
     version = client.event(volume, "press", **PRESS)["version"]
