@@ -327,7 +327,7 @@ class Desk:
             )
             return self.savers[form](ToSave(work.document, lesions, events, work.folder))
 
-        return self.worker.submit(("save", work.image), job)
+        return self.worker.submit(("save", work.image, form), job)
 
     def close(self) -> None:
         """Ends the worker and closes all sessions."""

@@ -281,6 +281,18 @@ def test_saving_hands_over_masks_and_never_the_source(running, scan, tmp_path):
     assert [event["kind"] for event in handed[0].events] == ["add", "press"]
 
 
+def test_saves_in_two_formats_at_once_are_both_done(running):
+    client, volume, desk = running
+    gate, names = threading.Event(), ("one", "two")
+    for name in names:
+        desk.savers[name] = lambda job, name=name: [job.folder / name]
+    work = desk.work(volume)
+    desk.worker.submit("busy", lambda: gate.wait(20))
+    saves = [desk.save(work, name) for name in names]
+    gate.set()
+    assert [[path.name for path in save.result(20)] for save in saves] == [["one"], ["two"]]
+
+
 WORDS = ["lesion", "slice", "ring", "y", "x", "radius", "positive", "window_hu", "name", "colour"]
 WORDS += ["finished", "direction", "most", "format", "version", "token", "kind", "prior", "slices"]
 VALUES = [0, 1, 2, 3, -1, 11, 9.5, 1e308, -1e308, 10**30, True, False, None, "", "x", "../../x"]
