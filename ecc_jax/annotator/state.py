@@ -41,8 +41,8 @@ class Annotation(NamedTuple):
       rings: In the order in which they are answered.
       window_hu: In which the network looks at the slice.
       prior: Mask to begin with, packed by `packing.pack`; empty for none.
-      is_propagated: Whether it is as propagation left it: the next one may replace it. The mask does
-        not depend on it.
+      is_propagated: Whether it is as propagation left it, so that the next one may replace it; no
+        mask depends on it.
     """
 
     rings: tuple[Ring, ...]

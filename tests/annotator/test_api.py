@@ -7,35 +7,14 @@ import threading
 import time
 from urllib.parse import quote
 
-import nibabel
 import numpy as np
 import pytest
 
 from ecc_jax.annotator.client import ApiError
 from ecc_jax.annotator.desk import OTHER_NETWORK
-from tests.annotator.serving import Painter, ball, serving
+from tests.annotator.serving import Painter, serving
 
 PRESS = {"lesion": 1, "slice": 3, "y": 11, "x": 9, "radius": 4, "positive": True}
-
-
-@pytest.fixture
-def scan(tmp_path):
-    image, inside = ball()
-    path = tmp_path / "data" / "ct.nii.gz"
-    path.parent.mkdir()
-    # Voxels run from right to left, front to back, feet to head: upright as they stand.
-    affine = np.diag([-0.7, -0.7, 3.0, 1])
-    nibabel.save(nibabel.Nifti1Image(image.transpose(2, 1, 0), affine), path)
-    return path, image, inside
-
-
-@pytest.fixture
-def running(scan, tmp_path):
-    with serving(scan[0], tmp_path / "work") as (client, desk):
-        volume = client.documents()[0]["id"]
-        client.open(volume)
-        client.event(volume, "add", name="liver ✓")
-        yield client, volume, desk
 
 
 def shown(answer):
@@ -168,23 +147,6 @@ def test_slices_that_a_smaller_lesion_no_longer_reaches_are_gone(running, scan, 
         np.testing.assert_array_equal(client.mask(volume, 1, index), mask)
 
 
-def test_volumes_of_any_shape_are_opened_and_each_shape_is_warmed_up(tmp_path):
-    # The middles of these slices are the same pixel; the last two differ in display pixels alone.
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for name, shape, width_mm in (("a", (24, 20), 1), ("b", (25, 21), 1), ("c", (25, 21), 1.5)):
-        image = ball(shape=(6, *shape))[0].transpose(2, 1, 0)
-        affine = np.diag([-width_mm, -1.0, 3.0, 1])
-        nibabel.save(nibabel.Nifti1Image(image, affine), folder / f"{name}.nii.gz")
-    painter = Painter()
-    with serving(folder, tmp_path / "work", painter=painter) as (client, _):
-        shapes = []
-        for number, listed in enumerate(client.documents(), 1):
-            shapes.append(client.open(listed["id"])["display_shape"])
-            assert painter.calls == number
-    assert shapes == [[24, 20], [25, 21], [25, 32]]
-
-
 def test_two_tabs_do_not_overwrite_each_other(running):
     client, volume, _ = running
     version = client.event(volume, "press", **PRESS)["version"]
@@ -278,19 +240,6 @@ def test_saving_hands_over_masks_and_never_the_source(running, scan, tmp_path):
     ((lesion, masks),) = handed[0].lesions
     assert lesion.name == "liver ✓" and list(masks) == [3]
     np.testing.assert_array_equal(masks[3], client.mask(volume, 1, 3))
-    assert [event["kind"] for event in handed[0].events] == ["add", "press"]
-
-
-def test_saves_in_two_formats_at_once_are_both_done(running):
-    client, volume, desk = running
-    gate, names = threading.Event(), ("one", "two")
-    for name in names:
-        desk.savers[name] = lambda job, name=name: [job.folder / name]
-    work = desk.work(volume)
-    desk.worker.submit("busy", lambda: gate.wait(20))
-    saves = [desk.save(work, name) for name in names]
-    gate.set()
-    assert [[path.name for path in save.result(20)] for save in saves] == [["one"], ["two"]]
 
 
 WORDS = ["lesion", "slice", "ring", "y", "x", "radius", "positive", "window_hu", "name", "colour"]
