@@ -326,6 +326,8 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
     async def answered(request: Request) -> Response:
         try:
             return await endpoint(request)
+        except asyncio.CancelledError:  # the server ends and waits for nobody any longer
+            return refusal(503, "the annotator is closing; what was pressed is kept")
         except Exception as error:
             return _refused(error, request)
 

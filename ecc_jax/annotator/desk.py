@@ -6,6 +6,7 @@ runs in the worker, which is handed values and no state.
 
 import hashlib
 import re
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -176,6 +177,7 @@ class Desk:
         self._network = network
         self._answers = answers
         self._workdir = workdir
+        self._is_stopping = threading.Event()
         self._open: OrderedDict[str, Work] = OrderedDict()
         self._warm: set[tuple[int, int]] = set()
 
@@ -277,6 +279,8 @@ class Desk:
         version, found = work.session.version, lesion_of(work.session.state, lesion)
 
         def on_slice(_: int) -> None:
+            if self._is_stopping.is_set():
+                raise Superseded("the annotator is closing")
             if work.session.version != version:
                 raise Superseded("the session has changed meanwhile")
 
@@ -326,8 +330,13 @@ class Desk:
 
         return self.worker.submit(("save", work.image, form), job)
 
+    def stop(self) -> None:
+        """Ends a propagation that runs at its next slice; to be called before `close`."""
+        self._is_stopping.set()
+
     def close(self) -> None:
         """Ends the worker and closes all sessions."""
+        self.stop()
         self.worker.close()
         for work in self._open.values():
             work.close()

@@ -4,6 +4,8 @@ import errno
 import os
 import shutil
 import threading
+import time
+from concurrent.futures import Future
 
 import nibabel
 import numpy as np
@@ -11,6 +13,8 @@ import pytest
 
 from ecc_jax.annotator.client import ApiError
 from tests.annotator.serving import Painter, ball, serving
+
+PRESS = {"lesion": 1, "slice": 3, "y": 11, "x": 9, "radius": 4, "positive": True}
 
 
 def test_volumes_of_any_shape_are_opened_and_each_shape_is_warmed_up(tmp_path):
@@ -92,3 +96,44 @@ def test_a_copy_of_an_open_volume_takes_its_session_over(scan, tmp_path):
         with pytest.raises(ApiError, match="not open"):
             client.event(first, "add")
         client.open(first)
+
+
+def test_stopping_during_a_propagation_is_quick_and_quiet(tmp_path, capfd):
+    image = np.full((60, 24, 20), -100, np.int16)
+    image[:, 5:17, 4:15] = 200
+    path = tmp_path / "ct.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(image.transpose(2, 1, 0), np.diag([-1.0, -1, 3, 1])), path)
+    told = []
+    painter = Painter()
+    with serving(path, tmp_path / "work", painter=painter) as (client, _):
+        volume = client.documents()[0]["id"]
+        client.open(volume)
+        client.event(volume, "add")
+        client.event(volume, "press", **PRESS)
+        painter.seconds, calls = 0.15, painter.calls
+
+        def carry():
+            with pytest.raises(ApiError, match="closing") as error:
+                client.event(volume, "propagate", lesion=1, slice=3)
+            told.append(error.value.status)
+
+        thread = threading.Thread(target=carry)
+        thread.start()
+        while painter.calls == calls:
+            time.sleep(0.01)
+        start = time.perf_counter()
+    # All 59 slices would take 9 seconds; the server waits up to 5 of them.
+    assert time.perf_counter() - start < 3
+    thread.join()
+    assert told == [409] and "Traceback" not in capfd.readouterr().err
+
+
+def test_a_request_that_the_end_cuts_off_is_told_so(running, capfd):
+    client, volume, desk = running
+    client.event(volume, "press", **PRESS)
+    cut_off = Future()
+    cut_off.cancel()
+    desk.mask = lambda *_: cut_off
+    with pytest.raises(ApiError, match="closing") as error:
+        client.mask(volume, 1, 3)
+    assert error.value.status == 503 and "Traceback" not in capfd.readouterr().err
