@@ -132,7 +132,9 @@ def warm_up(answers: Answers, document: Document) -> None:
     height, width = document.shape
     ring = Ring(0, float(height // 2), float(width // 2), 5.0, True)
     window = documents.automatic_window(document, 0, y=ring.y, x=ring.x, radius=ring.radius)
-    answers.answer(document, Place("warm-up", 0), Annotation((ring,), window))
+    # An answer that is remembered compiles nothing, and has the shape of the volume it is of.
+    image = f"warm-up {document.shape} {document.factors}"
+    answers.answer(document, Place(image, 0), Annotation((ring,), window))
 
 
 def _shared(answered: list[Ring], rings: tuple[Ring, ...]) -> int:

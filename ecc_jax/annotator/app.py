@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import io
 import json
 import sys
@@ -31,6 +32,8 @@ from ecc_jax.annotator.worker import Busy, Superseded
 
 PAGES = Path(__file__).with_name("static")
 MAX_PROPAGATED = 500
+# What a disk that takes no more says.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -162,8 +165,8 @@ async def _propagate(request: Request) -> Response:
     if work.session.version != version:
         raise Superseded("the session has changed meanwhile; propagate again")
     pairs = []
-    if found:
-        pairs = work.do({"kind": "propagate", "lesion": lesion, "slices": found})
+    if any(found.values()):
+        pairs = work.do({"kind": "propagate", "lesion": lesion, **found})
     return await _changes(request, work, pairs, is_shown=False)
 
 
@@ -323,6 +326,8 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
     async def answered(request: Request) -> Response:
         try:
             return await endpoint(request)
+        except asyncio.CancelledError:  # the server ends and waits for nobody any longer
+            return refusal(503, "the annotator is closing; what was pressed is kept")
         except Exception as error:
             return _refused(error, request)
 
@@ -342,7 +347,10 @@ def _refused(error: Exception, request: Request) -> Response:
     if isinstance(error, Refusal):
         return refusal(error.status, str(error))
     if isinstance(error, OSError):
-        return refusal(507, f"the server could not write or read: {error.strerror}; free space")
+        text = f"the server could not write or read: {error.strerror or type(error).__name__}"
+        if error.errno in FULL:
+            return refusal(507, f"{text}; free space, or choose another --workdir")
+        return refusal(500, text)
     if isinstance(error, ValueError):
         return refusal(422, _without_path(str(error), request))
     trace = "".join(traceback.format_tb(error.__traceback__))

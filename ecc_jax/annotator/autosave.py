@@ -42,7 +42,7 @@ class Log:
         """Opens the log of a session, or begins it.
 
         Args:
-          folder: Of the session; made if missing.
+          folder: Of the session; made if missing, for the eyes of its owner alone, as the log is.
           header: What the log is of: a log whose `image` or `shape` differ is refused.
 
         Raises:
@@ -52,6 +52,8 @@ class Log:
         self.path = folder / NAME
         self._stack = contextlib.ExitStack()
         self._lock = threading.Lock()
+        for level in (folder.parent, folder):
+            level.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = atomic.locked(folder / f"{NAME}.lock", on_busy=self._refuse_second)
         self._stack.enter_context(lock)
         try:
@@ -86,7 +88,7 @@ class Log:
         full = _full(header)
         lines, end, remark = _read(self.path, full)
         # Unbuffered: what could not be written must not be tried again later.
-        self._file = self._stack.enter_context(self.path.open("ab", buffering=0))
+        self._file = self._stack.enter_context(open(self.path, "ab", buffering=0, opener=_private))
         if remark:
             os.ftruncate(self._file.fileno(), end)
         if not lines:
@@ -171,6 +173,11 @@ def _check(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> N
                 f"{path}: expected a log of {key} {wanted.get(key)}, got {found.get(key)}; it "
                 "belongs to another volume or version: move it away, or choose another --workdir"
             )
+
+
+def _private(path: str, flags: int) -> int:
+    """Opens a file that, if it is new, nobody else may read: it tells what a patient has."""
+    return os.open(path, flags, 0o600)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ runs in the worker, which is handed values and no state.
 
 import hashlib
 import re
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -51,15 +52,13 @@ class ToSave(NamedTuple):
 
     Attributes:
       document: The volume.
-      lesions: Each with its masks on upright slices, by slice index; `documents.put_back` takes
-        them to the geometry of the source.
-      events: The events of the session, the oldest first.
+      lesions: Each with its masks on upright slices, by slice index;
+        `data.slices.turn_back` takes one to the array order of the source.
       folder: Of the session, where files go.
     """
 
     document: Document
     lesions: tuple[tuple[Lesion, Mapping[int, Bool[np.ndarray, "h w"]]], ...]
-    events: tuple[Mapping[str, Any], ...]
     folder: Path
 
 
@@ -96,17 +95,15 @@ class Work:
         self._log = log
         frame = Frame(document.num_slices, document.shape, documents.display_shape(document))
         self.session = Session(frame)
-        self.events: list[Mapping[str, Any]] = []
         for entry in restored.entries:
             if "event" in entry:
                 try:
                     self.session = apply(self.session, entry["event"])
                 except (ValueError, AttributeError, TypeError) as error:
                     raise ValueError(
-                        f"{folder.name}: the log's event {len(self.events) + 1} does not fit "
+                        f"{folder.name}: the log's event {self.session.version + 1} does not fit "
                         f"({error}); move its folder away to begin anew"
                     ) from error
-                self.events.append(entry["event"])
 
     def do(self, event: Mapping[str, Any]) -> list[tuple[int, int]]:
         """Applies an event once it is on the disk; returns lesion and slice of what has changed.
@@ -125,7 +122,6 @@ class Work:
         self._log.append({"event": dict(event)})
         pairs = changed(self.session.state, after.state)
         self.session = after
-        self.events.append(dict(event))
         return pairs
 
     def keep(self, key: str, packed: str) -> None:
@@ -181,6 +177,7 @@ class Desk:
         self._network = network
         self._answers = answers
         self._workdir = workdir
+        self._is_stopping = threading.Event()
         self._open: OrderedDict[str, Work] = OrderedDict()
         self._warm: set[tuple[int, int]] = set()
 
@@ -219,10 +216,9 @@ class Desk:
         if source.id in self._open:
             self._open.move_to_end(source.id)
             return self._open[source.id]
-        while len(self._open) >= MAX_OPEN:
-            self._open.popitem(last=False)[1].close()
         document = documents.open_source(source)
         image = fingerprint(document)
+        self._close_copies(image)
         stem = _ODD.sub("_", source.name).strip("._")[:40] or "volume"
         folder = self._workdir / f"{stem}-{image[:12]}"
         shape = [document.num_slices, *document.shape]
@@ -244,6 +240,9 @@ class Desk:
             if log is not None:
                 log.close()
             raise
+        # Only now: what could not be read has closed nothing.
+        while len(self._open) >= MAX_OPEN:
+            self._open.popitem(last=False)[1].close()
         self._open[source.id] = work
         return work
 
@@ -260,8 +259,10 @@ class Desk:
 
     def propagate(
         self, work: Work, lesion: int, index: int, *, steps: tuple[int, ...], most: int
-    ) -> "Future[list[dict[str, Any]]]":
+    ) -> "Future[dict[str, list[Any]]]":
         """Carries a mask to neighbouring slices; a newer event of the session ends it.
+
+        Its result is `slices` and `gone` of an event of kind propagate; both may be empty.
 
         Args:
           work: The volume.
@@ -278,14 +279,15 @@ class Desk:
         version, found = work.session.version, lesion_of(work.session.state, lesion)
 
         def on_slice(_: int) -> None:
+            if self._is_stopping.is_set():
+                raise Superseded("the annotator is closing")
             if work.session.version != version:
                 raise Superseded("the session has changed meanwhile")
 
-        def job() -> list[dict[str, Any]]:
-            return [
-                entry
-                for step in steps
-                for entry in propagation.propagate(
+        def job() -> dict[str, list[Any]]:
+            slices, gone = [], []
+            for step in steps:
+                carried = propagation.propagate(
                     self._answers,
                     work.document,
                     work.image,
@@ -295,7 +297,9 @@ class Desk:
                     most=most,
                     on_slice=on_slice,
                 )
-            ]
+                slices += carried
+                gone += propagation.stale(found, carried, start=index, step=step, most=most)
+            return {"slices": slices, "gone": gone}
 
         return self.worker.submit(("propagate", work.image), job)
 
@@ -309,7 +313,7 @@ class Desk:
         if form not in self.savers:
             names = ", ".join(self.savers) or "none is installed"
             raise Missing(f"format must be one of those that save: {names}")
-        state, events = work.session.state, tuple(work.events)
+        state = work.session.state
 
         def job() -> list[Path]:
             lesions = tuple(
@@ -322,15 +326,26 @@ class Desk:
                 )
                 for lesion in state.lesions.values()
             )
-            return self.savers[form](ToSave(work.document, lesions, events, work.folder))
+            return self.savers[form](ToSave(work.document, lesions, work.folder))
 
-        return self.worker.submit(("save", work.image), job)
+        return self.worker.submit(("save", work.image, form), job)
+
+    def stop(self) -> None:
+        """Ends a propagation that runs at its next slice; to be called before `close`."""
+        self._is_stopping.set()
 
     def close(self) -> None:
         """Ends the worker and closes all sessions."""
+        self.stop()
         self.worker.close()
         for work in self._open.values():
             work.close()
+
+    def _close_copies(self, image: str) -> None:
+        """Closes volumes of the same voxels: they share a session, which is open only once."""
+        for name, work in list(self._open.items()):
+            if work.image == image:
+                self._open.pop(name).close()
 
     def _warm_up(self, document: Document) -> None:
         shape = documents.display_shape(document)

@@ -3,7 +3,7 @@
 press (lesion, slice, y, x, radius, positive, window_hu), move (lesion, slice, ring, y, x), resize
 (lesion, slice, ring, radius), delete (lesion, slice, ring), clear (lesion, slice), add (name,
 colour), rename (lesion, name, colour), finish (lesion, finished), remove (lesion), propagate
-(lesion, slices). Undo and redo are those of `session`.
+(lesion, slices, gone). Undo and redo are those of `session`.
 """
 
 import math
@@ -82,7 +82,7 @@ def _press(state: State, event: Mapping[str, Any], frame: Frame) -> State:
         raise Refused("the first disk of a lesion on a slice marks lesion; press positive first")
     if len(before.rings) >= MAX_RINGS:
         raise Refused(f"expected at most {MAX_RINGS} disks on a slice; delete one, or resize it")
-    after = before._replace(rings=(*before.rings, ring))
+    after = before._replace(rings=(*before.rings, ring), is_propagated=False)
     return _with(state, lesion, {index: after})._replace(next_ring=state.next_ring + 1)
 
 
@@ -147,11 +147,15 @@ def _remove(state: State, event: Mapping[str, Any], frame: Frame) -> State:
 
 
 def _propagate(state: State, event: Mapping[str, Any], frame: Frame) -> State:
-    check_keys(event, {"lesion", "slices"})
-    lesion = lesion_of(state, event["lesion"])
-    if not isinstance(event["slices"], list) or not event["slices"]:
-        raise Refused("expected slices, a list of at least one")
-    found: dict[int, Annotation | None] = {}
+    check_keys(event, {"lesion", "slices"}, {"gone"})  # older logs have no gone
+    lesion, gone = lesion_of(state, event["lesion"]), event.get("gone", [])
+    if not isinstance(event["slices"], list) or not isinstance(gone, list):
+        raise Refused("expected slices and gone, two lists")
+    if not event["slices"] and not gone:
+        raise Refused("expected slices or gone, a list of at least one")
+    found: dict[int, Annotation | None] = {check_slice(frame, index): None for index in gone}
+    if any(index not in lesion.slices or not lesion.slices[index].is_propagated for index in found):
+        raise Refused("expected of gone only slices that propagation made and nobody changed")
     number = state.next_ring
     for entry in event["slices"]:
         if not isinstance(entry, Mapping) or not isinstance(entry.get("prior"), str):
@@ -159,7 +163,7 @@ def _propagate(state: State, event: Mapping[str, Any], frame: Frame) -> State:
         check_keys({**entry, "kind": ""}, {"slice", "y", "x", "radius", "window_hu", "prior"})
         ring = Ring(number, *point_of(entry, frame), radius_of(entry, frame), True)
         index = check_slice(frame, entry["slice"])
-        found[index] = Annotation((ring,), _window(entry), entry["prior"])
+        found[index] = Annotation((ring,), _window(entry), entry["prior"], is_propagated=True)
         number += 1
     return _with(state, lesion, found)._replace(next_ring=number)
 
@@ -201,7 +205,8 @@ def _with_ring(
     kept = tuple(ring for ring in changes if ring is not None)
     # Background disks alone have nothing to take away.
     is_left = bool(before.prior) or any(ring.positive for ring in kept)
-    return _with(state, lesion, {index: before._replace(rings=kept) if kept and is_left else None})
+    after = before._replace(rings=kept, is_propagated=False)
+    return _with(state, lesion, {index: after if kept and is_left else None})
 
 
 def point_of(event: Mapping[str, Any], frame: Frame) -> tuple[float, float]:

@@ -56,7 +56,7 @@ def propagate(
     first = contrast(document, start, mask, annotation.window_hu)
     found: list[dict[str, Any]] = []
     for index in range(start + step, start + step * (most + 1), step):
-        is_drawn = index in lesion.slices and not is_untouched(lesion.slices[index])
+        is_drawn = index in lesion.slices and not lesion.slices[index].is_propagated
         if not 0 <= index < document.num_slices or is_drawn or not mask.any():
             break
         if on_slice:
@@ -76,6 +76,29 @@ def propagate(
         found.append({**entry, "window_hu": list(annotation.window_hu)})
         mask = after
     return found
+
+
+def stale(
+    lesion: Lesion, found: list[dict[str, Any]], *, start: int, step: int, most: int
+) -> list[int]:
+    """Returns the slices of an earlier propagation that a new one no longer reaches.
+
+    Those that nobody has changed and that follow each other from the new end on, as far as `most`
+    slices from the start. Left in the lesion they would be counted and saved.
+
+    Args:
+      lesion: As `propagate` was given it.
+      found: What it returned.
+      start: Slice to begin at.
+      step: 1 or -1.
+      most: At most so many slices.
+    """
+    gone: list[int] = []
+    for index in range(start + step * (len(found) + 1), start + step * (most + 1), step):
+        if index not in lesion.slices or not lesion.slices[index].is_propagated:
+            break
+        gone.append(index)
+    return gone
 
 
 def contrast(
@@ -99,11 +122,6 @@ def contrast(
         return 0.0
     values = np.clip(documents.slice_of(document, index), *window_hu)
     return float(np.median(values[mask]) - np.median(values[ring]))
-
-
-def is_untouched(annotation: Annotation) -> bool:
-    """Returns whether an annotation is as propagation left it."""
-    return bool(annotation.prior) and len(annotation.rings) == 1
 
 
 def has_vanished(before: Bool[np.ndarray, "h w"], after: Bool[np.ndarray, "h w"]) -> bool:

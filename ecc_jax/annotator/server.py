@@ -108,6 +108,18 @@ def run(desk: Desk, policy: Policy, listener: socket.socket) -> None:
         _say("stopped")
 
 
+class _Server(uvicorn.Server):
+    """Tells the desk that it ends before it waits for requests that are being answered."""
+
+    def __init__(self, config: uvicorn.Config, desk: Desk) -> None:
+        super().__init__(config)
+        self._desk = desk
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._desk.stop()
+        await super().shutdown(sockets)
+
+
 def make_server(desk: Desk, policy: Policy) -> uvicorn.Server:
     """Returns a server that logs no request."""
     config = uvicorn.Config(
@@ -120,7 +132,7 @@ def make_server(desk: Desk, policy: Policy) -> uvicorn.Server:
         timeout_graceful_shutdown=5,
         ws="none",
     )
-    return uvicorn.Server(config)
+    return _Server(config, desk)
 
 
 def listen(host: str, port: int) -> socket.socket:

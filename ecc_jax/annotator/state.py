@@ -41,11 +41,14 @@ class Annotation(NamedTuple):
       rings: In the order in which they are answered.
       window_hu: In which the network looks at the slice.
       prior: Mask to begin with, packed by `packing.pack`; empty for none.
+      is_propagated: Whether it is as propagation left it, so that the next one may replace it; no
+        mask depends on it.
     """
 
     rings: tuple[Ring, ...]
     window_hu: tuple[float, float]
     prior: str = ""
+    is_propagated: bool = False
 
 
 class Lesion(NamedTuple):
@@ -143,7 +146,7 @@ def plain(state: State) -> list[dict[str, Any]]:
                 {
                     "slice": index,
                     "window_hu": list(annotation.window_hu),
-                    "is_propagated": bool(annotation.prior),
+                    "is_propagated": annotation.is_propagated,
                     "rings": [ring._asdict() for ring in annotation.rings],
                 }
                 for index, annotation in sorted(lesion.slices.items())

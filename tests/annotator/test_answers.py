@@ -12,7 +12,7 @@ from ecc_jax import runs
 from ecc_jax.annotator import documents
 from ecc_jax.annotator.answers import Answers, Place
 from ecc_jax.annotator.packing import bits_of, pack, unpack
-from ecc_jax.annotator.propagation import fitted_disk, propagate
+from ecc_jax.annotator.propagation import fitted_disk, propagate, stale
 from ecc_jax.annotator.sources import PHANTOM, Source, synthetic
 from ecc_jax.annotator.state import Annotation, Lesion, Ring
 from ecc_jax.annotator.worker import Busy, Superseded, Worker
@@ -142,8 +142,25 @@ def test_propagation_follows_a_lesion_to_its_end():
     assert carried(image, 5, most=1)[0] == [6]
     drawn = {7: Annotation(DISKS[:1], WINDOW)}
     assert carried(image, 5, drawn=drawn)[0] == [6]
-    propagated = {7: Annotation(DISKS[:1], WINDOW, found[0]["prior"])}
-    assert carried(image, 5, drawn=propagated)[0] == up
+    propagated = Annotation(DISKS[:1], WINDOW, found[0]["prior"], is_propagated=True)
+    assert carried(image, 5, drawn={7: propagated})[0] == up
+    # One disk on a mask that was carried is no sign that nobody has changed it.
+    assert carried(image, 5, drawn={7: propagated._replace(is_propagated=False)})[0] == [6]
+
+
+def test_what_a_propagation_no_longer_reaches_is_gone():
+    drawn = Annotation(DISKS[:1], WINDOW)
+    old = drawn._replace(prior="x", is_propagated=True)
+    # Two slices below and three above the start, then one that a person drew on.
+    slices = {1: old, 2: old, 3: drawn, 4: old, 5: old, 6: old, 7: drawn, 8: old}
+    lesion = Lesion(1, "a", "#000000", False, slices)
+
+    def gone(found, **options):
+        return stale(lesion, [{}] * found, start=3, **{"step": 1, "most": 99, **options})
+
+    assert gone(0) == [4, 5, 6] and gone(1) == [5, 6] and gone(3) == []
+    assert gone(0, most=2) == [4, 5] and gone(2, most=2) == []
+    assert gone(0, step=-1) == [2, 1] and gone(2, step=-1) == []
 
 
 def test_propagation_ends_where_nothing_stands_out_and_at_the_volume():

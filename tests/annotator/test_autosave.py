@@ -1,6 +1,8 @@
 """The log: nothing that was answered is lost, and nothing damaged is believed."""
 
+import os
 import shutil
+import stat
 
 import pytest
 
@@ -79,6 +81,16 @@ def test_a_log_of_another_volume_is_refused(tmp_path, other):
     written(tmp_path)
     with pytest.raises(ValueError, match="belongs to another volume"):
         autosave.Log(tmp_path, {**HEADER, **other})
+
+
+def test_a_session_is_for_its_owners_eyes(tmp_path):
+    before = os.umask(0)
+    try:
+        path = written(tmp_path / "annotations" / "s")
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(each.stat().st_mode) for each in (path, *path.parents[:2])]
+    assert modes == [0o600, 0o700, 0o700]
 
 
 def test_two_annotators_cannot_write_one_session(tmp_path):

@@ -96,6 +96,16 @@ def test_what_a_press_a_move_and_a_delete_leave():
     assert plain(session.state)[0]["slices"][0]["rings"][0]["id"] == 3
 
 
+def test_a_propagation_of_an_older_log_still_plays():
+    entry = {"y": 5, "x": 6, "radius": 3, "window_hu": WINDOW, "prior": "AA"}
+    old = {"kind": "propagate", "lesion": 1, "slices": [{"slice": k, **entry} for k in (3, 4)]}
+    session = play(ADD, press(), old)
+    told = [(s["slice"], s["is_propagated"]) for s in plain(session.state)[0]["slices"]]
+    assert told == [(2, False), (3, True), (4, True)]
+    session = apply(session, {"kind": "propagate", "lesion": 1, "slices": [], "gone": [4]})
+    assert [s["slice"] for s in plain(session.state)[0]["slices"]] == [2, 3]
+
+
 def test_changed_names_what_differs():
     one, two = play(ADD, press()), play(ADD, press(), press(slice=4))
     assert changed(one.state, two.state) == [(1, 4)]
@@ -136,6 +146,9 @@ BAD = [
     ({"kind": "finish", "lesion": 1, "finished": 0}, "true or false"),
     ({"kind": "propagate", "lesion": 1, "slices": []}, "at least one"),
     ({"kind": "propagate", "lesion": 1, "slices": [{"slice": 1}]}, "packed mask"),
+    ({"kind": "propagate", "lesion": 1, "slices": [], "gone": [2]}, "nobody changed"),
+    ({"kind": "propagate", "lesion": 1, "slices": [], "gone": [7]}, "nobody changed"),
+    ({"kind": "propagate", "lesion": 1, "slices": [], "gone": 2}, "two lists"),
 ]
 ABSENT = [
     press(lesion=2),
@@ -149,6 +162,7 @@ ABSENT = [
     {"kind": "delete", "lesion": 1, "slice": 3, "ring": 1},
     {"kind": "clear", "lesion": 1, "slice": 3},
     {"kind": "remove", "lesion": 7},
+    {"kind": "propagate", "lesion": 1, "slices": [], "gone": [[2]]},
 ]
 
 

@@ -1,0 +1,139 @@
+"""What is open, what waits and what fails: volumes, saves and the disk."""
+
+import errno
+import os
+import shutil
+import threading
+import time
+from concurrent.futures import Future
+
+import nibabel
+import numpy as np
+import pytest
+
+from ecc_jax.annotator.client import ApiError
+from tests.annotator.serving import Painter, ball, serving
+
+PRESS = {"lesion": 1, "slice": 3, "y": 11, "x": 9, "radius": 4, "positive": True}
+
+
+def test_volumes_of_any_shape_are_opened_and_each_shape_is_warmed_up(tmp_path):
+    # The middles of these slices are the same pixel; the last two differ in display pixels alone.
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, shape, width_mm in (("a", (24, 20), 1), ("b", (25, 21), 1), ("c", (25, 21), 1.5)):
+        image = ball(shape=(6, *shape))[0].transpose(2, 1, 0)
+        affine = np.diag([-width_mm, -1.0, 3.0, 1])
+        nibabel.save(nibabel.Nifti1Image(image, affine), folder / f"{name}.nii.gz")
+    painter = Painter()
+    with serving(folder, tmp_path / "work", painter=painter) as (client, _):
+        shapes = []
+        for number, listed in enumerate(client.documents(), 1):
+            shapes.append(client.open(listed["id"])["display_shape"])
+            assert painter.calls == number
+    assert shapes == [[24, 20], [25, 21], [25, 32]]
+
+
+def test_saves_in_two_formats_at_once_are_both_done(running):
+    client, volume, desk = running
+    gate, names = threading.Event(), ("one", "two")
+    for name in names:
+        desk.savers[name] = lambda job, name=name: [job.folder / name]
+    work = desk.work(volume)
+    desk.worker.submit("busy", lambda: gate.wait(20))
+    saves = [desk.save(work, name) for name in names]
+    gate.set()
+    assert [[path.name for path in save.result(20)] for save in saves] == [["one"], ["two"]]
+
+
+def test_only_a_disk_that_takes_no_more_is_told_as_one(running):
+    client, volume, desk = running
+    for number, status in (
+        (errno.ENOSPC, 507),
+        (errno.EDQUOT, 507),
+        (errno.EROFS, 507),
+        (errno.EACCES, 500),
+        (errno.EIO, 500),
+    ):
+
+        def fails(job, number=number):
+            raise OSError(number, os.strerror(number), str(job.folder))
+
+        desk.savers["text"] = fails
+        with pytest.raises(ApiError, match="could not write or read") as error:
+            client.event(volume, "save", format="text")
+        assert error.value.status == status
+        assert ("free space" in str(error.value)) == (status == 507)
+        assert str(desk.work(volume).folder) not in str(error.value)
+
+
+def test_a_file_that_cannot_be_read_closes_no_other(scan, tmp_path):
+    for number, name in enumerate("bc", 1):
+        image = nibabel.Nifti1Image(scan[1] + np.int16(number), np.eye(4))
+        nibabel.save(image, scan[0].with_name(f"{name}.nii.gz"))
+    scan[0].with_name("bad.nii.gz").write_bytes(b"no volume")
+    with serving(scan[0].parent, tmp_path / "work") as (client, _):
+        bad, *good = sorted(client.documents(), key=lambda listed: "bad" not in listed["name"])
+        bad, first, second, other = (listed["id"] for listed in (bad, *good))
+        for volume in (first, second):
+            client.open(volume)
+        with pytest.raises(ApiError):
+            client.open(bad)
+        for volume in (first, second):
+            client.event(volume, "add")
+        client.open(other)
+        with pytest.raises(ApiError, match="not open"):
+            client.event(first, "add")
+
+
+def test_a_copy_of_an_open_volume_takes_its_session_over(scan, tmp_path):
+    shutil.copy(scan[0], scan[0].with_name("copy.nii.gz"))
+    with serving(scan[0].parent, tmp_path / "work") as (client, _):
+        first, second = (listed["id"] for listed in client.documents())
+        client.open(first)
+        client.event(first, "add", name="old")
+        client.open(second)
+        with pytest.raises(ApiError, match="not open"):
+            client.event(first, "add")
+        client.open(first)
+
+
+def test_stopping_during_a_propagation_is_quick_and_quiet(tmp_path, capfd):
+    image = np.full((60, 24, 20), -100, np.int16)
+    image[:, 5:17, 4:15] = 200
+    path = tmp_path / "ct.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(image.transpose(2, 1, 0), np.diag([-1.0, -1, 3, 1])), path)
+    told = []
+    painter = Painter()
+    with serving(path, tmp_path / "work", painter=painter) as (client, _):
+        volume = client.documents()[0]["id"]
+        client.open(volume)
+        client.event(volume, "add")
+        client.event(volume, "press", **PRESS)
+        painter.seconds, calls = 0.15, painter.calls
+
+        def carry():
+            with pytest.raises(ApiError, match="closing") as error:
+                client.event(volume, "propagate", lesion=1, slice=3)
+            told.append(error.value.status)
+
+        thread = threading.Thread(target=carry)
+        thread.start()
+        while painter.calls == calls:
+            time.sleep(0.01)
+        start = time.perf_counter()
+    # All 59 slices would take 9 seconds; the server waits up to 5 of them.
+    assert time.perf_counter() - start < 3
+    thread.join()
+    assert told == [409] and "Traceback" not in capfd.readouterr().err
+
+
+def test_a_request_that_the_end_cuts_off_is_told_so(running, capfd):
+    client, volume, desk = running
+    client.event(volume, "press", **PRESS)
+    cut_off = Future()
+    cut_off.cancel()
+    desk.mask = lambda *_: cut_off
+    with pytest.raises(ApiError, match="closing") as error:
+        client.mask(volume, 1, 3)
+    assert error.value.status == 503 and "Traceback" not in capfd.readouterr().err
