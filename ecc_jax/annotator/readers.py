@@ -39,6 +39,9 @@ TYPES = {
     "float": "f4",
     "double": "f8",
 }
+ORDERS = {"little": "<", "big": ">"}
+# The empty one means that none is known.
+MILLIMETRES = ("", "mm", "millimeter", "millimeters", "millimetre", "millimetres")
 
 
 def check_voxels(shape: tuple[int, ...], path: Path) -> None:
@@ -62,7 +65,7 @@ def read_nrrd(path: Path) -> Volume:
 
     Raises:
       ValueError: Not NRRD, a header that points to other files, another kind of voxels or axes,
-        truncated, or voxels that are not finite.
+        units but mm, no byte order, truncated, or voxels that are not finite.
     """
     try:
         with path.open("rb") as file:
@@ -72,7 +75,7 @@ def read_nrrd(path: Path) -> Volume:
             check_voxels(shape, path)
             dtype = np.dtype(TYPES[header["type"]])
             if dtype.itemsize > 1:
-                dtype = dtype.newbyteorder("<" if header.get("endian", "") == "little" else ">")
+                dtype = dtype.newbyteorder(_order(header, path))
             need = math.prod(shape) * dtype.itemsize
             raw = _read(file, header.get("encoding", "raw"), need, path)
     except (nrrd.NRRDError, KeyError, IndexError, TypeError, UnicodeError, StopIteration) as error:
@@ -137,6 +140,21 @@ def _check_header(header: dict[str, Any], path: Path) -> None:
     skips = [header.get(key, 0) for key in ("line skip", "lineskip", "byte skip", "byteskip")]
     if any(int(skip) for skip in skips):
         raise ValueError(f"{path.name}: line skip and byte skip are not read; save it anew")
+    units = [str(unit) for key in ("space units", "units") for unit in header.get(key, [])]
+    odd = [unit for unit in units if unit.strip().lower() not in MILLIMETRES]
+    if odd:
+        raise ValueError(f"{path.name}: expected lengths in mm, got {odd[0]}; convert its header")
+
+
+def _order(header: dict[str, Any], path: Path) -> str:
+    """Returns NumPy's sign of the byte order; guessed wrong, every value would be another."""
+    found = str(header.get("endian", "")).lower()
+    if found not in ORDERS:
+        raise ValueError(
+            f"{path.name}: expected endian little or big in its header, got {found or 'none'}; "
+            "save it anew"
+        )
+    return ORDERS[found]
 
 
 def _read(file: BinaryIO, encoding: str, need: int, path: Path) -> bytearray:

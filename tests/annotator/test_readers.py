@@ -79,6 +79,15 @@ REFUSED = {
     ),
     "other file": (b"\x89PNG\r\n", "not an NRRD file"),
     "nothing": (b"", "not an NRRD file"),
+    "no byte order": (header_of((4, 5, 6)).replace(b"endian: little\n", b"") + SMALL, "got none"),
+    "odd byte order": (
+        header_of((4, 5, 6)).replace(b"endian: little", b"endian: middle") + SMALL,
+        "little or big",
+    ),
+    "metres": (
+        header_of((4, 5, 6), more='space: RAS\nspace units: "m" "m" "m"\n') + SMALL,
+        "lengths in mm, got m",
+    ),
     "nan": (
         header_of((1, 1, 2), kind="float") + np.array([1, np.nan], "<f4").tobytes(),
         "NaN or infinite",
@@ -96,6 +105,19 @@ def test_refused_nrrd(tmp_path, kind):
     raw, says = REFUSED[kind]
     (tmp_path / "a.nrrd").write_bytes(raw)
     assert says in refusal(readers.read_nrrd, tmp_path / "a.nrrd")
+
+
+@pytest.mark.parametrize(("endian", "order"), [("little", "<"), ("big", ">")])
+def test_either_byte_order_is_read_and_one_byte_needs_none(tmp_path, hu, endian, order):
+    header = header_of((4, 5, 6), more='space: RAS\nspace units: "mm" "mm" "mm"\n')
+    stored = hu.astype(f"{order}i2").tobytes(order="F")
+    header = header.replace(b"endian: little", f"endian: {endian}".encode())
+    (tmp_path / "a.nrrd").write_bytes(header + stored)
+    np.testing.assert_array_equal(readers.read_nrrd(tmp_path / "a.nrrd").image_hu, hu)
+    small = header_of((4, 5, 6), kind="uint8").replace(b"endian: little\n", b"")
+    (tmp_path / "a.nrrd").write_bytes(small + bytes(range(120)))
+    volume = readers.read_nrrd(tmp_path / "a.nrrd")
+    np.testing.assert_array_equal(volume.image_hu.ravel(order="F"), range(120))
 
 
 @pytest.mark.parametrize(("encoding", "packer"), [("gzip", gzip), ("bzip2", bz2)])
