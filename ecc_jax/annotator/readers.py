@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 import nrrd
 import numpy as np
 from jaxtyping import Float, Num
-from PIL import Image, UnidentifiedImageError
 
+from ecc_jax import volumes
 from ecc_jax.volumes import Volume
 
 # 512 x 512 x 4096; in int16 that is 2 GiB.
@@ -92,29 +92,10 @@ def read_nrrd(path: Path) -> Volume:
 def read_picture(path: Path) -> Volume:
     """Reads a grey PNG picture as a volume of one slice, its values as they stand.
 
-    Args:
-      path: 8 or 16 bit; of colours only pictures whose three channels are equal.
-
     Raises:
-      ValueError: Not PNG, too large, corrupt, or coloured.
+      ValueError: Too large, or see `ecc_jax.volumes.read_picture`.
     """
-    try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            width, height = picture.size
-            if width * height > MAX_PICTURE_PIXELS:
-                raise ValueError(
-                    f"{path.name}: expected at most {MAX_PICTURE_PIXELS} pixels, got {width} x "
-                    f"{height}; crop it"
-                )
-            mode = {"P": "RGB", "PA": "RGB", "1": "L", "LA": "L"}.get(picture.mode)
-            values = np.asarray(picture.convert(mode) if mode else picture)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        text = " ".join(str(error).split())
-        raise ValueError(f"{path.name}: not a PNG picture, or corrupt ({text})") from error
-    if values.ndim == 3:
-        if (values[..., :3] != values[..., :1]).any():
-            raise ValueError(f"{path.name}: expected a grey picture, got colours; convert it")
-        values = values[..., 0]
+    values = volumes.read_picture(path, max_pixels=MAX_PICTURE_PIXELS)
     image = values.astype(np.int16 if values.max() < 2**15 else np.float32)[None]
     unknown = (math.nan, math.nan, math.nan)
     return Volume(image, unknown, np.eye(4), path=path, has_affine=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from ecc_jax.annotator import documents, sources
 from ecc_jax.annotator.sources import Source
@@ -127,6 +128,18 @@ def test_windows():
     assert documents.automatic_window(shown, 0, y=20.0, x=3.0, radius=4.0) == (-150, 250)
     assert documents.automatic_window(shown, 0, y=20.0, x=25.0, radius=4.0) == (-900, 600)
     assert documents.automatic_window(shown, 0, y=39.0, x=39.0, radius=50.0) == (-900, 600)
+
+
+@pytest.mark.parametrize(
+    ("brightest", "white"),
+    [(0, 255), (255, 255), (256, 511), (1200, 2047), (4095, 4095), (4096, 8191), (65535, 65535)],
+)
+def test_a_picture_is_seen_in_the_range_of_its_bits(tmp_path, brightest, white):
+    values = np.zeros((5, 6), np.uint16)
+    values[2, 3] = brightest
+    Image.fromarray(values).save(tmp_path / "a.png")
+    shown = documents.open_source(sources.sources_of(tmp_path / "a.png")[0])
+    assert documents.automatic_window(shown, 0, y=0.0, x=0.0, radius=1.0) == (0, white)
 
 
 def test_floats_are_shown_rounded_and_within_int16():

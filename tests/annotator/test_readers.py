@@ -133,11 +133,9 @@ def test_what_a_bomb_holds_beyond_the_header_is_never_unpacked(tmp_path, encodin
     assert not volume.image_hu.any() and peak < 20e6
 
 
-@pytest.mark.parametrize("mode", ["L", "1", "P", "RGB", "RGBA", "LA", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "LA", "I;16"])
 def test_grey_pictures(tmp_path, mode):
     values = np.arange(40, dtype=np.uint8).reshape(5, 8) * 6
-    if mode == "1":
-        values = np.where(values > 100, 255, 0).astype(np.uint8)
     picture = Image.fromarray(values)
     if mode == "I;16":
         picture = Image.fromarray(values.astype(np.uint16))
@@ -154,9 +152,9 @@ def test_refused_pictures(tmp_path, monkeypatch):
     colours = np.zeros((5, 8, 3), np.uint8)
     colours[2, 3, 1] = 9
     Image.fromarray(colours).save(path)
-    assert "got colours" in refusal(readers.read_picture, path)
+    assert "is a colour picture" in refusal(readers.read_picture, path)
     path.write_bytes(path.read_bytes()[:40])
-    assert "corrupt" in refusal(readers.read_picture, path)
+    assert "cannot be read as a picture" in refusal(readers.read_picture, path)
     Image.fromarray(colours).save(path, "JPEG")
     assert "not a PNG" in refusal(readers.read_picture, path)
     monkeypatch.setattr(readers, "MAX_PICTURE_PIXELS", 39)
