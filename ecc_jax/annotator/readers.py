@@ -7,7 +7,7 @@ import bz2
 import math
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import nrrd
 import numpy as np
@@ -39,7 +39,7 @@ TYPES = {
     "float": "f4",
     "double": "f8",
 }
-ORDERS = {"little": "<", "big": ">"}
+ORDERS: dict[str, Literal["<", ">"]] = {"little": "<", "big": ">"}
 # The empty one means that none is known.
 MILLIMETRES = ("", "mm", "millimeter", "millimeters", "millimetre", "millimetres")
 
@@ -127,7 +127,7 @@ def _check_header(header: dict[str, Any], path: Path) -> None:
         raise ValueError(f"{path.name}: expected lengths in mm, got {odd[0]}; convert its header")
 
 
-def _order(header: dict[str, Any], path: Path) -> str:
+def _order(header: dict[str, Any], path: Path) -> Literal["<", ">"]:
     """Returns NumPy's sign of the byte order; guessed wrong, every value would be another."""
     found = str(header.get("endian", "")).lower()
     if found not in ORDERS:

@@ -73,8 +73,9 @@ def _dicom(drawn: Drawn, stem: Path, replace: bool) -> list[Path]:
 def _measures(drawn: Drawn, stem: Path, replace: bool) -> list[Path]:
     measures = [measure_lesion(lesion, drawn.volume) for lesion in drawn.lesions]
     if not drawn.is_hu:
-        unknown = dict.fromkeys(("mean_hu", "sd_hu", "min_hu", "max_hu"))
-        measures = [each._replace(**unknown) for each in measures]
+        measures = [
+            each._replace(mean_hu=None, sd_hu=None, min_hu=None, max_hu=None) for each in measures
+        ]
     target = with_suffix(stem, ".measures.csv")
     return write_measures(target, measures, drawn.volume.path, replace=replace)
 
