@@ -183,3 +183,61 @@ def test_nothing_to_open_is_one_line(tmp_path, name):
     with pytest.raises(ValueError) as error:
         sources.sources_of(tmp_path / name)
     assert "\n" not in str(error.value) and name in str(error.value)
+
+
+def test_damaged_dicom_files_are_told_and_the_rest_opens(tmp_path):
+    hu = np.random.default_rng(0).integers(-1000, 1000, (4, 8, 10)).astype(np.int16)
+    lidc.write_series(tmp_path / "good", hu, Scan())
+    (tmp_path / "bad").mkdir()
+    for n in range(7):
+        (tmp_path / "bad" / f"{n}.dcm").write_bytes(b"nothing of DICOM")
+    (tmp_path / "lost.dcm").symlink_to(tmp_path / "nowhere")
+    lines = []
+    (found,) = sources.sources_of(tmp_path, say=lines.append)
+    assert documents.open_source(found).num_slices == 4
+    assert len(lines) == 6 and "bad/0.dcm" in lines[0] and "3 more" in lines[-1]
+    with pytest.raises(ValueError, match=r"0\.dcm: not a DICOM file"):
+        sources.sources_of(tmp_path / "bad", say=lines.append)
+
+
+def test_slices_behind_links_are_read(tmp_path):
+    """As git-annex keeps them."""
+    hu = np.random.default_rng(0).integers(-1000, 1000, (4, 8, 10)).astype(np.int16)
+    kept = lidc.write_series(tmp_path / "kept", hu, Scan())
+    (tmp_path / "opened").mkdir()
+    for file in kept.iterdir():
+        (tmp_path / "opened" / file.name).symlink_to(file)
+    (found,) = sources.sources_of(tmp_path / "opened")
+    np.testing.assert_array_equal(documents.open_source(found).volume.image_hu, hu)
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "series").symlink_to(kept, target_is_directory=True)
+    with pytest.raises(ValueError, match="holds no NIfTI"):
+        sources.sources_of(tmp_path / "none")
+
+
+def test_sessions_in_the_opened_folder_are_no_volumes(tmp_path):
+    image = nibabel.Nifti1Image(np.zeros((3, 3, 3), np.int16), np.eye(4))
+    work = tmp_path / "data" / "annotations"
+    (work / "a-1").mkdir(parents=True)
+    nibabel.save(image, tmp_path / "data" / "a.nii.gz")
+    nibabel.save(image, work / "a-1" / "lesions.nii.gz")
+    hu = np.zeros((4, 8, 10), np.int16)
+    lidc.write_series(work / "a-1" / "dicom", hu, Scan())
+
+    def names(path):
+        return [source.name for source in sources.sources_of(path, workdir=work)]
+
+    assert names(tmp_path / "data") == ["a.nii.gz"]
+    assert "lesions.nii.gz" in names(work / "a-1")
+
+
+def test_sessions_never_lie_among_the_slices_of_a_series(tmp_path):
+    hu = np.random.default_rng(0).integers(-1000, 1000, (4, 8, 10)).astype(np.int16)
+    folder = lidc.write_series(tmp_path / "data" / "series", hu, Scan())
+    found = sources.sources_of(tmp_path / "data")
+    sources.check_workdir(tmp_path / "data" / "annotations", tmp_path / "data", found)
+    for workdir in (folder, folder / "annotations", folder / "deep" / ".." / "er"):
+        with pytest.raises(ValueError, match="folder of a DICOM series"):
+            sources.check_workdir(workdir, tmp_path / "data", found)
+    with pytest.raises(ValueError, match="is the folder that is opened"):
+        sources.check_workdir(tmp_path / "data", tmp_path / "data", found)
