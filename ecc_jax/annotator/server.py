@@ -86,7 +86,7 @@ def serve(options: Options, *, savers: Mapping[str, Saver] | None = None) -> int
         checkpoint, or the port is taken.
     """
     check(options)
-    found = (synthetic(),)
+    found: tuple[Source, ...] = (synthetic(),)
     if options.volume is not None:
         found = sources_of(options.volume, workdir=options.workdir, say=_say)
         if not options.read_only:
