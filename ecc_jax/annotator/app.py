@@ -359,13 +359,18 @@ def _refused(error: Exception, request: Request) -> Response:
 
 
 def _without_path(text: str, request: Request) -> str:
-    """Returns a message with the path of a volume replaced by its name."""
-    source = request.app.state.desk.sources.get(request.path_params.get("document", ""))
-    if source is None or source.path is None:
-        return text
-    return text.replace(str(source.path.resolve()), source.name).replace(
-        str(source.path), source.name
-    )
+    """Returns a message in which a volume goes by its name and the sessions' folder untold."""
+    desk = request.app.state.desk
+    places = {desk._workdir: "the sessions' folder"}
+    source = desk.sources.get(request.path_params.get("document", ""))
+    if source is not None and source.path is not None:
+        places[source.path] = source.name
+    names = {str(form): name for path, name in places.items() for form in (path, path.resolve())}
+    # One may lie in the other, so the longer goes first. A bare word tells of no other folder.
+    for path in sorted(names, key=len, reverse=True):
+        if len(Path(path).parts) > 1:
+            text = text.replace(path, names[path])
+    return text
 
 
 async def _http(_: Request, error: Exception) -> Response:

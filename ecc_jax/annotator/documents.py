@@ -214,7 +214,8 @@ def automatic_window(
     """Returns the HU window in which the network looks at a lesion.
 
     The lung's where a quarter of the surroundings, three radii around, is air or lung; else that of
-    soft tissue: those it was trained with. A picture's values are seen in full.
+    soft tissue: those it was trained with. A picture is seen in full: up to the most that as many
+    bits as its values need can hold, 8 at least.
 
     Args:
       document: The volume.
@@ -225,7 +226,8 @@ def automatic_window(
     """
     values = slice_of(document, index)
     if not document.is_hu:
-        return 0.0, (255.0 if document.volume.image_hu.max() <= 255 else 65535.0)
+        bits = int(document.volume.image_hu.max()).bit_length()
+        return 0.0, 2.0 ** max(bits, 8) - 1
     reach = [max(2.0, AIR_REACH * radius / factor) for factor in document.factors]
     (top, bottom), (left, right) = (
         (max(0, int(centre - r)), min(n, int(centre + r) + 1))

@@ -7,13 +7,13 @@ import bz2
 import math
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import nrrd
 import numpy as np
 from jaxtyping import Float, Num
-from PIL import Image, UnidentifiedImageError
 
+from ecc_jax import volumes
 from ecc_jax.volumes import Volume
 
 # 512 x 512 x 4096; in int16 that is 2 GiB.
@@ -39,6 +39,9 @@ TYPES = {
     "float": "f4",
     "double": "f8",
 }
+ORDERS: dict[str, Literal["<", ">"]] = {"little": "<", "big": ">"}
+# The empty one means that none is known.
+MILLIMETRES = ("", "mm", "millimeter", "millimeters", "millimetre", "millimetres")
 
 
 def check_voxels(shape: tuple[int, ...], path: Path) -> None:
@@ -62,7 +65,7 @@ def read_nrrd(path: Path) -> Volume:
 
     Raises:
       ValueError: Not NRRD, a header that points to other files, another kind of voxels or axes,
-        truncated, or voxels that are not finite.
+        units but mm, no byte order, truncated, or voxels that are not finite.
     """
     try:
         with path.open("rb") as file:
@@ -72,7 +75,7 @@ def read_nrrd(path: Path) -> Volume:
             check_voxels(shape, path)
             dtype = np.dtype(TYPES[header["type"]])
             if dtype.itemsize > 1:
-                dtype = dtype.newbyteorder("<" if header.get("endian", "") == "little" else ">")
+                dtype = dtype.newbyteorder(_order(header, path))
             need = math.prod(shape) * dtype.itemsize
             raw = _read(file, header.get("encoding", "raw"), need, path)
     except (nrrd.NRRDError, KeyError, IndexError, TypeError, UnicodeError, StopIteration) as error:
@@ -89,29 +92,10 @@ def read_nrrd(path: Path) -> Volume:
 def read_picture(path: Path) -> Volume:
     """Reads a grey PNG picture as a volume of one slice, its values as they stand.
 
-    Args:
-      path: 8 or 16 bit; of colours only pictures whose three channels are equal.
-
     Raises:
-      ValueError: Not PNG, too large, corrupt, or coloured.
+      ValueError: Too large, or see `ecc_jax.volumes.read_picture`.
     """
-    try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            width, height = picture.size
-            if width * height > MAX_PICTURE_PIXELS:
-                raise ValueError(
-                    f"{path.name}: expected at most {MAX_PICTURE_PIXELS} pixels, got {width} x "
-                    f"{height}; crop it"
-                )
-            mode = {"P": "RGB", "PA": "RGB", "1": "L", "LA": "L"}.get(picture.mode)
-            values = np.asarray(picture.convert(mode) if mode else picture)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        text = " ".join(str(error).split())
-        raise ValueError(f"{path.name}: not a PNG picture, or corrupt ({text})") from error
-    if values.ndim == 3:
-        if (values[..., :3] != values[..., :1]).any():
-            raise ValueError(f"{path.name}: expected a grey picture, got colours; convert it")
-        values = values[..., 0]
+    values = volumes.read_picture(path, max_pixels=MAX_PICTURE_PIXELS)
     image = values.astype(np.int16 if values.max() < 2**15 else np.float32)[None]
     unknown = (math.nan, math.nan, math.nan)
     return Volume(image, unknown, np.eye(4), path=path, has_affine=False)
@@ -137,6 +121,21 @@ def _check_header(header: dict[str, Any], path: Path) -> None:
     skips = [header.get(key, 0) for key in ("line skip", "lineskip", "byte skip", "byteskip")]
     if any(int(skip) for skip in skips):
         raise ValueError(f"{path.name}: line skip and byte skip are not read; save it anew")
+    units = [str(unit) for key in ("space units", "units") for unit in header.get(key, [])]
+    odd = [unit for unit in units if unit.strip().lower() not in MILLIMETRES]
+    if odd:
+        raise ValueError(f"{path.name}: expected lengths in mm, got {odd[0]}; convert its header")
+
+
+def _order(header: dict[str, Any], path: Path) -> Literal["<", ">"]:
+    """Returns NumPy's sign of the byte order; guessed wrong, every value would be another."""
+    found = str(header.get("endian", "")).lower()
+    if found not in ORDERS:
+        raise ValueError(
+            f"{path.name}: expected endian little or big in its header, got {found or 'none'}; "
+            "save it anew"
+        )
+    return ORDERS[found]
 
 
 def _read(file: BinaryIO, encoding: str, need: int, path: Path) -> bytearray:

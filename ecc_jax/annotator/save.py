@@ -20,11 +20,13 @@ class Drawn(NamedTuple):
       volume: The volume it was drawn on, as its reader gave it.
       lesions: At least one; none empty.
       log: The prompts that made them; None if there are none.
+      is_hu: Whether voxels are Hounsfield units; of grey values none are saved.
     """
 
     volume: Volume
     lesions: Sequence[Lesion]
     log: PromptLog | None = None
+    is_hu: bool = True
 
 
 class Format(NamedTuple):
@@ -70,6 +72,10 @@ def _dicom(drawn: Drawn, stem: Path, replace: bool) -> list[Path]:
 
 def _measures(drawn: Drawn, stem: Path, replace: bool) -> list[Path]:
     measures = [measure_lesion(lesion, drawn.volume) for lesion in drawn.lesions]
+    if not drawn.is_hu:
+        measures = [
+            each._replace(mean_hu=None, sd_hu=None, min_hu=None, max_hu=None) for each in measures
+        ]
     target = with_suffix(stem, ".measures.csv")
     return write_measures(target, measures, drawn.volume.path, replace=replace)
 

@@ -7,8 +7,11 @@ comments that a source holds elsewhere do not travel.
 Source: DICOM PS3.3 A.51 (segmentation), C.8.20; codes of CID 7150 and 7151.
 """
 
+import contextlib
 import io
-from collections.abc import Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import highdicom
@@ -20,7 +23,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from ecc_jax.annotator.save_lesions import Lesion, by_frame, check_lesions
 from ecc_jax.annotator.save_target import SOFTWARE, VERSION, write
 from ecc_jax.volumes import Volume
-from ecc_jax.volumes.dicom_files import dicom_files, one_line, parse
+from ecc_jax.volumes.dicom_files import dicom_files, parse
 
 FINDINGS = {"lesion": codes.SCT.Lesion, "neoplasm": codes.SCT.Neoplasm}
 SERIES_NUMBERS = {"SEG": 901, "SR": 902}
@@ -35,6 +38,26 @@ GRID = ("Modality", "Rows", "Columns", "PixelSpacing", "ImageOrientationPatient"
         "SpecificCharacterSet")  # fmt: skip
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what the libraries of DICOM warn of to itself: they quote values, of patients too.
+
+    Also a decorator: `@quiet()`.
+    """
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@quiet()
 def read_headers(volume: Volume, lesions: Sequence[Lesion]) -> dict[int, pydicom.Dataset]:
     """Returns the headers of the slices that hold a lesion, by position, rising.
 
@@ -78,8 +101,9 @@ def _header(path: Path) -> pydicom.Dataset:
     # A damaged file can raise anything in the parser.
     except Exception as error:
         raise ValueError(
-            f"{path}: cannot be read any more ({one_line(error)}); bring it back, or save as NIfTI"
-        ) from error
+            f"{path}: cannot be read any more ({_without_values(error)}); "
+            "bring it back, or save as NIfTI"
+        ) from None
     return header
 
 
@@ -98,6 +122,7 @@ def _completed(header: pydicom.Dataset, path: Path, *, step_mm: float) -> pydico
     return header
 
 
+@quiet()
 def segmentation(
     headers: Mapping[int, pydicom.Dataset], volume: Volume, lesions: Sequence[Lesion]
 ) -> highdicom.seg.Segmentation:
@@ -153,8 +178,14 @@ def segmentation(
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{volume.path}: its headers are not as a DICOM segmentation needs them "
-            f"({one_line(error)}); correct them, or save as NIfTI"
-        ) from error
+            f"({_without_values(error)}); correct them, or save as NIfTI"
+        ) from None
+
+
+def _without_values(error: Exception) -> str:
+    """Returns the kind of an error and the tags that it names; its text quotes the patient's."""
+    named = [keyword for keyword in (*NEEDED, *EMPTY_ALLOWED, *GRID) if keyword in str(error)]
+    return ", ".join([type(error).__name__, *named])
 
 
 def _pixels(
@@ -188,6 +219,7 @@ def _layered(
     return pixels
 
 
+@quiet()
 def write_dicom(
     target: Path, dataset: pydicom.Dataset, volume: Volume, *, replace: bool = False
 ) -> Path:

@@ -23,9 +23,10 @@ def write_measures(
     """Writes a table with one row per lesion, and beside it a JSON with every slice.
 
     Lengths, areas and values are written in full; a cell is empty where nothing is known (no voxel
-    size, no pixels). `slice_index`, the axes and the area are those of the slice with the longest
-    diameter. In the table a name that a spreadsheet would take for a formula gets a quote before
-    it; the JSON has it as it is, and the ends of both axes of each slice.
+    size, no pixels, no Hounsfield units in a picture). `slice_index`, the axes and the area are
+    those of the slice with the longest diameter. In the table a name that a spreadsheet would take
+    for a formula gets a quote before it; the JSON has it as it is, and the ends of both axes of
+    each slice.
 
     Args:
       target: Its name ends in .csv; the JSON takes .json instead.

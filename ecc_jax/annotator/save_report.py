@@ -19,7 +19,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from ecc_jax.annotator.measure import Axis, LesionMeasures, SliceMeasures, measure_lesion
-from ecc_jax.annotator.save_dicom import MODEL_NAME, SERIES_NUMBERS
+from ecc_jax.annotator.save_dicom import MODEL_NAME, SERIES_NUMBERS, quiet
 from ecc_jax.annotator.save_lesions import Lesion, by_frame
 from ecc_jax.annotator.save_target import SOFTWARE, VERSION
 from ecc_jax.volumes import Volume
@@ -32,6 +32,7 @@ _Group = (
 )
 
 
+@quiet()
 def report(
     segmentation: pydicom.Dataset,
     headers: Mapping[int, pydicom.Dataset],

@@ -52,4 +52,4 @@ def drawn_of(job: ToSave, *, model: str) -> save.Drawn:
         logged.append(save_prompts.LesionPrompts(lesion.name, slices))
     view = save_prompts.view_of(document.volume, slice_axis=document.axis)
     log = save_prompts.PromptLog(view, tuple(logged), model)
-    return save.Drawn(document.volume, lesions, log)
+    return save.Drawn(document.volume, lesions, log, is_hu=document.is_hu)

@@ -14,7 +14,7 @@ from ecc_jax.annotator.answers import Answers
 from ecc_jax.annotator.app import make_app
 from ecc_jax.annotator.desk import Desk, Saver
 from ecc_jax.annotator.guards import LOOPBACK, Policy, allowed_hosts, new_token
-from ecc_jax.annotator.sources import Source, sources_of, synthetic
+from ecc_jax.annotator.sources import Source, check_workdir, sources_of, synthetic
 from ecc_jax.volumes import hash_of
 
 LEAST_TOKEN = 16
@@ -82,10 +82,15 @@ def serve(options: Options, *, savers: Mapping[str, Saver] | None = None) -> int
       The exit code.
 
     Raises:
-      ValueError: Bad options, nothing to open, no such checkpoint, or the port is taken.
+      ValueError: Bad options, nothing to open, sessions among the slices of a series, no such
+        checkpoint, or the port is taken.
     """
     check(options)
-    found = (synthetic(),) if options.volume is None else sources_of(options.volume)
+    found: tuple[Source, ...] = (synthetic(),)
+    if options.volume is not None:
+        found = sources_of(options.volume, workdir=options.workdir, say=_say)
+        if not options.read_only:
+            check_workdir(options.workdir, options.volume, found)
     listener = _listen(options)
     with listener:
         desk = _desk(options, found, savers)

@@ -1,6 +1,9 @@
 """What can be opened: the volumes of a file or folder, under ids that say nothing of paths."""
 
 import hashlib
+import os
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +19,11 @@ from ecc_jax.volumes import (
     read_series,
     read_volume,
 )
-from ecc_jax.volumes.dicom_files import dicom_files, read_header
+from ecc_jax.volumes.dicom_files import is_listed, read_header
 
 MAX_FILES = 20_000
 MAX_SOURCES = 2_000
+MAX_REMARKS = 5
 DIGITS = 16
 SYNTHETIC = "synthetic"
 # A liver with a lesion of 9 mm, in the middle slices.
@@ -33,7 +37,8 @@ class Source(NamedTuple):
       id: What a client calls it; neither path nor name can be read from it.
       name: What a person calls it: the file's name without folders.
       kind: "nifti", "nrrd", "png", "dicom" or "synthetic".
-      path: The file, or the folder of the series; none of the synthetic volume.
+      path: The file, or the folder that holds the series alone or with others; none of the
+        synthetic volume.
       series_uid: Of a DICOM series.
       detail: What else tells it from its neighbours, such as its number of files.
     """
@@ -51,16 +56,21 @@ def synthetic() -> Source:
     return Source(_id(SYNTHETIC, ""), "synthetic liver", SYNTHETIC, None, detail="20 slices")
 
 
-def sources_of(path: Path) -> tuple[Source, ...]:
+def sources_of(
+    path: Path, *, workdir: Path | None = None, say: Callable[[str], object] = warnings.warn
+) -> tuple[Source, ...]:
     """Lists what can be opened in a file or folder, without reading voxels.
 
-    Links that lead out of the folder are left out, as are hidden files.
+    Hidden files are left out, and files that links out of the folder lead to, except those of
+    DICOM series: archives such as git-annex keep each slice behind such a link.
 
     Args:
       path: A NIfTI, NRRD or PNG file, or a folder with such files and DICOM series.
+      workdir: Folder of the sessions; if it lies in the folder, its files are left out.
+      say: Takes a line about each damaged DICOM file, which is left out; the first ones.
 
     Raises:
-      ValueError: No such file or folder, nothing in it, too many files, or a damaged DICOM file.
+      ValueError: No such file or folder, nothing in it that can be opened, or too many files.
     """
     if path.is_file():
         kind = _kind(path)
@@ -73,19 +83,49 @@ def sources_of(path: Path) -> tuple[Source, ...]:
     if not path.is_dir():
         raise ValueError(f"{path}: no such file or folder; check the path")
     root = path.resolve()
+    entries = _entries(root, workdir)
     found = [
         _of_file(file, kind)
-        for file in _files(root)
-        if (kind := _kind(file)) and not is_second_half(file)
+        for file in entries
+        if (kind := _kind(file)) and _is_within(file, root) and not is_second_half(file)
     ]
-    found += _series(root)
+    series, damaged = _series(root, entries)
+    found += series
     if not found:
         raise ValueError(
-            f"{path}: holds no NIfTI, NRRD or PNG file and no DICOM series; check the path"
+            damaged[0]
+            if damaged
+            else f"{path}: holds no NIfTI, NRRD or PNG file and no DICOM series; check the path"
         )
     if len(found) > MAX_SOURCES:
         raise ValueError(f"{path}: holds {len(found)} volumes, expected at most {MAX_SOURCES}")
+    for text in damaged[:MAX_REMARKS]:
+        say(f"left out: {text}")
+    if len(damaged) > MAX_REMARKS:
+        say(f"left out: {len(damaged) - MAX_REMARKS} more DICOM files or series")
     return tuple(found)
+
+
+def check_workdir(workdir: Path, opened: Path, found: tuple[Source, ...]) -> None:
+    """Refuses a folder of sessions in which nothing could be saved, or is taken for volumes.
+
+    Args:
+      workdir: The folder; need not exist.
+      opened: The file or folder whose volumes are open.
+      found: These volumes.
+
+    Raises:
+      ValueError: It is the opened folder, or lies in the folder of a DICOM series.
+    """
+    place = workdir.resolve()
+    if place == opened.resolve():
+        raise ValueError(f"--workdir {workdir} is the folder that is opened; choose another one")
+    for source in found:
+        if source.kind == "dicom" and source.path and place.is_relative_to(source.path.resolve()):
+            raise ValueError(
+                f"--workdir {workdir} lies in the folder of a DICOM series, which is never written "
+                "to; choose a folder outside of it"
+            )
 
 
 def read(source: Source) -> Volume:
@@ -110,21 +150,30 @@ def read(source: Source) -> Volume:
     return read_volume(source.path)
 
 
-def _files(root: Path) -> list[Path]:
-    """Returns the visible files below a folder that do not lie elsewhere, sorted.
+def _entries(root: Path, workdir: Path | None) -> list[Path]:
+    """Returns the visible files below a folder, and links to nothing, sorted.
 
     Raises:
       ValueError: More than `MAX_FILES`.
     """
-    files: list[Path] = []
+    own = None if workdir is None else workdir.resolve()
+    # Who opens a folder among the sessions means it.
+    if own is not None and root.is_relative_to(own):
+        own = None
+    entries: list[Path] = []
     for path in root.rglob("*"):
-        if path.name.startswith(".") or not path.is_file():
+        if path.name.startswith(".") or path.is_dir():
             continue
-        if path.resolve().is_relative_to(root):
-            files.append(path)
-        if len(files) > MAX_FILES:
+        if own is None or not path.is_relative_to(own):
+            entries.append(path)
+        if len(entries) > MAX_FILES:
             raise ValueError(f"{root}: holds more than {MAX_FILES} files; open a folder in it")
-    return sorted(files)
+    return sorted(entries)
+
+
+def _is_within(path: Path, root: Path) -> bool:
+    """Returns whether a file is there and does not lie outside of a folder."""
+    return path.is_file() and path.resolve().is_relative_to(root)
 
 
 def _kind(path: Path) -> str:
@@ -138,22 +187,37 @@ def _of_file(path: Path, kind: str) -> Source:
     return Source(_id(kind, str(path.resolve())), path.name, kind, path)
 
 
-def _series(root: Path) -> list[Source]:
-    """Returns the DICOM series below a folder, by its headers."""
-    counts: dict[str, list[int]] = {}
-    for file in dicom_files(root):
-        header = read_header(file)
-        voxels = int(header.tags.get("Rows") or 0) * int(header.tags.get("Columns") or 0)
-        counts.setdefault(header.series_uid, []).append(voxels)
-    found = []
-    for number, (uid, sizes) in enumerate(sorted(counts.items()), 1):
-        if sum(sizes) < 1 or max(sizes) < 1:
+def _series(root: Path, entries: list[Path]) -> tuple[list[Source], list[str]]:
+    """Returns the DICOM series among files, by their headers, and what is wrong with others."""
+    folders: dict[str, list[Path]] = {}
+    sizes: dict[str, list[int]] = {}
+    damaged = []
+    for file in entries:
+        try:
+            if not is_listed(file):
+                continue
+            header = read_header(file)
+        except ValueError as error:
+            damaged.append(str(error))
             continue
-        check_voxels((sum(sizes),), root)
-        name = root.name if len(counts) == 1 else f"{root.name}, series {number}"
+        voxels = int(header.tags.get("Rows") or 0) * int(header.tags.get("Columns") or 0)
+        folders.setdefault(header.series_uid, []).append(file.parent)
+        sizes.setdefault(header.series_uid, []).append(voxels)
+    found = []
+    for number, uid in enumerate(sorted(sizes), 1):
+        if max(sizes[uid]) < 1:
+            continue
+        try:
+            check_voxels((sum(sizes[uid]),), root)
+        except ValueError as error:
+            damaged.append(str(error))
+            continue
+        name = root.name if len(sizes) == 1 else f"{root.name}, series {number}"
+        # Read from its own folder, so that damaged files elsewhere are no matter.
+        folder = Path(os.path.commonpath(folders[uid]))
         source_id = _id("dicom", f"{root}\0{uid}")
-        found.append(Source(source_id, name, "dicom", root, uid, f"{len(sizes)} files"))
-    return found
+        found.append(Source(source_id, name, "dicom", folder, uid, f"{len(sizes[uid])} files"))
+    return found, damaged
 
 
 def _id(kind: str, place: str) -> str:

@@ -82,14 +82,20 @@ def dicom_files(folder: Path) -> list[Path]:
     Raises:
       ValueError: A file cannot be opened, or is a link to nothing.
     """
-    paths = [path for path in sorted(folder.rglob("*")) if not path.name.startswith(".")]
-    files = []
-    for path in paths:
-        if path.is_file():
-            files += [path] if is_dicom(path) else []
-        elif path.is_symlink() and path.suffix.lower() in SUFFIXES and not path.exists():
-            raise ValueError(f"{path}: a link to nothing; get the file that it names, or remove it")
-    return files
+    return [path for path in sorted(folder.rglob("*")) if is_listed(path)]
+
+
+def is_listed(path: Path) -> bool:
+    """Returns whether an entry of a folder is one of its `dicom_files`.
+
+    Raises:
+      ValueError: It cannot be opened, or is a link to nothing.
+    """
+    if path.name.startswith("."):
+        return False
+    if path.is_symlink() and path.suffix.lower() in SUFFIXES and not path.exists():
+        raise ValueError(f"{path}: a link to nothing; get the file that it names, or remove it")
+    return path.is_file() and is_dicom(path)
 
 
 def is_dicom(path: Path) -> bool:

@@ -215,6 +215,19 @@ def test_a_killed_server_restores_disks_and_masks_bit_for_bit(running, scan, tmp
             np.testing.assert_array_equal(again.mask(volume, 1, index), mask)
 
 
+def test_a_refusal_tells_no_folder_of_the_sessions(running, scan, tmp_path):
+    killed = copy_of(tmp_path / "work", tmp_path, "killed")
+    (log,) = killed.rglob("events.log")
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([lines[0], b"{}}\n", *lines[1:]]))
+    (tmp_path / "link").symlink_to(killed)
+    for workdir in (killed, tmp_path / "link"):
+        with serving(scan[0], workdir) as (client, _), pytest.raises(ApiError) as error:
+            client.open(client.documents()[0]["id"])
+        assert "is damaged" in str(error.value) and "the sessions' folder" in str(error.value)
+        assert str(tmp_path) not in str(error.value)
+
+
 def test_other_weights_say_so_and_keep_old_masks(running, scan, tmp_path):
     client, volume, _ = running
     client.event(volume, "press", **PRESS)

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from ecc_jax.annotator import documents, sources
 from ecc_jax.annotator.sources import Source
@@ -129,6 +130,18 @@ def test_windows():
     assert documents.automatic_window(shown, 0, y=39.0, x=39.0, radius=50.0) == (-900, 600)
 
 
+@pytest.mark.parametrize(
+    ("brightest", "white"),
+    [(0, 255), (255, 255), (256, 511), (1200, 2047), (4095, 4095), (4096, 8191), (65535, 65535)],
+)
+def test_a_picture_is_seen_in_the_range_of_its_bits(tmp_path, brightest, white):
+    values = np.zeros((5, 6), np.uint16)
+    values[2, 3] = brightest
+    Image.fromarray(values).save(tmp_path / "a.png")
+    shown = documents.open_source(sources.sources_of(tmp_path / "a.png")[0])
+    assert documents.automatic_window(shown, 0, y=0.0, x=0.0, radius=1.0) == (0, white)
+
+
 def test_floats_are_shown_rounded_and_within_int16():
     shown = document(np.full((3, 3, 3), 40000.6, np.float32), np.eye(4))
     assert documents.pixels_of(shown, 0).dtype == np.int16
@@ -170,3 +183,61 @@ def test_nothing_to_open_is_one_line(tmp_path, name):
     with pytest.raises(ValueError) as error:
         sources.sources_of(tmp_path / name)
     assert "\n" not in str(error.value) and name in str(error.value)
+
+
+def test_damaged_dicom_files_are_told_and_the_rest_opens(tmp_path):
+    hu = np.random.default_rng(0).integers(-1000, 1000, (4, 8, 10)).astype(np.int16)
+    lidc.write_series(tmp_path / "good", hu, Scan())
+    (tmp_path / "bad").mkdir()
+    for n in range(7):
+        (tmp_path / "bad" / f"{n}.dcm").write_bytes(b"nothing of DICOM")
+    (tmp_path / "lost.dcm").symlink_to(tmp_path / "nowhere")
+    lines = []
+    (found,) = sources.sources_of(tmp_path, say=lines.append)
+    assert documents.open_source(found).num_slices == 4
+    assert len(lines) == 6 and "bad/0.dcm" in lines[0] and "3 more" in lines[-1]
+    with pytest.raises(ValueError, match=r"0\.dcm: not a DICOM file"):
+        sources.sources_of(tmp_path / "bad", say=lines.append)
+
+
+def test_slices_behind_links_are_read(tmp_path):
+    """As git-annex keeps them."""
+    hu = np.random.default_rng(0).integers(-1000, 1000, (4, 8, 10)).astype(np.int16)
+    kept = lidc.write_series(tmp_path / "kept", hu, Scan())
+    (tmp_path / "opened").mkdir()
+    for file in kept.iterdir():
+        (tmp_path / "opened" / file.name).symlink_to(file)
+    (found,) = sources.sources_of(tmp_path / "opened")
+    np.testing.assert_array_equal(documents.open_source(found).volume.image_hu, hu)
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "series").symlink_to(kept, target_is_directory=True)
+    with pytest.raises(ValueError, match="holds no NIfTI"):
+        sources.sources_of(tmp_path / "none")
+
+
+def test_sessions_in_the_opened_folder_are_no_volumes(tmp_path):
+    image = nibabel.Nifti1Image(np.zeros((3, 3, 3), np.int16), np.eye(4))
+    work = tmp_path / "data" / "annotations"
+    (work / "a-1").mkdir(parents=True)
+    nibabel.save(image, tmp_path / "data" / "a.nii.gz")
+    nibabel.save(image, work / "a-1" / "lesions.nii.gz")
+    hu = np.zeros((4, 8, 10), np.int16)
+    lidc.write_series(work / "a-1" / "dicom", hu, Scan())
+
+    def names(path):
+        return [source.name for source in sources.sources_of(path, workdir=work)]
+
+    assert names(tmp_path / "data") == ["a.nii.gz"]
+    assert "lesions.nii.gz" in names(work / "a-1")
+
+
+def test_sessions_never_lie_among_the_slices_of_a_series(tmp_path):
+    hu = np.random.default_rng(0).integers(-1000, 1000, (4, 8, 10)).astype(np.int16)
+    folder = lidc.write_series(tmp_path / "data" / "series", hu, Scan())
+    found = sources.sources_of(tmp_path / "data")
+    sources.check_workdir(tmp_path / "data" / "annotations", tmp_path / "data", found)
+    for workdir in (folder, folder / "annotations", folder / "deep" / ".." / "er"):
+        with pytest.raises(ValueError, match="folder of a DICOM series"):
+            sources.check_workdir(workdir, tmp_path / "data", found)
+    with pytest.raises(ValueError, match="is the folder that is opened"):
+        sources.check_workdir(tmp_path / "data", tmp_path / "data", found)

@@ -13,6 +13,7 @@ from ecc_jax.annotator import guards, readers, server
 from ecc_jax.annotator.client import ApiError, Client
 from ecc_jax.annotator.server import Options
 from tests.annotator.serving import TOKEN, ball, serving
+from tests.raw_layouts import lidc
 
 STATIC = Path(guards.__file__).with_name("static")
 
@@ -247,3 +248,12 @@ def test_an_error_that_nobody_foresaw_is_told_without_values(folder, tmp_path, c
 def test_a_client_needs_the_whole_address():
     with pytest.raises(KeyError):
         Client("http://127.0.0.1:1/")
+
+
+def test_the_server_does_not_start_where_it_could_save_nothing(tmp_path, monkeypatch):
+    series = lidc.write_series(tmp_path / "series", np.zeros((3, 8, 10), np.int16))
+    monkeypatch.chdir(series)
+    before = set(series.iterdir())
+    with pytest.raises(ValueError, match="--workdir annotations lies in the folder of a DICOM"):
+        server.serve(Options(Path("."), "shipped", Path("annotations")))
+    assert set(series.iterdir()) == before

@@ -292,16 +292,42 @@ def test_series_that_cannot_be_referred_to(tmp_path):
     assert "1 slices are not there" in error(save_dicom.read_headers, volume, lesions)
     lidc.edit(tmp_path / "ct" / "1-002.dcm", PatientSex="U")
     headers = save_dicom.read_headers(volume, lesions_of(masks_of_two()))
-    assert "'U' is not" in error(
+    assert "(ValueError, PatientSex)" in error(
         save_dicom.segmentation, headers, volume, lesions_of(masks_of_two())
     )
-    # The mark of DICOM, and then nothing that it could be.
-    (tmp_path / "ct" / "1-002.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 50)
+    (tmp_path / "ct" / "1-002.dcm").write_bytes(b"no DICOM whatever its name says")
     assert "1-002.dcm: cannot be read" in error(
         save_dicom.read_headers, volume, lesions_of(masks_of_two())
     )
     nifti = volume._replace(path=tmp_path / "a.nii", slice_uids=())
     assert "is no DICOM series" in error(save_dicom.read_headers, nifti, lesions)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "fitting"),
+    [
+        ("PatientSex", "ABCDEFGH"),
+        ("StudyDate", "20200101"),
+        ("PatientBirthDate", "19500203"),
+        ("StudyTime", "101112.5"),
+    ],
+)
+def test_nothing_of_a_patient_is_told(tmp_path, keyword, fitting, capfd, caplog):
+    """Values in the wrong tag: they are in no message, no warning (an error here) and no log."""
+    volume, lesions = series(tmp_path), lesions_of(masks_of_two())
+    path = tmp_path / "ct" / "1-002.dcm"
+    lidc.edit(path, **{keyword: fitting})
+    # pydicom itself would write no such value.
+    assert path.read_bytes().count(fitting.encode()) == 1
+    path.write_bytes(path.read_bytes().replace(fitting.encode(), b"Jane Doe"))
+    said = ""
+    try:
+        export(tmp_path, volume, lesions)
+    except ValueError as refused:
+        said = str(refused)
+        assert refused.__cause__ is None and "save as NIfTI" in said
+    out, err = capfd.readouterr()
+    assert "Jane" not in said + out + err + caplog.text
 
 
 def test_a_slice_without_thickness_and_other_series_beside(tmp_path):

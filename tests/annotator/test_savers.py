@@ -5,6 +5,7 @@ import json
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from ecc_jax.annotator import save, savers
 from ecc_jax.annotator.client import ApiError
@@ -71,6 +72,22 @@ def test_every_format_that_fits_is_written_and_again_after_more_disks(running, s
     assert "liver ✓" in json.dumps(measured, ensure_ascii=False)
     with pytest.raises(ApiError, match="DICOM"):
         client.event(volume, "save", format="dicom")
+
+
+def test_grey_values_of_a_picture_are_not_saved_as_hounsfield_units(tmp_path):
+    image, _ = ball()
+    Image.fromarray((image[3] + 100).astype(np.uint16)).save(tmp_path / "a.png")
+    with serving(tmp_path / "a.png", tmp_path / "work") as (client, desk):
+        desk.savers |= savers.savers("painter")
+        volume = client.documents()[0]["id"]
+        client.open(volume)
+        client.event(volume, "add", name="a")
+        _press(client, volume, 0)
+        client.event(volume, "save", format="measures")
+    saved = next((tmp_path / "work").rglob("*.measures.json")).read_text(encoding="utf-8")
+    (lesion,) = json.loads(saved)["lesions"]
+    assert lesion["voxels"] > 0
+    assert {lesion[key] for key in ("mean_hu", "sd_hu", "min_hu", "max_hu")} == {None}
 
 
 def test_names_that_no_file_could_hold_are_refused_at_once(running):
