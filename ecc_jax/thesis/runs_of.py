@@ -223,10 +223,10 @@ def pool(reports: Sequence[Report]) -> pooling.Run:
     first, *others = (settings(report.config) for report in reports)
     for report, config in zip(reports[1:], others, strict=True):
         for key, value in first.items():
-            other = config.get(key)
-            if other != value:
+            # A key that only one of them has names its set, whose data.name differs as well.
+            if key in config and config[key] != value:
                 raise ValueError(
-                    f"{reports[0].folder} has {key}={value!r}, {report.folder} {other!r}, "
+                    f"{reports[0].folder} has {key}={value!r}, {report.folder} {config[key]!r}, "
                     "and both fill one cell; leave one of them away"
                 )
     return pooling.pool([pooling.load_run(report.folder) for report in reports])
@@ -247,8 +247,8 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
 
 def naming_key(data: dict[str, Any]) -> str:
     """Returns the key of `data` that tells sets of one name apart; empty where the name does."""
-    info = catalog.DATASETS.get(data["name"])
-    return info.names_within if info else ""
+    name = data["name"]
+    return catalog.DATASETS[name].names_within if name in catalog.DATASETS else ""
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
