@@ -18,7 +18,7 @@ class Drawn(NamedTuple):
 
     Attributes:
       volume: The volume it was drawn on, as its reader gave it.
-      lesions: At least one; none empty.
+      lesions: None empty; at least one, unless prompts alone are saved.
       log: The prompts that made them; None if there are none.
       is_hu: Whether voxels are Hounsfield units; of grey values none are saved.
     """
@@ -118,7 +118,10 @@ def save(stem: Path, formats: Sequence[str], drawn: Drawn, *, replace: bool = Fa
         raise ValueError(
             f"expected formats out of {', '.join(FORMATS)}, got {', '.join(unknown) or 'none'}"
         )
-    check_lesions(drawn.lesions, drawn.volume.geometry)
+    # Disks are worth keeping even where none has left a pixel.
+    has_prompts_alone = list(formats) == ["prompts"] and drawn.log and drawn.log.lesions
+    if drawn.lesions or not has_prompts_alone:
+        check_lesions(drawn.lesions, drawn.volume.geometry)
     for name in formats:
         for suffix in FORMATS[name].suffixes:
             check_target(with_suffix(stem, suffix), drawn.volume.path, replace=replace)

@@ -27,15 +27,17 @@ def _save(name: str, model: str, job: ToSave) -> list[Path]:
 def drawn_of(job: ToSave, *, model: str) -> save.Drawn:
     """Returns lesions and prompts of a session in the geometry of the source.
 
-    Lesions and slices without a disk are left out.
+    Lesions and slices without a disk are left out. A lesion whose disks have left no pixel is in
+    the log of prompts alone: no other format can hold it.
     """
     document = job.document
     lesions, logged = [], []
     for lesion, upright in job.lesions:
         masks = {k: turn_back(mask, document.orientation) for k, mask in upright.items()}
-        if not any(mask.any() for mask in masks.values()):
+        if not masks:
             continue
-        lesions.append(Lesion(lesion.name, masks, document.axis))
+        if any(mask.any() for mask in masks.values()):
+            lesions.append(Lesion(lesion.name, masks, document.axis))
         slices = tuple(
             save_prompts.SlicePrompts(
                 k,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ecc_jax.annotator import save, savers
+from ecc_jax.annotator import save, save_prompts, savers
 from ecc_jax.annotator.client import ApiError
 from tests.annotator.serving import ball, serving
 
@@ -72,6 +72,30 @@ def test_every_format_that_fits_is_written_and_again_after_more_disks(running, s
     assert "liver ✓" in json.dumps(measured, ensure_ascii=False)
     with pytest.raises(ApiError, match="DICOM"):
         client.event(volume, "save", format="dicom")
+
+
+def test_disks_that_left_no_pixel_are_kept_in_the_log(running, scan):
+    client, volume, _ = running
+    # Where it is dark the painter marks nothing.
+    client.event(volume, "press", lesion=1, slice=0, y=1.0, x=1.0, radius=2, positive=True)
+    with pytest.raises(ApiError, match="no lesion to save"):
+        client.event(volume, "save", format="nifti")
+
+    def saved():
+        client.event(volume, "save", format="prompts")
+        path = next((scan.parents[1] / "work").rglob("lesions.prompts.json"))
+        return save_prompts.read_prompts(path).lesions
+
+    (lesion,) = saved()
+    assert lesion.name == "liver ✓" and lesion.slices[0].prompts[0].radius == 2
+    client.event(volume, "add", name="seen")
+    image = client.slice(volume, 3)
+    y, x = np.argwhere(image == image.max()).mean(0)
+    client.event(volume, "press", lesion=2, slice=3, y=y, x=x, radius=6, positive=True)
+    assert [lesion.name for lesion in saved()] == ["liver ✓", "seen"]
+    client.event(volume, "save", format="nifti")
+    names = next((scan.parents[1] / "work").rglob("lesions.json")).read_text(encoding="utf-8")
+    assert "seen" in names and "liver" not in names
 
 
 def test_grey_values_of_a_picture_are_not_saved_as_hounsfield_units(tmp_path):
