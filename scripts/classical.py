@@ -44,7 +44,7 @@ _BAR = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, 1 with one line on stderr, or 130 after an interrupt."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     try:
         directory = prepared_index.find(arguments.name, arguments.root)
         default = Path("runs/classical") / "-".join(directory.parts[-3:-1])
@@ -191,7 +191,7 @@ def _examples(
     return examples
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -208,7 +208,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--fold-seed", type=_count, default=0, help="seed of the folds")
     quick = f"{QUICK_SLICES} slices of each split, {QUICK_VALUES} values of each parameter"
     add("--quick", action="store_true", help=quick)
-    return parser
+    arguments = parser.parse_args(argv)
+    if not arguments.folds and (arguments.fold or arguments.fold_seed):
+        parser.error("--fold and --fold-seed need --folds")
+    return arguments
 
 
 def _count(text: str) -> int:

@@ -147,6 +147,8 @@ def test_the_script_searches_tests_and_goes_on(script, prepared, tmp_path, capsy
         (["x", "--methods", "snake"], 2, "invalid choice: 'snake'"),
         (["x", "--jobs", "0"], 2, "expected at least 1, got '0'"),
         (["x", "--max-slices", "-1"], 2, "expected 0 or a positive whole number, got '-1'"),
+        (["x", "--fold", "3"], 2, "--fold and --fold-seed need --folds"),
+        (["x", "--fold-seed", "1"], 2, "--fold and --fold-seed need --folds"),
     ],
 )
 def test_usual_mistakes_are_one_line(script, tmp_path, capsys, arguments, code, says):
