@@ -99,8 +99,8 @@ def fill(found: Found, indices: Sequence[Mapping[str, Any]], plan: Plan) -> Fill
     classical: dict[str, Any] = {}
     for path in found.classical:
         content = read_classical(path)
-        if classical_kind(content) is not plan.is_stand_in:
-            left_out.append((path, f"is of {content['dataset']}, which Table 2 does not hold"))
+        if reason := _outside_table_2(content, is_stand_in=plan.is_stand_in):
+            left_out.append((path, reason))
             continue
         if classical:
             raise ValueError(f"{path} and {classical['path']} both fill Table 2; leave one away")
@@ -208,10 +208,14 @@ def _counts(indices: Iterable[Mapping[str, Any]], *, is_stand_in: bool) -> dict[
             counts[Count(dataset, options["subset"], split)] = Ours(
                 value=float(size["slices"]),
                 sources=(str(index["directory"]),),
-                detail=f"{size['volumes']} scans"
-                + (", by slice" if options["split_rule"] == "thesis" else ""),
+                detail=f"{size['volumes']} scans" + _by_slice(options),
             )
     return counts
+
+
+def _by_slice(options: Mapping[str, Any]) -> str:
+    """Returns a remark where a split is the thesis's own."""
+    return "by slice" if options["split_rule"] == "thesis" else ""
 
 
 def read_classical(path: Path) -> dict[str, Any]:
@@ -228,6 +232,14 @@ def read_classical(path: Path) -> dict[str, Any]:
             for split in catalog.SPLITS:
                 float(method["splits"][split]["iou"])
         str(content["dataset"])
+        # Files written before these were recorded can still be drawn from.
+        if "options" in content:
+            _ = [content["options"][name] for name in ("subset", "kind", "split_rule")]
+            int(content["folds"]["folds"])
+            for method in content["methods"].values():
+                int(method["grid_size"]), len(method["grid"])
+                for split in catalog.SPLITS:
+                    int(method["splits"][split]["slices"]), int(content["split_sizes"][split])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is no file of scripts/classical.py ({error}); run it again"
@@ -242,13 +254,52 @@ def classical_kind(content: Mapping[str, Any]) -> bool | None:
     return False if content["dataset"] == rows.SETS[0] else None
 
 
+def _outside_table_2(content: Mapping[str, Any], *, is_stand_in: bool) -> str:
+    """Returns why Table 2 does not hold the results of classical methods; empty if it does."""
+    if classical_kind(content) is not is_stand_in:
+        return f"is of {content['dataset']}, which Table 2 does not hold"
+    if "options" not in content:
+        return "does not say of which subset and folds it is; run scripts/classical.py again"
+    options, folds, whole = content["options"], content["folds"], catalog.SUBSETS[0]
+    organ = catalog.DATASETS[rows.SETS[0]].organ
+    if options["subset"] != whole:
+        return f"is of subset {options['subset']}; Table 2 holds {whole}"
+    if is_stand_in and options["kind"] != organ:
+        return f"is of the phantom's kind {options['kind']}; Table 2 holds {organ}"
+    if folds["folds"]:
+        return f"is of fold {folds['fold']} of {folds['folds']}; Table 2 holds the prepared split"
+    # The miniature's searches are short on purpose; their cells say so.
+    partial = "" if is_stand_in else _partial(content)
+    return f"is of {partial}; Table 2 holds all" if partial else ""
+
+
+def _partial(content: Mapping[str, Any]) -> str:
+    """Returns what a search left out, in words; empty where it tried every value and slice."""
+    for method in content["methods"].values():
+        for split in catalog.SPLITS:
+            if part := _part_of(content, method, split):
+                return part
+    return ""
+
+
+def _part_of(content: Mapping[str, Any], method: Mapping[str, Any], split: str) -> str:
+    """Returns how much of the slices of a split and of the grid a method saw, if not all."""
+    slices, size = method["splits"][split]["slices"], content["split_sizes"][split]
+    tried, grid = len(method["grid"]), method["grid_size"]
+    parts = [f"{slices} of {size} slices of {split}"] if slices < size else []
+    parts += [f"{tried} of {grid} values of the parameter"] if tried < grid else []
+    return ", ".join(parts)
+
+
 def _of_classical(content: Mapping[str, Any], meaning: Classical) -> Ours | None:
     method = content.get("methods", {}).get(meaning.method)
     if method is None:
         return None
     found = method["splits"][meaning.split]
     low, high = found.get("interval") or (None, None)
-    return Ours(found["iou"], low, high, sources=(content["path"],))
+    parts = _part_of(content, method, meaning.split), _by_slice(content["options"])
+    detail = ", ".join(filter(None, parts))
+    return Ours(found["iou"], low, high, sources=(content["path"],), detail=detail)
 
 
 def _more(content: Mapping[str, Any]) -> list[Cell]:
