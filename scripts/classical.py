@@ -89,16 +89,21 @@ def search(arguments: argparse.Namespace, directory: Path, out: Path) -> Path:
     }
     tables = score_all(planned, jobs=arguments.jobs)
     index = {split: readers[split].slices().index for split in SPLITS}
+    prepared = prepared_index.read_index(directory)
     found = report.Searched(
-        dataset=prepared_index.read_index(directory)["name"],
+        dataset=prepared["name"],
         sizes={split: len(index[split]) for split in SPLITS},
         slices={split: [index[split][int(p)] for p in chosen[split]] for split in SPLITS},
         methods={
             name: report.Scored(
-                values_of(name, window, most=most), {s: tables[name, s] for s in SPLITS}
+                values_of(name, window, most=most),
+                {s: tables[name, s] for s in SPLITS},
+                grid_size=len(values_of(name, window)),
             )
             for name in (report.BAR, *arguments.methods)
         },
+        options=prepared["options"],
+        folds=folds._asdict(),
     )
     examples = _examples(found, readers["test"], chosen["test"], clicks["test"])
     path = report.write(found, examples, out)
@@ -175,6 +180,7 @@ def _examples(
 ) -> list[report.Example]:
     """Returns test slices, evenly spread over those that were searched."""
     picked = np.linspace(0, len(positions) - 1, min(EXAMPLES, len(positions))).round().astype(int)
+    oracles = {name: scored.oracle(reader.split)[1] for name, scored in found.methods.items()}
     examples = []
     for place in np.unique(picked):
         position = int(positions[place])
@@ -182,12 +188,15 @@ def _examples(
         low, high = reader.window(position)
         y, x, radius = (float(value) for value in clicks[place])
         case = Case(image, (y, x), radius)
-        masks = {
-            name: METHODS[name].segment(case, np.array([scored.best]))[0]
-            for name, scored in found.methods.items()
-        }
+        own = {name: float(values[place]) for name, values in oracles.items()}
+        masks, own_masks = {}, {}
+        for name, scored in found.methods.items():
+            both = np.unique([scored.best, own[name]])  # grids rise; a mask may take a second
+            drawn = METHODS[name].segment(case, both)
+            masks[name] = drawn[np.searchsorted(both, scored.best)]
+            own_masks[name] = drawn[np.searchsorted(both, own[name])]
         shown = (image - low) / (high - low)
-        examples.append(report.Example(shown, target != 0, (y, x), radius, masks))
+        examples.append(report.Example(shown, target != 0, (y, x), radius, masks, own_masks, own))
     return examples
 
 

@@ -21,7 +21,7 @@ from ecc_jax.thesis import (
 from ecc_jax.thesis.figures_runs import Inputs, Missing, open_inputs
 from tests.preparing import prepare
 from tests.reports import example
-from tests.thesis.figure_inputs import K, classical, curve, run
+from tests.thesis.figure_inputs import K, classical, curve, run, searched
 from tfds_builders.options import DataOptions
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "thesis_figures.py"
@@ -206,6 +206,15 @@ def test_searches_are_those_of_the_file(folder):
     figure, caption = figures_classical.search_of_contour(inputs)
     assert [patch.radius for axes in figure.axes[1:] for patch in axes.patches] == [1.0, 1.5]
     assert "(px)" in figure.axes[0].get_xlabel()
+
+
+def test_panel_with_the_slice_s_own_value_is_drawn_from_what_a_search_writes(tmp_path):
+    folder = searched(tmp_path / "searched")
+    figure, caption = figures_classical.search_of_contour(open_inputs([str(folder)]))
+    # Of two examples the second gains by its own radius: 12 in place of 4.
+    assert len(figure.axes) == 3 and "(c) the same with" in caption
+    assert _texts(figure)[-1] == "IoU 1.00"
+    assert [patch.radius for axes in figure.axes[1:] for patch in axes.patches] == [4.0, 12.0]
 
 
 def test_classical_results_without_some_parts(tmp_path):
