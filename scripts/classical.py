@@ -2,7 +2,7 @@
 
     python scripts/classical.py ct_phantom_2d --quick
     python scripts/classical.py PREPARED_DIRECTORY --out runs/classical/lidc --jobs 4 --folds 2
-    python scripts/classical.py kits_2d --methods flooding flooding_disk --max-slices 200
+    python scripts/classical.py kits_2d --config full --methods flooding --max-slices 200
 
 Flooding and active contours as in the thesis, started from the first click, and both started from
 the dynamic disk. The parameter with the highest mean IoU on train is used on validation and test.
@@ -34,7 +34,7 @@ from ecc_jax.clicks.user import RobotUser, next_click
 from ecc_jax.data import pipeline
 from ecc_jax.data.slice_reader import SliceReader
 from ecc_jax.report import classical as report
-from tfds_builders import prepared_index, workers
+from tfds_builders import options, prepared_index, workers
 
 QUICK_SLICES, QUICK_VALUES = 24, 5
 EXAMPLES = 6
@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, 1 with one line on stderr, or 130 after an interrupt."""
     arguments = _parse(argv)
     try:
-        directory = prepared_index.find(arguments.name, arguments.root)
+        wanted = options.selection(arguments.config, arguments.kind)
+        directory = prepared_index.find(arguments.name, arguments.root, wanted)
         default = Path("runs/classical") / "-".join(directory.parts[-3:-1])
         out = arguments.out or default
         with places.writing(out, elsewhere="choose another --out"):
@@ -208,6 +209,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     names = [name for name in METHODS if name != report.BAR]
     add("name", help="a dataset, or a prepared directory")
     add("--root", default="", help="folder of prepared data ($TFDS_DATA_DIR)")
+    several = "of a set that is prepared several times"
+    add("--config", default="", choices=options.CONFIGS, help=f"the one {several}")
+    add("--kind", default="", help=f"organ of the phantom, {several}")
     add("--out", type=console.path_argument, help="default runs/classical/<name>-<config>")
     add("--methods", nargs="+", choices=names, default=names, help="default: all")
     add("--max-slices", type=_count, default=0, help="of each split, over patients; 0: all")

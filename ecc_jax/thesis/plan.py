@@ -152,7 +152,8 @@ def quick(out: Path, *, steps: int = QUICK_STEPS) -> Plan:
     if steps < _QUICK_EPOCHS:
         raise ValueError(f"--steps must be at least {_QUICK_EPOCHS}, one per epoch; got {steps}")
     jobs = [_prepare_stand_in(name, subset) for subset in catalog.SUBSETS for name in SETS]
-    jobs.append(_classical(out, rows.synthetic_name(), "--quick"))
+    kind = f"--kind={catalog.DATASETS[SETS[0]].organ}"
+    jobs.append(_classical(out, rows.synthetic_name(), kind, "--quick"))
     training = _QUICK_OVERHEAD + steps * _QUICK_BATCH / _QUICK_PACE
     for row in _by_use():
         for name in SETS:
@@ -248,7 +249,9 @@ def _prepare_stand_in(name: str, subset: str) -> Job:
 
 def _classical(out: Path, name: str, *flags: str) -> Job:
     folder = Path(out) / "runs" / "classical"
-    command = [sys.executable, "scripts/classical.py", name, f"--out={folder}", *flags]
+    # Every set is prepared whole and small, and the phantom with every kind.
+    flags = (f"--config={catalog.SUBSETS[0]}", f"--out={folder}", *flags)
+    command = [sys.executable, "scripts/classical.py", name, *flags]
     return Job("classical", "classical", command, folder / "classical.json", 0.0)
 
 
