@@ -32,6 +32,10 @@ _QUICK_KEYS = (
     f"eval.max_slices={_QUICK_SLICES}",
     "eval.tuning_slices=32",
 )
+# Options, beside name, kind and subset, of the sets that the plans prepare: these decide how many
+# slices there are.
+PREPARED = {"split_seed": 0, "balanced": True, "labels_by_default": True}
+PREPARED_STAND_IN = {**PREPARED, "size": _QUICK_SIZE, "num_patients": _QUICK_PATIENTS}
 _BRIEF = ("eval.latency_clicks=0", "eval.baselines=()")
 # Rows per second of training, and seconds that a process takes beside, on two CPU cores.
 _QUICK_PACE, _QUICK_OVERHEAD = 3.0 * _QUICK_BATCH, 25.0

@@ -14,7 +14,7 @@ from ecc_jax.report.intervals import bootstrap_mean
 from ecc_jax.report.methods import PAINTERS, subject_of
 from ecc_jax.report.pooling import Run
 from ecc_jax.thesis import rows, runs_of
-from ecc_jax.thesis.plan import Plan
+from ecc_jax.thesis.plan import PREPARED, PREPARED_STAND_IN, Plan
 from ecc_jax.thesis.published import (
     ERROR_CLICKS,
     SPLIT_LABELS,
@@ -111,7 +111,8 @@ def fill(found: Found, indices: Sequence[Mapping[str, Any]], plan: Plan) -> Fill
         for report in found.reports
         if report.cell.subset != whole
     ]
-    counts = _counts(indices, is_stand_in=plan.is_stand_in)
+    counts, other_sets = _counts(indices, is_stand_in=plan.is_stand_in)
+    left_out += other_sets
     runs = _Runs(found)
     cells = []
     for number in numbers():
@@ -191,10 +192,17 @@ def _scores(iou: Float[np.ndarray, "m k"], click: int) -> Float[np.ndarray, " m"
     return np.array(errors, np.float64)
 
 
-def _counts(indices: Iterable[Mapping[str, Any]], *, is_stand_in: bool) -> dict[Count, Ours]:
-    """Returns the slices of prepared datasets; the thesis's own split goes before ours."""
-    counts = {}
-    for index in sorted(indices, key=lambda index: index["options"]["split_rule"] == "thesis"):
+def _counts(
+    indices: Iterable[Mapping[str, Any]], *, is_stand_in: bool
+) -> tuple[dict[Count, Ours], list[tuple[Path, str]]]:
+    """Returns the slices of the sets that a plan prepares, and which sets it does not, and why.
+
+    The thesis's own split goes before ours, and then what comes first.
+    """
+    expected = PREPARED_STAND_IN if is_stand_in else PREPARED
+    counts: dict[Count, Ours] = {}
+    left_out = []
+    for index in sorted(indices, key=lambda index: index["options"]["split_rule"] != "thesis"):
         options = index["options"]
         data = {**options, "name": index["name"], "phantom_kind": options.get("kind", "")}
         try:
@@ -203,14 +211,27 @@ def _counts(indices: Iterable[Mapping[str, Any]], *, is_stand_in: bool) -> dict[
             continue
         if is_synthetic is not is_stand_in:
             continue
+        directory, by_slice = Path(index["directory"]), _by_slice(options)
+        other = [f"{k}={options[k]}" for k, v in expected.items() if options.get(k, v) != v]
+        if other:
+            plan = ", ".join(f"{key}={value}" for key, value in expected.items())
+            left_out.append((directory, f"has {', '.join(other)}; Table 1 holds {plan}"))
+            continue
+        own = {}
         for split in catalog.SPLITS:
             size = index["counts"][split]
-            counts[Count(dataset, options["subset"], split)] = Ours(
+            own[Count(dataset, options["subset"], split)] = Ours(
                 value=float(size["slices"]),
-                sources=(str(index["directory"]),),
-                detail=f"{size['volumes']} scans" + _by_slice(options),
+                sources=(str(directory),),
+                detail=", ".join(filter(None, (f"{size['volumes']} scans", by_slice))),
             )
-    return counts
+        held = [counts[count] for count in own if count in counts]
+        if held and [ours.value for ours in held] != [ours.value for ours in own.values()]:
+            reason = f"has other counts than {held[0].sources[0]}, which Table 1 holds"
+            left_out.append((directory, reason))
+        if not held:
+            counts |= own
+    return counts, left_out
 
 
 def _by_slice(options: Mapping[str, Any]) -> str:

@@ -120,6 +120,34 @@ def test_counts_are_those_of_prepared_sets_the_thesis_split_first(tmp_path):
     assert "--kind=kidney" in at(small, 1, "KITS 2D", "Train").command
 
 
+def test_counts_of_other_sets_of_one_cell_are_left_out(tmp_path):
+    (tmp_path / "empty").mkdir()
+    mine = {"kind": "lung", "size": 160, "num_patients": 48}
+    chosen = plan.quick(plan.Path("out"))
+    # Later ones: of other patients, of the same counts, of other counts.
+    sets = [
+        {**index("ct_phantom_2d", sizes=sizes, **{**mine, **more}), "directory": place}
+        for place, sizes, more in (
+            ("other", (70, 20, 30), {"num_patients": 120}),
+            ("first", (7, 2, 3), {}),
+            ("same", (7, 2, 3), {}),
+            ("unequal", (8, 2, 3), {}),
+            ("reseeded", (5, 2, 3), {"split_seed": 1}),
+        )
+    ]
+    result = filled(tmp_path, sets, chosen)
+    ours = at(result, 1, "LIDC 2D", "Train").ours
+    assert (ours.value, ours.sources) == (7, ("first",))
+    reasons = {str(path): reason for path, reason in result.left_out}
+    assert reasons.keys() == {"other", "unequal", "reseeded"}
+    assert reasons["other"].startswith("has num_patients=120; Table 1 holds split_seed=0")
+    assert reasons["reseeded"].startswith("has split_seed=1; ")
+    assert reasons["unequal"] == "has other counts than first, which Table 1 holds"
+    by_slice = filled(tmp_path, [index("kits_2d", rule="thesis"), index("kits_2d")])
+    assert at(by_slice, 1, "KITS 2D", "Train").ours.detail == "2 scans, by slice"
+    assert not by_slice.left_out
+
+
 def test_table_2_is_of_the_classical_file(tmp_path):
     classical_file(tmp_path / "c")
     result = filled(tmp_path)
