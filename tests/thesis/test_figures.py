@@ -273,6 +273,19 @@ def test_command_draws_what_it_can_and_lists_the_rest(script, folder, tmp_path, 
     assert imread(out / "figure_16.png").shape[1] == round(6.3 * 220)
 
 
+def test_one_of_several_prepared_sets_is_named(script, folder, tmp_path, capsys):
+    for subset in ("full", "small"):
+        place = tmp_path / "lidc_2d" / subset / "1.0.0"
+        place.mkdir(parents=True)
+        options = {"subset": subset, "split_rule": "patient", "variant": "windowed"}
+        (place / "index.json").write_text(json.dumps({"files": {}, "options": options}))
+    arguments = [str(folder / "static"), "--only", "16", "--out", str(tmp_path / "out")]
+    arguments += ["--root", str(tmp_path), "--data", "lidc_2d"]
+    assert script.main(arguments) == 1
+    assert "lidc_2d is prepared 2 times" in capsys.readouterr().err
+    assert script.main([*arguments, "--config", "full"]) == 0
+
+
 def test_pdf_is_vector_with_letters_and_the_same_again(folder, tmp_path):
     inputs = open_inputs([str(folder)])
     drawn = [figures.draw_figures(inputs, tmp_path / name, numbers=(16,)) for name in "ab"]
