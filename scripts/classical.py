@@ -2,7 +2,7 @@
 
     python scripts/classical.py ct_phantom_2d --quick
     python scripts/classical.py PREPARED_DIRECTORY --out runs/classical/lidc --jobs 4 --folds 2
-    python scripts/classical.py kits_2d --methods flooding flooding_disk --max-slices 200
+    python scripts/classical.py kits_2d --config full --methods flooding --max-slices 200
 
 Flooding and active contours as in the thesis, started from the first click, and both started from
 the dynamic disk. The parameter with the highest mean IoU on train is used on validation and test.
@@ -34,7 +34,7 @@ from ecc_jax.clicks.user import RobotUser, next_click
 from ecc_jax.data import pipeline
 from ecc_jax.data.slice_reader import SliceReader
 from ecc_jax.report import classical as report
-from tfds_builders import prepared_index, workers
+from tfds_builders import options, prepared_index, workers
 
 QUICK_SLICES, QUICK_VALUES = 24, 5
 EXAMPLES = 6
@@ -44,9 +44,10 @@ _BAR = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, 1 with one line on stderr, or 130 after an interrupt."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     try:
-        directory = prepared_index.find(arguments.name, arguments.root)
+        wanted = options.selection(arguments.config, arguments.kind)
+        directory = prepared_index.find(arguments.name, arguments.root, wanted)
         default = Path("runs/classical") / "-".join(directory.parts[-3:-1])
         out = arguments.out or default
         with places.writing(out, elsewhere="choose another --out"):
@@ -89,16 +90,21 @@ def search(arguments: argparse.Namespace, directory: Path, out: Path) -> Path:
     }
     tables = score_all(planned, jobs=arguments.jobs)
     index = {split: readers[split].slices().index for split in SPLITS}
+    prepared = prepared_index.read_index(directory)
     found = report.Searched(
-        dataset=prepared_index.read_index(directory)["name"],
+        dataset=prepared["name"],
         sizes={split: len(index[split]) for split in SPLITS},
         slices={split: [index[split][int(p)] for p in chosen[split]] for split in SPLITS},
         methods={
             name: report.Scored(
-                values_of(name, window, most=most), {s: tables[name, s] for s in SPLITS}
+                values_of(name, window, most=most),
+                {s: tables[name, s] for s in SPLITS},
+                grid_size=len(values_of(name, window)),
             )
             for name in (report.BAR, *arguments.methods)
         },
+        options=prepared["options"],
+        folds=folds._asdict(),
     )
     examples = _examples(found, readers["test"], chosen["test"], clicks["test"])
     path = report.write(found, examples, out)
@@ -175,6 +181,7 @@ def _examples(
 ) -> list[report.Example]:
     """Returns test slices, evenly spread over those that were searched."""
     picked = np.linspace(0, len(positions) - 1, min(EXAMPLES, len(positions))).round().astype(int)
+    oracles = {name: scored.oracle(reader.split)[1] for name, scored in found.methods.items()}
     examples = []
     for place in np.unique(picked):
         position = int(positions[place])
@@ -182,16 +189,19 @@ def _examples(
         low, high = reader.window(position)
         y, x, radius = (float(value) for value in clicks[place])
         case = Case(image, (y, x), radius)
-        masks = {
-            name: METHODS[name].segment(case, np.array([scored.best]))[0]
-            for name, scored in found.methods.items()
-        }
+        own = {name: float(values[place]) for name, values in oracles.items()}
+        masks, own_masks = {}, {}
+        for name, scored in found.methods.items():
+            both = np.unique([scored.best, own[name]])  # grids rise; a mask may take a second
+            drawn = METHODS[name].segment(case, both)
+            masks[name] = drawn[np.searchsorted(both, scored.best)]
+            own_masks[name] = drawn[np.searchsorted(both, own[name])]
         shown = (image - low) / (high - low)
-        examples.append(report.Example(shown, target != 0, (y, x), radius, masks))
+        examples.append(report.Example(shown, target != 0, (y, x), radius, masks, own_masks, own))
     return examples
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -199,6 +209,9 @@ def _parser() -> argparse.ArgumentParser:
     names = [name for name in METHODS if name != report.BAR]
     add("name", help="a dataset, or a prepared directory")
     add("--root", default="", help="folder of prepared data ($TFDS_DATA_DIR)")
+    several = "of a set that is prepared several times"
+    add("--config", default="", choices=options.CONFIGS, help=f"the one {several}")
+    add("--kind", default="", help=f"organ of the phantom, {several}")
     add("--out", type=console.path_argument, help="default runs/classical/<name>-<config>")
     add("--methods", nargs="+", choices=names, default=names, help="default: all")
     add("--max-slices", type=_count, default=0, help="of each split, over patients; 0: all")
@@ -208,7 +221,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--fold-seed", type=_count, default=0, help="seed of the folds")
     quick = f"{QUICK_SLICES} slices of each split, {QUICK_VALUES} values of each parameter"
     add("--quick", action="store_true", help=quick)
-    return parser
+    arguments = parser.parse_args(argv)
+    if not arguments.folds and (arguments.fold or arguments.fold_seed):
+        parser.error("--fold and --fold-seed need --folds")
+    return arguments
 
 
 def _count(text: str) -> int:

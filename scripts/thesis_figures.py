@@ -1,7 +1,7 @@
 """Draws the figures of the thesis from what runs wrote: PDF for print, PNG, captions.
 
     python scripts/thesis_figures.py runs/ritm_static runs/ritm_dynamic --out figures
-    python scripts/thesis_figures.py runs/ablation runs/classical --data lidc_2d
+    python scripts/thesis_figures.py runs/ablation runs/classical --data lidc_2d --config full
     python scripts/thesis_figures.py --data ct_phantom_2d --only 8,11,12
 
 RUN is a workdir, a report's folder, the folder that scripts/classical.py wrote, or a folder that
@@ -18,10 +18,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ecc_jax import console
+from ecc_jax import catalog, console
 from ecc_jax.thesis import figures
 from ecc_jax.thesis.figures_runs import Inputs, Missing, open_inputs
-from tfds_builders import prepared_index
+from tfds_builders import options, prepared_index
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,6 +53,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("runs", metavar="RUN", nargs="*", help="workdir, report, or a folder of them")
     add("--data", default="", help="a dataset, or a prepared directory; default: the first run's")
     add("--root", default="", help="folder of prepared data ($TFDS_DATA_DIR)")
+    several = "of a set that is prepared several times"
+    add("--config", default="", choices=options.CONFIGS, help=f"the one {several}")
+    add("--kind", default="", help=f"organ of the phantom, {several}")
     add("--only", default="", metavar="N,N", help="numbers of figures; default: all")
     out = Path("runs/thesis_figures")
     add("--out", type=console.path_argument, default=out, metavar="DIR", help=f"default {out}")
@@ -65,12 +68,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _data(arguments: argparse.Namespace, inputs: Inputs) -> Path | Missing:
     """Returns the prepared dataset that is named, else that of the first run where it lies."""
     if arguments.data:
-        return prepared_index.find(arguments.data, arguments.root)
+        wanted = options.selection(arguments.config, arguments.kind)
+        return prepared_index.find(arguments.data, arguments.root, wanted)
     if not inputs.methods:
         return inputs.data
     own = inputs.methods[0].config["data"]
+    wanted = {key: own[key] for key in ("subset", "split_rule", "variant", "size")}
+    if catalog.DATASETS[own["name"]].organ == "synthetic":
+        wanted["kind"] = own["phantom_kind"]
     try:
-        return prepared_index.find(own["name"], arguments.root or own["root"])
+        return prepared_index.find(own["name"], arguments.root or own["root"], wanted)
     except ValueError as error:
         return Missing(f"{error}; then pass --data")
 

@@ -90,6 +90,21 @@ def options_of(data: Any) -> DataOptions:
     return DataOptions(**{field: data[key] for field, key in keys.items() if key in data})
 
 
+def selection(config: str, kind: str) -> dict[str, Any]:
+    """Returns the options that tell prepared sets of one name apart.
+
+    Args:
+      config: A name in `CONFIGS`; empty means any.
+      kind: Organ of the phantom; empty means any.
+    """
+    default = DataOptions("")
+    named = {
+        key: CONFIGS[config].get(key, getattr(default, key))
+        for key in ("subset", "split_rule", "variant") * bool(config)
+    }
+    return named | ({"kind": kind} if kind else {})
+
+
 def module_of(name: str) -> str:
     """Returns the module that holds the `Builder` of a dataset."""
     return f"tfds_builders.{name}.{name}_dataset_builder"

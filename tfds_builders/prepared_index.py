@@ -1,8 +1,9 @@
 """The index of a prepared dataset: written beside the records, told as a table."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ecc_jax import catalog
@@ -114,12 +115,13 @@ def is_complete(directory: Path) -> bool:
         return False
 
 
-def find(name: str, root: str) -> Path:
+def find(name: str, root: str, wanted: Mapping[str, Any] = MappingProxyType({})) -> Path:
     """Returns the prepared directory of a dataset.
 
     Args:
-      name: A dataset, or its prepared directory.
+      name: A dataset, or its prepared directory, which is taken whatever is wanted.
       root: Folder of prepared data; empty means `default_root()`.
+      wanted: Options that it must have been prepared with, as `options.selection` gives them.
 
     Raises:
       ValueError: None, or more than one.
@@ -135,7 +137,21 @@ def find(name: str, root: str) -> Path:
             f"no prepared dataset in {folder}; prepare it with scripts/build_dataset.py {name}, or "
             "pass --root"
         )
+    everything = found
+    found = [path for path in found if _has(path, wanted)]
+    if not found:
+        asked = ", ".join(f"{key}={value}" for key, value in wanted.items())
+        raise ValueError(
+            f"{name} is not prepared with {asked} in {folder}; prepare it so with "
+            f"scripts/build_dataset.py, or pass one of {', '.join(map(str, everything))}"
+        )
     if len(found) > 1:
         listed = ", ".join(map(str, found))
         raise ValueError(f"{name} is prepared {len(found)} times, pass one directory: {listed}")
     return found[0]
+
+
+def _has(directory: Path, wanted: Mapping[str, Any]) -> bool:
+    """Returns whether a prepared directory was made with some options."""
+    own = read_index(directory)["options"] if wanted else {}
+    return all(own.get(key) == value for key, value in wanted.items())

@@ -361,7 +361,7 @@ def _refused(error: Exception, request: Request) -> Response:
 def _without_path(text: str, request: Request) -> str:
     """Returns a message in which a volume goes by its name and the sessions' folder untold."""
     desk = request.app.state.desk
-    places = {desk._workdir: "the sessions' folder"}
+    places = {desk.workdir: "the sessions' folder"}
     source = desk.sources.get(request.path_params.get("document", ""))
     if source is not None and source.path is not None:
         places[source.path] = source.name

@@ -176,7 +176,7 @@ class Desk:
         self.savers = dict(savers or {})
         self._network = network
         self._answers = answers
-        self._workdir = workdir
+        self.workdir = workdir
         self._is_stopping = threading.Event()
         self._open: OrderedDict[str, Work] = OrderedDict()
         self._warm: set[tuple[int, int]] = set()
@@ -220,7 +220,7 @@ class Desk:
         image = fingerprint(document)
         self._close_copies(image)
         stem = _ODD.sub("_", source.name).strip("._")[:40] or "volume"
-        folder = self._workdir / f"{stem}-{image[:12]}"
+        folder = self.workdir / f"{stem}-{image[:12]}"
         shape = [document.num_slices, *document.shape]
         header = {"image": image, "shape": shape, "network": self._network}
         if self.read_only:

@@ -15,7 +15,7 @@ from skimage import transform
 from ecc_jax import catalog
 from ecc_jax.annotator import sources
 from ecc_jax.annotator.sources import Source
-from ecc_jax.data.slices import turn, turn_back
+from ecc_jax.data.slices import turn
 from ecc_jax.volumes import (
     ARRAY_ORDER,
     FileRemark,
@@ -190,22 +190,6 @@ def voxel_mask(document: Document, mask: Bool[np.ndarray, "r c"]) -> Bool[np.nda
 def display_mask(document: Document, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "r c"]:
     """Returns a mask of voxels in display pixels; `voxel_mask` takes it back exactly."""
     return _sampled(mask, display_shape(document))
-
-
-def put_back(
-    document: Document, masks: dict[int, Bool[np.ndarray, "r c"]]
-) -> Bool[np.ndarray, "d h w"]:
-    """Returns masks of upright slices as one in the geometry of the source, voxel by voxel.
-
-    Args:
-      document: Whose masks.
-      masks: By slice index; slices left out are empty.
-    """
-    found = np.zeros(document.volume.image_hu.shape, bool)
-    slices = np.moveaxis(found, document.axis, 0)
-    for index, mask in masks.items():
-        slices[index] = turn_back(mask, document.orientation)
-    return found
 
 
 def automatic_window(

@@ -19,6 +19,11 @@ FORMAT = 1
 JSON_FILE = "classical.json"
 CSV_FILE = "classical_per_slice.csv"
 EXAMPLES_FILE = "classical_examples.npz"
+RECORDED = (
+    "subset",
+    "kind",
+    "split_rule",
+)  # options of the dataset, by which results are told apart
 TUNED_ON, TESTED_ON = "train", "test"
 # The bar of every method that is started by the disk.
 BAR = "disk"
@@ -31,10 +36,12 @@ class Scored(NamedTuple):
     Attributes:
       values: Of its parameter.
       iou: By split, one row per slice, one column per value.
+      grid_size: Values of the whole grid, of which a quick search tries some.
     """
 
     values: Float64[np.ndarray, " v"]
     iou: Mapping[str, Float64[np.ndarray, "m v"]]
+    grid_size: int
 
     @property
     def best(self) -> float:
@@ -60,12 +67,16 @@ class Searched(NamedTuple):
       sizes: Slices of every split, searched or not.
       slices: By split what the index says of each searched slice: patient, volume, slice_index.
       methods: By name in `METHODS`; what is left out was not asked for.
+      options: Of the prepared dataset, as its index has them.
+      folds: Of the cross-validation: folds (0: the prepared split), fold, seed.
     """
 
     dataset: str
     sizes: Mapping[str, int]
     slices: Mapping[str, Sequence[Mapping[str, Any]]]
     methods: Mapping[str, Scored]
+    options: Mapping[str, Any]
+    folds: Mapping[str, int]
 
 
 class Example(NamedTuple):
@@ -77,6 +88,8 @@ class Example(NamedTuple):
       seed_yx: The first click, pixels.
       radius: Of its disk, pixels.
       masks: By method, with its best value.
+      oracle_masks: By method, with the value that is best for this slice.
+      oracle_values: By method, that value.
     """
 
     image: Float[np.ndarray, "h w"]
@@ -84,6 +97,8 @@ class Example(NamedTuple):
     seed_yx: tuple[float, float]
     radius: float
     masks: Mapping[str, Bool[np.ndarray, "h w"]]
+    oracle_masks: Mapping[str, Bool[np.ndarray, "h w"]]
+    oracle_values: Mapping[str, float]
 
 
 def dice_of(iou: Float64[np.ndarray, "*s"]) -> Float64[np.ndarray, "*s"]:
@@ -98,13 +113,14 @@ def dice_of(iou: Float64[np.ndarray, "*s"]) -> Float64[np.ndarray, "*s"]:
 def summarize(found: Searched) -> dict[str, Any]:
     """Returns the content of classical.json.
 
-    Layout: {"format", "dataset", "split_sizes": {split: slices}, "methods": {name: {"label",
-    "parameter", "unit", "grid": [value], "search": {"iou", "dice": [mean on train by value]},
-    "best", "splits": {split: {"iou", "interval": [low, high], "dice", "slices", "patients",
-    "oracle_iou", "oracle_interval"}}}}, "references": the same for the disk alone, "contrasts":
-    {"A - B": {"difference", "interval"}}}. Scores are means over slices, intervals those of 95 %
-    by bootstrap over patients, null with fewer than two. An oracle has the best value of every
-    slice. Contrasts are paired, on the test split.
+    Layout: {"format", "dataset", "options": {"subset", "kind", "split_rule"}, "folds": {"folds",
+    "fold", "seed"}, "split_sizes": {split: slices}, "methods": {name: {"label", "parameter",
+    "unit", "grid": [value], "grid_size": values of the whole grid, "search": {"iou", "dice": [mean
+    on train by value]}, "best", "splits": {split: {"iou", "interval": [low, high], "dice",
+    "slices", "patients", "oracle_iou", "oracle_interval"}}}}, "references": the same for the disk
+    alone, "contrasts": {"A - B": {"difference", "interval"}}}. Scores are means over slices,
+    intervals those of 95 % by bootstrap over patients, null with fewer than two. An oracle has the
+    best value of every slice. Contrasts are paired, on the test split.
 
     Args:
       found: The tables.
@@ -113,6 +129,8 @@ def summarize(found: Searched) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "dataset": found.dataset,
+        "options": {name: found.options.get(name, "") for name in RECORDED},
+        "folds": dict(found.folds),
         "split_sizes": dict(found.sizes),
         "methods": {name: entry for name, entry in entries.items() if name != BAR},
         "references": {name: entry for name, entry in entries.items() if name == BAR},
@@ -143,8 +161,9 @@ def write(found: Searched, examples: Sequence[Example], out: Path) -> Path:
     """Writes classical.json, classical_per_slice.csv and classical_examples.npz.
 
     The examples hold, for i from 0: image_i (float16, the window mapped to 0..1), target_i (bool),
-    seed_i (row, column of the first click, pixels), radius_i (of its disk, pixels), and NAME_i
-    (bool), the mask of each method with the value that is best on train.
+    seed_i (row, column of the first click, pixels), radius_i (of its disk, pixels), and of each
+    method NAME_i (bool), the mask with the value that is best on train, NAME_oracle_i (bool), that
+    with the value that is best for the slice, and NAME_oracle_parameter_i, the latter value.
 
     Args:
       found: The tables.
@@ -161,6 +180,9 @@ def write(found: Searched, examples: Sequence[Example], out: Path) -> Path:
         arrays[f"seed_{i}"] = np.asarray(example.seed_yx, np.float32)
         arrays[f"radius_{i}"] = np.asarray(example.radius, np.float32)
         arrays |= {f"{name}_{i}": mask for name, mask in example.masks.items()}
+        arrays |= {f"{name}_oracle_{i}": mask for name, mask in example.oracle_masks.items()}
+        for name, value in example.oracle_values.items():
+            arrays[f"{name}_oracle_parameter_{i}"] = np.asarray(value, np.float64)
     out.mkdir(parents=True, exist_ok=True)
     partial = out / f"{EXAMPLES_FILE}.partial"
     with partial.open("wb") as file:
@@ -202,6 +224,7 @@ def _method(name: str, scored: Scored, found: Searched) -> dict[str, Any]:
         "parameter": method.parameter,
         "unit": method.unit,
         "grid": scored.values.tolist(),
+        "grid_size": scored.grid_size,
         "search": {
             "iou": train.mean(axis=0).tolist(),
             "dice": dice_of(train).mean(axis=0).tolist(),

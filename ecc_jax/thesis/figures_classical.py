@@ -37,8 +37,8 @@ class Classical(NamedTuple):
       dataset: Its name.
       methods: By name, entries of classical.json.
       arrays: Examples, for i = 0, 1, ...: image_i, target_i, seed_i (row, column) and NAME_i, the
-        mask of a method; perhaps NAME_oracle_i and NAME_oracle_parameter_i, the mask with the
-        parameter that is best for the slice, and that parameter.
+        mask of a method; NAME_oracle_i and NAME_oracle_parameter_i, the mask with the parameter
+        that is best for the slice, and that parameter, which earlier files lack.
     """
 
     folder: Path

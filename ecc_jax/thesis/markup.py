@@ -188,6 +188,9 @@ def _lines(row: str, cells: Sequence[Cell], mark: Callable[[str], str]) -> Itera
     yield [label, *(_own(cell) for cell in cells)]
     if any(cell.published for cell in cells):
         yield ["  thesis", *(_thesis(cell, mark) for cell in cells)]
+    # Of classical methods only what differs from the thesis: a part of the slices, another split.
+    if any(cell.table == 2 and cell.ours and cell.ours.detail for cell in cells):
+        yield ["  searched", *(cell.ours.detail if cell.ours else _DASH for cell in cells)]
     painters = [None if cell.ours is None else cell.ours.painter for cell in cells]
     if any(painter is not None for painter in painters):
         texts = (markdown_tables.number(painter, ".3f") for painter in painters)

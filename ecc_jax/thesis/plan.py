@@ -32,6 +32,10 @@ _QUICK_KEYS = (
     f"eval.max_slices={_QUICK_SLICES}",
     "eval.tuning_slices=32",
 )
+# Options, beside name, kind and subset, of the sets that the plans prepare: these decide how many
+# slices there are.
+PREPARED = {"split_seed": 0, "balanced": True, "labels_by_default": True}
+PREPARED_STAND_IN = {**PREPARED, "size": _QUICK_SIZE, "num_patients": _QUICK_PATIENTS}
 _BRIEF = ("eval.latency_clicks=0", "eval.baselines=()")
 # Rows per second of training, and seconds that a process takes beside, on two CPU cores.
 _QUICK_PACE, _QUICK_OVERHEAD = 3.0 * _QUICK_BATCH, 25.0
@@ -157,7 +161,8 @@ def quick(out: Path, *, steps: int = QUICK_STEPS) -> Plan:
     if steps < 1 or steps % _QUICK_EPOCHS:
         raise ValueError(f"--steps must be a multiple of {_QUICK_EPOCHS} epochs, got {steps}")
     jobs = [_prepare_stand_in(name, subset) for subset in catalog.SUBSETS for name in SETS]
-    jobs.append(_classical(out, rows.synthetic_name(), "--quick"))
+    kind = f"--kind={catalog.DATASETS[SETS[0]].organ}"
+    jobs.append(_classical(out, rows.synthetic_name(), kind, "--quick"))
     training = _QUICK_OVERHEAD + steps * _QUICK_BATCH / _QUICK_PACE
     for row in _by_use():
         for name in SETS:
@@ -253,7 +258,9 @@ def _prepare_stand_in(name: str, subset: str) -> Job:
 
 def _classical(out: Path, name: str, *flags: str) -> Job:
     folder = Path(out) / "runs" / "classical"
-    command = [sys.executable, "scripts/classical.py", name, f"--out={folder}", *flags]
+    # Every set is prepared whole and small, and the phantom with every kind.
+    flags = (f"--config={catalog.SUBSETS[0]}", f"--out={folder}", *flags)
+    command = [sys.executable, "scripts/classical.py", name, *flags]
     return Job("classical", "classical", command, folder / "classical.json", 0.0)
 
 

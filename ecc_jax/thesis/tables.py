@@ -14,7 +14,7 @@ from ecc_jax.report.intervals import bootstrap_mean
 from ecc_jax.report.methods import PAINTERS, subject_of
 from ecc_jax.report.pooling import Run
 from ecc_jax.thesis import rows, runs_of
-from ecc_jax.thesis.plan import Plan
+from ecc_jax.thesis.plan import PREPARED, PREPARED_STAND_IN, Plan
 from ecc_jax.thesis.published import (
     ERROR_CLICKS,
     SPLIT_LABELS,
@@ -99,8 +99,8 @@ def fill(found: Found, indices: Sequence[Mapping[str, Any]], plan: Plan) -> Fill
     classical: dict[str, Any] = {}
     for path in found.classical:
         content = read_classical(path)
-        if classical_kind(content) is not plan.is_stand_in:
-            left_out.append((path, f"is of {content['dataset']}, which Table 2 does not hold"))
+        if reason := _outside_table_2(content, is_stand_in=plan.is_stand_in):
+            left_out.append((path, reason))
             continue
         if classical:
             raise ValueError(f"{path} and {classical['path']} both fill Table 2; leave one away")
@@ -111,7 +111,8 @@ def fill(found: Found, indices: Sequence[Mapping[str, Any]], plan: Plan) -> Fill
         for report in found.reports
         if report.cell.subset != whole
     ]
-    counts = _counts(indices, is_stand_in=plan.is_stand_in)
+    counts, other_sets = _counts(indices, is_stand_in=plan.is_stand_in)
+    left_out += other_sets
     runs = _Runs(found)
     cells = []
     for number in numbers():
@@ -194,10 +195,17 @@ def _scores(iou: Float[np.ndarray, "m k"], click: int) -> Float[np.ndarray, " m"
     return np.array(errors, np.float64)
 
 
-def _counts(indices: Iterable[Mapping[str, Any]], *, is_stand_in: bool) -> dict[Count, Ours]:
-    """Returns the slices of prepared datasets; the thesis's own split goes before ours."""
-    counts = {}
-    for index in sorted(indices, key=lambda index: index["options"]["split_rule"] == "thesis"):
+def _counts(
+    indices: Iterable[Mapping[str, Any]], *, is_stand_in: bool
+) -> tuple[dict[Count, Ours], list[tuple[Path, str]]]:
+    """Returns the slices of the sets that a plan prepares, and which sets it does not, and why.
+
+    The thesis's own split goes before ours, and then what comes first.
+    """
+    expected = PREPARED_STAND_IN if is_stand_in else PREPARED
+    counts: dict[Count, Ours] = {}
+    left_out = []
+    for index in sorted(indices, key=lambda index: index["options"]["split_rule"] != "thesis"):
         options = index["options"]
         data = {**options, "name": index["name"], "phantom_kind": options.get("kind", "")}
         try:
@@ -206,15 +214,32 @@ def _counts(indices: Iterable[Mapping[str, Any]], *, is_stand_in: bool) -> dict[
             continue
         if is_synthetic is not is_stand_in:
             continue
+        directory, by_slice = Path(index["directory"]), _by_slice(options)
+        other = [f"{k}={options[k]}" for k, v in expected.items() if options.get(k, v) != v]
+        if other:
+            plan = ", ".join(f"{key}={value}" for key, value in expected.items())
+            left_out.append((directory, f"has {', '.join(other)}; Table 1 holds {plan}"))
+            continue
+        own = {}
         for split in catalog.SPLITS:
             size = index["counts"][split]
-            counts[Count(dataset, options["subset"], split)] = Ours(
+            own[Count(dataset, options["subset"], split)] = Ours(
                 value=float(size["slices"]),
-                sources=(str(index["directory"]),),
-                detail=f"{size['volumes']} scans"
-                + (", by slice" if options["split_rule"] == "thesis" else ""),
+                sources=(str(directory),),
+                detail=", ".join(filter(None, (f"{size['volumes']} scans", by_slice))),
             )
-    return counts
+        held = [counts[count] for count in own if count in counts]
+        if held and [ours.value for ours in held] != [ours.value for ours in own.values()]:
+            reason = f"has other counts than {held[0].sources[0]}, which Table 1 holds"
+            left_out.append((directory, reason))
+        if not held:
+            counts |= own
+    return counts, left_out
+
+
+def _by_slice(options: Mapping[str, Any]) -> str:
+    """Returns a remark where a split is the thesis's own."""
+    return "by slice" if options["split_rule"] == "thesis" else ""
 
 
 def read_classical(path: Path) -> dict[str, Any]:
@@ -231,6 +256,14 @@ def read_classical(path: Path) -> dict[str, Any]:
             for split in catalog.SPLITS:
                 float(method["splits"][split]["iou"])
         str(content["dataset"])
+        # Files written before these were recorded can still be drawn from.
+        if "options" in content:
+            _ = [content["options"][name] for name in ("subset", "kind", "split_rule")]
+            int(content["folds"]["folds"])
+            for method in content["methods"].values():
+                int(method["grid_size"]), len(method["grid"])
+                for split in catalog.SPLITS:
+                    int(method["splits"][split]["slices"]), int(content["split_sizes"][split])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is no file of scripts/classical.py ({error}); run it again"
@@ -245,13 +278,52 @@ def classical_kind(content: Mapping[str, Any]) -> bool | None:
     return False if content["dataset"] == rows.SETS[0] else None
 
 
+def _outside_table_2(content: Mapping[str, Any], *, is_stand_in: bool) -> str:
+    """Returns why Table 2 does not hold the results of classical methods; empty if it does."""
+    if classical_kind(content) is not is_stand_in:
+        return f"is of {content['dataset']}, which Table 2 does not hold"
+    if "options" not in content:
+        return "does not say of which subset and folds it is; run scripts/classical.py again"
+    options, folds, whole = content["options"], content["folds"], catalog.SUBSETS[0]
+    organ = catalog.DATASETS[rows.SETS[0]].organ
+    if options["subset"] != whole:
+        return f"is of subset {options['subset']}; Table 2 holds {whole}"
+    if is_stand_in and options["kind"] != organ:
+        return f"is of the phantom's kind {options['kind']}; Table 2 holds {organ}"
+    if folds["folds"]:
+        return f"is of fold {folds['fold']} of {folds['folds']}; Table 2 holds the prepared split"
+    # The miniature's searches are short on purpose; their cells say so.
+    partial = "" if is_stand_in else _partial(content)
+    return f"is of {partial}; Table 2 holds all" if partial else ""
+
+
+def _partial(content: Mapping[str, Any]) -> str:
+    """Returns what a search left out, in words; empty where it tried every value and slice."""
+    for method in content["methods"].values():
+        for split in catalog.SPLITS:
+            if part := _part_of(content, method, split):
+                return part
+    return ""
+
+
+def _part_of(content: Mapping[str, Any], method: Mapping[str, Any], split: str) -> str:
+    """Returns how much of the slices of a split and of the grid a method saw, if not all."""
+    slices, size = method["splits"][split]["slices"], content["split_sizes"][split]
+    tried, grid = len(method["grid"]), method["grid_size"]
+    parts = [f"{slices} of {size} slices of {split}"] if slices < size else []
+    parts += [f"{tried} of {grid} values of the parameter"] if tried < grid else []
+    return ", ".join(parts)
+
+
 def _of_classical(content: Mapping[str, Any], meaning: Classical) -> Ours | None:
     method = content.get("methods", {}).get(meaning.method)
     if method is None:
         return None
     found = method["splits"][meaning.split]
     low, high = found.get("interval") or (None, None)
-    return Ours(found["iou"], low, high, sources=(content["path"],))
+    parts = _part_of(content, method, meaning.split), _by_slice(content["options"])
+    detail = ", ".join(filter(None, parts))
+    return Ours(found["iou"], low, high, sources=(content["path"],), detail=detail)
 
 
 def _more(content: Mapping[str, Any]) -> list[Cell]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ecc_jax.annotator import documents, sources
 from ecc_jax.annotator.sources import Source
+from ecc_jax.data.slices import turn_back
 from ecc_jax.volumes import Volume
 from tests.raw_layouts import lidc
 from tests.raw_layouts.lidc import Scan
@@ -54,7 +55,9 @@ def test_slices_stand_upright_and_masks_go_back(axes, signs):
         np.testing.assert_array_equal(documents.slice_of(shown, index), expected[place])
     assert documents.letters_of(shown) == {"top": "A", "bottom": "P", "left": "R", "right": "L"}
     masks = {k: rng.random(shown.shape) < 0.5 for k in (0, shown.num_slices - 1)}
-    back = documents.put_back(shown, masks)
+    back = np.zeros(shown.volume.image_hu.shape, bool)
+    for index, mask in masks.items():
+        np.moveaxis(back, shown.axis, 0)[index] = turn_back(mask, shown.orientation)
     again = document(back.astype(np.int16), affine)
     for index in range(shown.num_slices):
         wanted = masks.get(index, np.zeros(shown.shape, bool))

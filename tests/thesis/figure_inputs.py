@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from ecc_jax.report import classical as report
 from ecc_jax.report.example_file import EXAMPLES_FILE, write_examples
 from tests.reports import example, slices_of
 from tests.thesis.runs import training
@@ -62,3 +63,32 @@ def classical(folder, *, with_own=True):
                 arrays[f"{name}_oracle_parameter_{i}"] = np.float64(1.5)
     np.savez_compressed(folder / "classical_examples.npz", **arrays)
     return folder
+
+
+def searched(folder):
+    """Lets the package write an active contour's search: radius 4 fits one slice, 12 the other."""
+    yy, xx = np.mgrid[:64, :64]
+    disks = {radius: np.hypot(yy - 32, xx - 32) <= radius for radius in (4, 12)}
+    ious = {split: np.array([[0.9, 0.1], [0.8, 0.2]]) for split in ("train", "validation")}
+    ious["test"] = np.array([[1.0, 0.1], [0.1, 1.0]])
+    examples = [
+        report.Example(
+            image=0.3 + 0.4 * disks[own],
+            target=disks[own],
+            seed_yx=(32.0, 32.0),
+            radius=8.0,
+            masks={"active_contour": disks[4]},
+            oracle_masks={"active_contour": disks[own]},
+            oracle_values={"active_contour": float(own)},
+        )
+        for own in (4, 12)
+    ]
+    found = report.Searched(
+        dataset="lidc_2d",
+        sizes={split: 2 for split in ious},
+        slices={split: slices_of("pq") for split in ious},
+        methods={"active_contour": report.Scored(np.array([4.0, 12.0]), ious, grid_size=2)},
+        options={"subset": "full", "kind": "", "split_rule": "patient"},
+        folds={"folds": 0, "fold": 0, "seed": 0},
+    )
+    return report.write(found, examples, folder).parent

@@ -311,28 +311,6 @@ def test_searches_are_those_of_the_file(folder):
     assert "(px)" in figure.axes[0].get_xlabel()
 
 
-def test_classical_results_without_some_parts(tmp_path):
-    folder = classical(tmp_path / "plain", with_own=False)
-    path = folder / "classical.json"
-    found = json.loads(path.read_text())
-    found["methods"]["flooding"]["splits"]["test"]["interval"] = None
-    path.write_text(json.dumps(found))
-    inputs = open_inputs([str(folder)])
-    figure, caption = figures_classical.search_of_flooding(inputs)
-    assert len(figure.axes) == 2 and "IoU is 0.300, and" in caption
-    # Disks of 5 pixels in lesions of 8 and 10, circles of 12 and 10: the second is worse at worst.
-    figure, _ = figures_classical.both_methods(inputs)
-    worst = [float(text.removeprefix("IoU ")) for text in _texts(figure)]
-    assert worst == pytest.approx([25 / 64, 64 / 144], abs=0.03)
-    del found["methods"]["active_contour"]
-    path.write_text(json.dumps(found))
-    with pytest.raises(Missing, match="has no active_contour; write it again with"):
-        figures_classical.both_methods(inputs)
-    path.write_text("{")
-    with pytest.raises(ValueError, match="is damaged"):
-        figures_classical.both_methods(inputs)
-
-
 def test_examples_are_read_as_written(tmp_path):
     cases = [example(5), example(5)._replace(title="other", clicks_radius=np.arange(5.0))]
     found = read_examples(write_examples(tmp_path / "new" / "e.npz", cases))
@@ -365,6 +343,19 @@ def test_command_draws_what_it_can_and_lists_the_rest(script, folder, tmp_path, 
     assert "![Figure 16](figure_16.png)" in index and str(folder / "static") in index
     assert "- Figure 2 (Classical methods): no classical.json" in index
     assert imread(out / "figure_16.png").shape[1] == round(6.3 * 220)
+
+
+def test_one_of_several_prepared_sets_is_named(script, folder, tmp_path, capsys):
+    for subset in ("full", "small"):
+        place = tmp_path / "lidc_2d" / subset / "1.0.0"
+        place.mkdir(parents=True)
+        options = {"subset": subset, "split_rule": "patient", "variant": "windowed"}
+        (place / "index.json").write_text(json.dumps({"files": {}, "options": options}))
+    arguments = [str(folder / "static"), "--only", "16", "--out", str(tmp_path / "out")]
+    arguments += ["--root", str(tmp_path), "--data", "lidc_2d"]
+    assert script.main(arguments) == 1
+    assert "lidc_2d is prepared 2 times" in capsys.readouterr().err
+    assert script.main([*arguments, "--config", "full"]) == 0
 
 
 def test_pdf_is_vector_with_letters_and_the_same_again(folder, tmp_path):

@@ -2,6 +2,8 @@
 
 import ast
 import collections
+import importlib.util
+import json
 import shlex
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from ecc_jax.config_words import name_dataset
 from ecc_jax.thesis import campaign, plan, published, rows
 from ecc_jax.thesis.plan import Job, Path, Plan
 from tests.thesis.runs import tree_of
+from tfds_builders import prepared_index
 
 PLANS = {"full": plan.full(Path("out")), "quick": plan.quick(Path("out"))}
 
@@ -82,6 +85,61 @@ def test_evaluations_follow_their_training_and_are_of_their_cell(name):
 def test_every_published_number_has_a_command(name):
     for number in published.numbers():
         assert PLANS[name].command_of(number.meaning).startswith("python ")
+
+
+def script_of(command):
+    """The script of a command, to be called in this process."""
+    path = Path(__file__).parents[2] / command[1]
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    script = importlib.util.module_from_spec(found)
+    found.loader.exec_module(script)
+    return script
+
+
+def set_searched_by(job, folder, monkeypatch):
+    """The prepared set that a command of classical methods would search."""
+    script, searched = script_of(job.command), []
+
+    def search(arguments, directory, out):
+        searched.append(directory)
+        return out / "classical.json"
+
+    monkeypatch.setattr(script, "search", search)
+    assert script.main([*job.command[2:], f"--out={folder / 'out'}"]) == 0
+    return searched[0]
+
+
+@pytest.mark.slow
+def test_classical_methods_find_the_set_among_those_that_the_miniature_prepares(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    tiny = ["--size=32", "--num-patients=6", "--no-progress"]
+    for job in PLANS["quick"].jobs:
+        if job.kind == "prepare" and job.command[2] == rows.synthetic_name():
+            monkeypatch.setattr(sys, "argv", [*job.command[1:], *tiny])
+            assert script_of(job.command).main() == 0
+        if job.kind == "classical":
+            directory = set_searched_by(job, tmp_path, monkeypatch)
+    options = prepared_index.read_index(directory)["options"]
+    assert (options["subset"], options["kind"]) == ("full", "lung")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("full", "mixed"), ("quick", "lung")])
+def test_classical_methods_find_the_set_by_its_index(name, kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    for job in PLANS[name].jobs:
+        flags = dict(flag.split("=", 1) for flag in job.command if "=" in flag)
+        if job.kind == "prepare":
+            options = {"subset": flags["--config"], "kind": flags.get("--kind", "mixed")}
+            folder = tmp_path / job.command[2] / job.name / "1.0.0"
+            folder.mkdir(parents=True)
+            index = {"split_rule": "patient", "variant": "windowed", **options}
+            (folder / "index.json").write_text(json.dumps({"files": {}, "options": index}))
+        if job.kind == "classical":
+            directory = set_searched_by(job, tmp_path, monkeypatch)
+    assert directory.parent.name == "prepare-lidc_2d-full"
+    assert prepared_index.read_index(directory)["options"]["kind"] == kind
 
 
 def test_quick_begins_with_ritm_and_fits_an_hour():

@@ -35,17 +35,25 @@ def index(name, subset="full", rule="patient", sizes=(7, 2, 3), **more):
     return {"name": name, "options": options, "counts": counts, "directory": f"data/{name}/{rule}"}
 
 
-def classical_file(folder, dataset="lidc_2d", **changes):
+def classical_file(folder, dataset="lidc_2d", *, tried=4, kind="", **changes):
     folder.mkdir(parents=True, exist_ok=True)
     splits = {
-        split: {"iou": 0.1 * n, "interval": [0.1 * n - 0.02, 0.1 * n + 0.02]}
+        split: {"iou": 0.1 * n, "interval": [0.1 * n - 0.02, 0.1 * n + 0.02], "slices": 9}
         for n, split in enumerate(("train", "validation", "test"), 1)
     }
     methods = {
-        name: {"label": label, "splits": splits}
+        name: {"label": label, "splits": splits, "grid": list(range(tried)), "grid_size": 4}
         for name, label in [("flooding", "Flooding"), ("flooding_disk", "Flooding in the disk")]
     }
-    content = {"format": 1, "dataset": dataset, "methods": methods, **changes}
+    content = {
+        "format": 1,
+        "dataset": dataset,
+        "methods": methods,
+        "options": {"subset": "full", "kind": kind, "split_rule": "patient"},
+        "folds": {"folds": 0, "fold": 0, "seed": 0},
+        "split_sizes": {"train": 9, "validation": 9, "test": 9},
+    }
+    content = {key: value for key, value in (content | changes).items() if value is not None}
     (folder / "classical.json").write_text(json.dumps(content))
 
 
@@ -119,6 +127,34 @@ def test_counts_are_those_of_prepared_sets_the_thesis_split_first(tmp_path):
     assert "--kind=kidney" in at(small, 1, "KITS 2D", "Train").command
 
 
+def test_counts_of_other_sets_of_one_cell_are_left_out(tmp_path):
+    (tmp_path / "empty").mkdir()
+    mine = {"kind": "lung", "size": 160, "num_patients": 48}
+    chosen = plan.quick(plan.Path("out"))
+    # Later ones: of other patients, of the same counts, of other counts.
+    sets = [
+        {**index("ct_phantom_2d", sizes=sizes, **{**mine, **more}), "directory": place}
+        for place, sizes, more in (
+            ("other", (70, 20, 30), {"num_patients": 120}),
+            ("first", (7, 2, 3), {}),
+            ("same", (7, 2, 3), {}),
+            ("unequal", (8, 2, 3), {}),
+            ("reseeded", (5, 2, 3), {"split_seed": 1}),
+        )
+    ]
+    result = filled(tmp_path, sets, chosen)
+    ours = at(result, 1, "LIDC 2D", "Train").ours
+    assert (ours.value, ours.sources) == (7, ("first",))
+    reasons = {str(path): reason for path, reason in result.left_out}
+    assert reasons.keys() == {"other", "unequal", "reseeded"}
+    assert reasons["other"].startswith("has num_patients=120; Table 1 holds split_seed=0")
+    assert reasons["reseeded"].startswith("has split_seed=1; ")
+    assert reasons["unequal"] == "has other counts than first, which Table 1 holds"
+    by_slice = filled(tmp_path, [index("kits_2d", rule="thesis"), index("kits_2d")])
+    assert at(by_slice, 1, "KITS 2D", "Train").ours.detail == "2 scans, by slice"
+    assert not by_slice.left_out
+
+
 def test_table_2_is_of_the_classical_file(tmp_path):
     classical_file(tmp_path / "c")
     result = filled(tmp_path)
@@ -132,7 +168,51 @@ def test_table_2_is_of_the_classical_file(tmp_path):
         filled(tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"methods": {"flooding": {}}}, {"methods": 3}])
+OF_SUBSET = {"subset": "small", "kind": "", "split_rule": "patient"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"options": OF_SUBSET}, "is of subset small; Table 2 holds full"),
+        ({"folds": {"folds": 2, "fold": 1, "seed": 0}}, "is of fold 1 of 2; Table 2"),
+        (
+            {"split_sizes": {"train": 9, "validation": 9, "test": 30}},
+            "is of 9 of 30 slices of test",
+        ),
+        ({"tried": 3}, "is of 3 of 4 values of the parameter; Table 2 holds all"),
+        ({"options": None}, "does not say of which subset and folds it is; run scripts/classical"),
+    ],
+)
+def test_table_2_holds_whole_searches_of_the_whole_set(tmp_path, changes, reason):
+    classical_file(tmp_path / "other", **changes)
+    classical_file(tmp_path / "own")
+    result = filled(tmp_path)
+    assert at(result, 2, "Flooding", "Test").ours.sources == (
+        str(tmp_path / "own" / "classical.json"),
+    )
+    ((path, said),) = result.left_out
+    assert path.parent.name == "other" and reason in said
+
+
+def test_short_searches_of_stand_ins_are_said_to_be(tmp_path):
+    sizes = {"train": 30, "validation": 9, "test": 30}
+    given = {"dataset": "ct_phantom_2d", "split_sizes": sizes}
+    classical_file(tmp_path / "other", kind="kidney", **given)
+    classical_file(tmp_path / "own", kind="lung", tried=3, **given)
+    result = filled(tmp_path, (), plan.quick(plan.Path("out")))
+    test, validation = (at(result, 2, "Flooding", c).ours for c in ("Test", "Validation"))
+    assert test.detail == "9 of 30 slices of test, 3 of 4 values of the parameter"
+    assert validation.detail == "3 of 4 values of the parameter"
+    assert [said for _, said in result.left_out] == [
+        "is of the phantom's kind kidney; Table 2 holds lung"
+    ]
+    assert test.detail in markup.markdown(result)
+
+
+@pytest.mark.parametrize(
+    "change", [{"format": 2}, {"methods": {"flooding": {}}}, {"methods": 3}, {"folds": {}}]
+)
 def test_damaged_classical_files_are_refused(tmp_path, change):
     classical_file(tmp_path, **change)
     with pytest.raises(ValueError, match=r"classical.json is no file of scripts/classical.py \("):
