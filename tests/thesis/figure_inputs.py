@@ -92,3 +92,8 @@ def searched(folder):
         folds={"folds": 0, "fold": 0, "seed": 0},
     )
     return report.write(found, examples, folder).parent
+
+
+def texts_of(figure):
+    """Returns what is written inside the panels of a figure."""
+    return [text.get_text() for axes in figure.axes for text in axes.texts]

@@ -200,20 +200,16 @@ def test_augmentations_that_are_not_shown_are_named(tmp_path):
     assert panel.get_title() == "KITS 2D, trained on LIDC 2D" and "Not shown" not in caption
 
 
-def _texts(figure):
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
-
-
 def test_clicks_and_answers_are_those_of_the_reports(folder):
     inputs = open_inputs([str(folder)])
     figure, caption = figures_clicks.one_click(inputs)
     # Two slices, static and dynamic; the fabricated IoU after click 1.
-    assert _texts(figure) == ["IoU 0.51"] * 4
+    assert texts_of(figure) == ["IoU 0.51"] * 4
     assert "by RITM with static and RITM_D with dynamic disks" in caption
     disks = [patch.radius for axes in figure.axes for patch in axes.patches]
     assert disks == [8.0] * 4
     figure, caption = figures_clicks.many_clicks(inputs)
-    assert _texts(figure) == ["IoU 0.70"] * 3 and "RITM_D 2 + 2" in caption
+    assert texts_of(figure) == ["IoU 0.70"] * 3 and "RITM_D 2 + 2" in caption
     assert len(figure.axes[0].patches) == 4
 
 
@@ -227,7 +223,7 @@ def test_runs_of_unlike_length_are_shown_after_the_last_click_of_all(tmp_path):
     write_examples(file, kept)
     figure, caption = figures_clicks.many_clicks(open_inputs([str(tmp_path)]))
     # The long run keeps 1, 2, 5 and 20.
-    assert "answers after 5 clicks" in caption and _texts(figure) == ["IoU 0.55", "IoU 0.30"]
+    assert "answers after 5 clicks" in caption and texts_of(figure) == ["IoU 0.55", "IoU 0.30"]
     masks = {8: case.masks[5]}
     write_examples(file, [e._replace(masks=masks, ious={8: 0.3}) for e in kept])
     with pytest.raises(Missing, match=r"RITM, RITM_D keep no answers after the same number"):
@@ -305,7 +301,7 @@ def test_searches_are_those_of_the_file(folder):
     assert list(shown["IoU"].get_ydata()) == [0.1, 0.31, 0.2, 0.15]
     assert list(shown["Dice"].get_ydata()) == [0.2, 0.4, 0.3, 0.25]
     assert "best mean IoU is 0.310 at 1" in caption and "0.300 [0.200, 0.400]" in caption
-    assert _texts(figure)[-1] == "IoU 1.00"
+    assert texts_of(figure)[-1] == "IoU 1.00"
     figure, caption = figures_classical.search_of_contour(inputs)
     assert [patch.radius for axes in figure.axes[1:] for patch in axes.patches] == [1.0, 1.5]
     assert "(px)" in figure.axes[0].get_xlabel()
