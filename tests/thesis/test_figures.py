@@ -21,7 +21,7 @@ from ecc_jax.thesis import (
 from ecc_jax.thesis.figures_runs import Inputs, Missing, open_inputs
 from tests.preparing import prepare
 from tests.reports import example
-from tests.thesis.figure_inputs import SLICES, K, classical, curve, run
+from tests.thesis.figure_inputs import SLICES, K, classical, curve, run, texts_of
 from tests.thesis.runs import evaluation
 from tfds_builders.options import DataOptions
 
