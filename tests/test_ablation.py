@@ -1,7 +1,6 @@
 """scripts/ablation.py: commands that are valid runs, rows that are shared, tables that add up."""
 
 import ast
-import importlib.util
 import subprocess
 import types
 from pathlib import Path
@@ -10,22 +9,16 @@ import numpy as np
 import pytest
 
 from ecc_jax import checking, checks, config
+from tests.loading import load
 from tests.reports import slices_of, write_small
 
 ROOT = Path(__file__).parents[1]
 
 
-def load(path, name):
-    found = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def ablation(monkeypatch):
     """The script, with runs that are noted in `ran` in place of being made."""
-    script = load(ROOT / "scripts/ablation.py", "ablation")
+    script = load(ROOT / "scripts/ablation.py")
     script.ran = []
 
     def run(command, **options):
@@ -41,7 +34,7 @@ def resolved(flags):
     """The configuration that a command means."""
     spec, *values = (flag.removeprefix("--config") for flag in flags if "--config" in flag)
     file, words = spec.removeprefix("=").split(":")
-    tree = load(ROOT / file, "leaf").get_config(words)
+    tree = load(ROOT / file).get_config(words)
     for value in values:
         key, text = value.removeprefix(".").split("=", 1)
         before = checking.value_of(tree, key)
@@ -127,7 +120,7 @@ def test_what_makes_no_sense_is_one_line(ablation, arguments, message, capsys):
 
 
 def test_tables_hold_means_and_paired_differences(tmp_path):
-    script = load(ROOT / "scripts/ablation.py", "ablation")
+    script = load(ROOT / "scripts/ablation.py")
     slices = slices_of("ppqq")
     rising = np.linspace(0.5, 0.88, 20)[None] + np.zeros((4, 1))
     rows = {"model": rising, "blank_image": rising - 0.1, "disk_painter_tuned": rising - 0.2}

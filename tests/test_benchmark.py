@@ -1,6 +1,5 @@
 """scripts/benchmark.py: figures are there and mean what they say."""
 
-import importlib.util
 import json
 import sys
 import time
@@ -8,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.loading import load
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("benchmark", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SCRIPT)
 
 
 def test_median_leaves_out_the_warm_up(benchmark):

@@ -1,6 +1,5 @@
 """The configuration schema, its words and its checks."""
 
-import importlib.util
 import itertools
 from pathlib import Path
 
@@ -10,15 +9,13 @@ from ecc_jax import catalog, checks, config, settings
 from ecc_jax.config_moves import MOVED
 from ecc_jax.config_words import name_dataset
 from ecc_jax.protocols import PROTOCOLS, with_protocol
+from tests.loading import load
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 
 
 def _load(path: Path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(path)
 
 
 def test_default_is_locked_and_valid():

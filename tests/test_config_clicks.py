@@ -1,6 +1,5 @@
 """Which samplers, encodings, radii and surroundings go together, and what is said of the others."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 
 from ecc_jax import checks, config, settings, workdir
 from ecc_jax.clicks.encoding import FIRST_DRAGGED, NAMES, WITHOUT_RADIUS
+from tests.loading import load
 
 STATIC = {"train.radius": "fixed", "clicks.radius": "fixed"}
 
@@ -140,9 +140,7 @@ def test_reports_say_how_clicks_look_and_apart_from_it_how_they_were_placed():
 
 def test_the_hybrid_leaf_differs_from_the_dynamic_one_in_its_encoding_alone():
     path = Path(__file__).parents[1] / "configs" / "ritm_hybrid.py"
-    spec = importlib.util.spec_from_file_location("leaf", path)
-    leaf = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(leaf)
+    leaf = load(path)
     differing = config.differences(leaf.get_config("quick"), config.get_config("quick"))
     assert set(differing) == {"name", "model.encoding"}
 

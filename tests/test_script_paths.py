@@ -1,6 +1,5 @@
 """`~` in the paths that scripts are given, and scripts whose output nobody reads."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.loading import load
 from tests.reports import record_of, slices_of, write_small
 from tests.torch_files import write
 
@@ -55,9 +55,7 @@ def test_home_folders_in_the_arguments_of_scripts(home, command, code, says, mon
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(home / "here")
     monkeypatch.setattr(sys, "argv", [name, *arguments])
-    found = importlib.util.spec_from_file_location(name[:-3], ROOT / "scripts" / name)
-    script = importlib.util.module_from_spec(found)
-    found.loader.exec_module(script)
+    script = load(ROOT / "scripts" / name)
     try:
         assert script.main() == code
     except SystemExit as error:  # of argparse

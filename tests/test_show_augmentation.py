@@ -1,12 +1,12 @@
 """scripts/show_augmentation.py on a dataset that was just prepared."""
 
-import importlib.util
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pytest
 
+from tests.loading import load
 from tests.preparing import prepare
 from tfds_builders.options import DataOptions
 
@@ -15,10 +15,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "show_augmentation.py"
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("show_augmentation", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SCRIPT)
 
 
 @pytest.mark.slow

@@ -1,10 +1,11 @@
 """Golden data, which lives beside the numbers it explains, and the comparison with it."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.loading import load
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -17,10 +18,7 @@ def golden_dir():
 @pytest.fixture(scope="session")
 def golden():
     """The module golden/golden_weights.py."""
-    spec = importlib.util.spec_from_file_location("golden_weights", GOLDEN / "golden_weights.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(GOLDEN / "golden_weights.py")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The files of a classical search, and scripts/classical.py on a dataset that was just prepared."""
 
 import csv
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from ecc_jax.report import classical
+from tests.loading import load
 from tests.preparing import prepare
 from tfds_builders.options import DataOptions
 
@@ -122,10 +122,7 @@ def test_examples_come_back(tmp_path):
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("classical_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SCRIPT)
 
 
 @pytest.fixture(scope="module")

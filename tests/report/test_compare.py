@@ -1,4 +1,3 @@
-import importlib.util
 import json
 from pathlib import Path
 
@@ -6,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from tests.loading import load
 from tests.reports import slices_of, write_small
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "compare.py"
@@ -16,9 +16,7 @@ A = B + [[0.2, 0.1], [0.0, 0.1], [0.1, 0.1], [-0.1, 0.1]]
 
 @pytest.fixture(scope="module")
 def main():
-    spec = importlib.util.spec_from_file_location("compare", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(SCRIPT)
     return lambda *arguments: module.main([str(argument) for argument in arguments])
 
 

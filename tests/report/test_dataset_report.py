@@ -1,6 +1,5 @@
 """scripts/dataset_report.py on a dataset that was just prepared."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.loading import load
 from tests.nifti_sets import SIDE, brute_force, write_kits
 from tfds_builders import preparation
 from tfds_builders.options import DataOptions
@@ -17,10 +17,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "dataset_report.py"
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("dataset_report", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SCRIPT)
 
 
 def run(script, monkeypatch, *arguments):

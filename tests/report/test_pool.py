@@ -1,4 +1,3 @@
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from ecc_jax.report import pooling
 from ecc_jax.report.click_log import read_click_log
 from ecc_jax.report.results import MethodFacts
 from ecc_jax.report.write import draw_pictures
+from tests.loading import load
 from tests.reports import record_of, slices_of, write_small
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "pool.py"
@@ -19,9 +19,7 @@ PAINTER = "disk_painter_average"
 @pytest.fixture(scope="module")
 def main():
     """The script; its pictures take most of the time, so they are drawn where they are tested."""
-    spec = importlib.util.spec_from_file_location("pool", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(SCRIPT)
 
     def run(*arguments, draw=None):
         return module.main([str(argument) for argument in arguments], draw=draw)

@@ -1,6 +1,5 @@
 """Several folders as one: files, windows, clashes; joined with another dataset."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import tensorflow_datasets as tfds
 from ecc_jax.catalog import SPLITS
 from ecc_jax.data import pipeline
 from tests.folders import save, scan, write_scans
+from tests.loading import load
 from tests.preparing import prepare
 from tfds_builders import prepared_index
 from tfds_builders.ct_folder_2d.files import find_pairs
@@ -129,10 +129,7 @@ def test_what_cannot_be_written_leaves_nothing(lung, tmp_path, monkeypatch):
 
 
 def load_script():
-    found = importlib.util.spec_from_file_location("gather", ROOT / "scripts/gather_folders.py")
-    script = importlib.util.module_from_spec(found)
-    found.loader.exec_module(script)
-    return script
+    return load(ROOT / "scripts/gather_folders.py")
 
 
 def test_the_script_gives_options_to_the_folder_before_them(lung, soft, tmp_path, capsys):

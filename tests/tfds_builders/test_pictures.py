@@ -1,6 +1,5 @@
 """PNG slices as NIfTI volumes: HU, orientation, lesion values, refusals."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from skimage import io
 
 from ecc_jax import volumes
 from ecc_jax.catalog import SPLITS
+from tests.loading import load
 from tests.preparing import prepare
 from tfds_builders.ct_folder_2d.pictures import convert
 from tfds_builders.options import DataOptions
@@ -121,9 +121,7 @@ def test_what_cannot_be_right_is_refused_and_leaves_nothing(
 
 def test_the_script_says_where_and_how_many(source, tmp_path, monkeypatch, capsys):
     path = ROOT / "scripts/pictures_to_nifti.py"
-    found = importlib.util.spec_from_file_location("pictures_to_nifti", path)
-    script = importlib.util.module_from_spec(found)
-    found.loader.exec_module(script)
+    script = load(path)
     command = f"x {source} {tmp_path / 'out'} --window -150 250 --lesion 1 2 --spacing .8"
     monkeypatch.setattr(sys, "argv", command.split())
     assert script.main() == 0

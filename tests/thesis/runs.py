@@ -1,7 +1,6 @@
 """Fabricated runs: the configuration that a leaf gives, and a small report."""
 
 import ast
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from ecc_jax import checking
 from ecc_jax import config as schema
+from tests.loading import load
 from tests.reports import slices_of, write_small
 
 ROOT = Path(__file__).parents[2]
@@ -18,9 +18,7 @@ RISING = np.linspace(0.5, 0.88, 20)[None] + np.zeros((4, 1))
 def tree_of(spec, *keys):
     """Returns the configuration of `leaf:words` with keys as on a command line."""
     leaf, _, words = spec.partition(":")
-    found = importlib.util.spec_from_file_location("leaf", ROOT / "configs" / f"{leaf}.py")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    module = load(ROOT / "configs" / f"{leaf}.py")
     tree = module.get_config(words)
     for entry in keys:
         key, text = entry.split("=", 1)

@@ -1,6 +1,5 @@
 """What the figures show is what the runs wrote; what is missing is said."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -19,6 +18,7 @@ from ecc_jax.thesis import (
     figures_data,
 )
 from ecc_jax.thesis.figures_runs import Inputs, Missing, open_inputs
+from tests.loading import load
 from tests.preparing import prepare
 from tests.reports import example
 from tests.thesis.figure_inputs import SLICES, K, classical, curve, run, texts_of
@@ -31,10 +31,7 @@ CLICKS = np.arange(1, K + 1)
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("thesis_figures", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SCRIPT)
 
 
 @pytest.fixture(scope="module")

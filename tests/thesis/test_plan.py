@@ -2,7 +2,6 @@
 
 import ast
 import collections
-import importlib.util
 import json
 import shlex
 import subprocess
@@ -16,6 +15,7 @@ from ecc_jax import config as schema
 from ecc_jax.config_words import name_dataset
 from ecc_jax.thesis import campaign, plan, published, rows
 from ecc_jax.thesis.plan import Job, Path, Plan
+from tests.loading import load
 from tests.thesis.runs import tree_of
 from tfds_builders import prepared_index
 
@@ -90,10 +90,7 @@ def test_every_published_number_has_a_command(name):
 def script_of(command):
     """The script of a command, to be called in this process."""
     path = Path(__file__).parents[2] / command[1]
-    found = importlib.util.spec_from_file_location(path.stem, path)
-    script = importlib.util.module_from_spec(found)
-    found.loader.exec_module(script)
-    return script
+    return load(path)
 
 
 def set_searched_by(job, folder, monkeypatch):

@@ -1,11 +1,11 @@
 """scripts/thesis_tables.py: what a person types, and the usual mistakes."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
 from ecc_jax.thesis import campaign
+from tests.loading import load
 from tests.thesis.runs import training
 
 ROOT = Path(__file__).parents[2]
@@ -13,10 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def script():
-    found = importlib.util.spec_from_file_location("t", ROOT / "scripts/thesis_tables.py")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return load(ROOT / "scripts/thesis_tables.py")
 
 
 def test_tables_of_a_folder_of_runs(script, tmp_path, capsys):

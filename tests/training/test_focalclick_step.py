@@ -1,6 +1,5 @@
 """FocalClick's train step as its leaf configures it: both stages learn, and full size fits."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -11,15 +10,14 @@ import pytest
 from ecc_jax import checks, config, parallel, settings
 from ecc_jax.training import options, state, step
 from ecc_jax.types import Batch
+from tests.loading import load
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def leaf(name, **values):
     """The configuration of a leaf, checked, with some values of its own."""
-    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(CONFIGS / f"{name}.py")
     tree = module.get_config("quick")
     for key, value in values.items():
         config.set_key(tree, key.replace("__", "."), value)

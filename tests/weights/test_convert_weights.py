@@ -1,7 +1,6 @@
 """conversion.py and its script: from a weight file to a folder that training starts from."""
 
 import hashlib
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from ecc_jax import config as schema
 from ecc_jax.models.build import build, init_variables
 from ecc_jax.training import checkpoints
 from ecc_jax.weights.state_dict import export_state_dict, import_state_dict
+from tests.loading import load
 from tests.torch_files import Parameter, write, write_safetensors
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_weights.py"
@@ -27,10 +27,7 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("convert_weights", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SCRIPT)
 
 
 @pytest.fixture(scope="module")
