@@ -13,6 +13,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
@@ -36,6 +37,24 @@ EMPTY_ALLOWED = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "
 GRID = ("Modality", "Rows", "Columns", "PixelSpacing", "ImageOrientationPatient",
         "ImagePositionPatient", "SliceThickness", "SpacingBetweenSlices",
         "SpecificCharacterSet")  # fmt: skip
+
+
+def own_series(modality: str) -> dict[str, Any]:
+    """Returns what an object of ours says of itself and its series, as highdicom takes it.
+
+    Args:
+      modality: In `SERIES_NUMBERS`.
+    """
+    return {
+        "series_instance_uid": generate_uid(prefix=None),
+        "series_number": SERIES_NUMBERS[modality],
+        "sop_instance_uid": generate_uid(prefix=None),
+        "instance_number": 1,
+        "manufacturer": SOFTWARE,
+        "manufacturer_model_name": MODEL_NAME,
+        "software_versions": VERSION,
+        "specific_character_set": "ISO_IR 192",
+    }
 
 
 @contextlib.contextmanager
@@ -160,19 +179,12 @@ def segmentation(
             _pixels(headers, volume, lesions),
             highdicom.seg.SegmentationTypeValues.BINARY,
             descriptions,
-            series_instance_uid=generate_uid(prefix=None),
-            series_number=SERIES_NUMBERS["SEG"],
-            sop_instance_uid=generate_uid(prefix=None),
-            instance_number=1,
-            manufacturer=SOFTWARE,
-            manufacturer_model_name=MODEL_NAME,
-            software_versions=VERSION,
             device_serial_number="none",
             content_label="LESIONS",
             content_description="Lesions outlined with a network's help; research use only",
             transfer_syntax_uid=ExplicitVRLittleEndian,
             series_description="Lesions (research use only)",
-            specific_character_set="ISO_IR 192",
+            **own_series("SEG"),
         )
     # What is copied from the source is checked there: a sex of "unknown", a date of words.
     except (ValueError, TypeError, AttributeError) as error:

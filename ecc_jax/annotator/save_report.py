@@ -19,7 +19,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from ecc_jax.annotator.measure import Axis, LesionMeasures, SliceMeasures, measure_lesion
-from ecc_jax.annotator.save_dicom import MODEL_NAME, SERIES_NUMBERS, quiet
+from ecc_jax.annotator.save_dicom import MODEL_NAME, own_series, quiet
 from ecc_jax.annotator.save_lesions import Lesion, by_frame
 from ecc_jax.annotator.save_target import SOFTWARE, VERSION
 from ecc_jax.volumes import Volume
@@ -82,16 +82,9 @@ def report(
     return sr.Comprehensive3DSR(
         [segmentation, *headers.values()],
         content[0],
-        series_instance_uid=generate_uid(prefix=None),
-        series_number=SERIES_NUMBERS["SR"],
-        sop_instance_uid=generate_uid(prefix=None),
-        instance_number=1,
-        manufacturer=SOFTWARE,
         is_complete=True,
-        manufacturer_model_name=MODEL_NAME,
-        software_versions=VERSION,
         series_description="Measures of lesions (research use only)",
-        specific_character_set="ISO_IR 192",
+        **own_series("SR"),
     )
 
 
