@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
 from ecc_jax.report import montage
+from ecc_jax.report.classical import JSON_FILE as CLASSICAL_FILE
 from ecc_jax.report.figures import bare
 from ecc_jax.report.measures import BY_NAME
 from ecc_jax.report.methods import BLUE, RED
@@ -20,7 +21,6 @@ from ecc_jax.report.montage import Example
 from ecc_jax.thesis import figures_style as style
 from ecc_jax.thesis import published
 from ecc_jax.thesis.figures_runs import Inputs, Missing
-from ecc_jax.thesis.runs_of import CLASSICAL_FILE
 
 CLASSICAL_EXAMPLES = "classical_examples.npz"
 FLOODING, CONTOUR = map(published.method_of, ("Flooding", "Active Contours"))

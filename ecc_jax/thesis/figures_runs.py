@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Float
 
 from ecc_jax.report import pooling
+from ecc_jax.report.classical import JSON_FILE as CLASSICAL_FILE
 from ecc_jax.report.example_file import EXAMPLES_FILE, read_examples
 from ecc_jax.report.methods import subject_of
 from ecc_jax.report.montage import Example
 from ecc_jax.report.pooling import Run
 from ecc_jax.thesis import rows, runs_of
-from ecc_jax.thesis.runs_of import CLASSICAL_FILE, CONFIG_FILE, SUMMARY_FILE
+from ecc_jax.thesis.runs_of import CONFIG_FILE, SUMMARY_FILE
 
 _FAMILIES = {row.family: row.label for row in rows.ROWS[:3]}
 
@@ -164,13 +165,14 @@ def _outputs(path: str) -> list[Path]:
 
 def _methods(reports: Sequence[Path]) -> list[Method]:
     groups: dict[str, list[Path]] = {}
+    recorded = {}
     for folder in reports:
-        config, trained = _recorded(folder)
+        config, trained = recorded[folder] = _recorded(folder)
         # Networks of unknown training may be of different sets: none is averaged with another.
         named = [str(folder)] if trained is None else _identity(trained)
         key = json.dumps([runs_of.settings(config), named], sort_keys=True, default=str)
         groups.setdefault(key, []).append(folder)
-    found = [_method(folders) for folders in groups.values()]
+    found = [_method(folders, *recorded[folders[0]]) for folders in groups.values()]
     names = Counter((method.dataset, method.label) for method in found)
     return [
         method._replace(label=f"{method.label} ({_name_of(method.folder)})")
@@ -203,8 +205,10 @@ def _name_of(report: Path) -> str:
     return report.resolve().parent.name if report.name == "report" else report.name
 
 
-def _method(folders: Sequence[Path]) -> Method:
-    config, trained = _recorded(folders[0])
+def _method(
+    folders: Sequence[Path], config: dict[str, Any], trained: dict[str, Any] | None
+) -> Method:
+    """Returns some runs as one method, given what `_recorded` tells of the first."""
     run = pooling.pool([pooling.load_run(folder) for folder in folders])
     model, data = config["model"], config["data"]
     family = model["name"].partition("_")[0]

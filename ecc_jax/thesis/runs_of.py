@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from ecc_jax import catalog, places
 from ecc_jax import config as schema
 from ecc_jax.report import pooling
+from ecc_jax.report.classical import JSON_FILE as CLASSICAL_FILE
 from ecc_jax.thesis import rows
 
 CONFIG_FILE, SUMMARY_FILE = "config.json", "summary.json"
-CLASSICAL_FILE = "classical.json"  # written by scripts/classical.py
 _NOT_SEARCHED = frozenset({"checkpoints", "tensorboard", "cache"})
 # Keys in which the runs of one cell may differ: seeds, folds, and what changes no score.
 _FREE = frozenset(

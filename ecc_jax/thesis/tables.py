@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from ecc_jax import catalog
 from ecc_jax.report import curves
+from ecc_jax.report.classical import FORMAT, RECORDED
 from ecc_jax.report.intervals import bootstrap_mean
 from ecc_jax.report.methods import PAINTERS, subject_of
 from ecc_jax.report.pooling import Run
@@ -26,7 +27,6 @@ from ecc_jax.thesis.published import (
 )
 from ecc_jax.thesis.runs_of import Found
 
-FORMAT = 1  # of classical.json
 _TUNED = PAINTERS[-1]  # the painter whose radii were tuned, the bar to beat
 
 
@@ -258,7 +258,7 @@ def read_classical(path: Path) -> dict[str, Any]:
         str(content["dataset"])
         # Files written before these were recorded can still be drawn from.
         if "options" in content:
-            _ = [content["options"][name] for name in ("subset", "kind", "split_rule")]
+            _ = [content["options"][name] for name in RECORDED]
             int(content["folds"]["folds"])
             for method in content["methods"].values():
                 int(method["grid_size"]), len(method["grid"])
