@@ -2,10 +2,13 @@
 
 import contextlib
 import fcntl
+import io
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
 
 
 def write_text(path: Path, text: str) -> None:
@@ -32,6 +35,17 @@ def write_bytes(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays by name as a compressed .npz file, as `write_bytes` does.
+
+    Raises:
+      OSError: It cannot be written; what was there before stays.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # names are free
+    write_bytes(path, buffer.getvalue())
 
 
 @contextlib.contextmanager

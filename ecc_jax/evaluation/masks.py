@@ -3,12 +3,14 @@
 import os
 import zipfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from ecc_jax import atomic
 from ecc_jax.places import expanded
 
 
@@ -84,12 +86,12 @@ def write_masks(
 ) -> None:
     """Writes masks in the form that `read_masks` reads."""
     listed = list(rows)
-    np.savez_compressed(
-        path,
-        masks=masks.astype(np.uint8),
-        volume=np.array([str(row["volume"]) for row in listed]),
-        slice_index=np.array([int(row["slice_index"]) for row in listed], np.int32),
-    )
+    arrays = {
+        "masks": masks.astype(np.uint8),
+        "volume": np.array([str(row["volume"]) for row in listed]),
+        "slice_index": np.array([int(row["slice_index"]) for row in listed], np.int32),
+    }
+    atomic.write_arrays(Path(path), arrays)
 
 
 def mean_image(image: Float[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:

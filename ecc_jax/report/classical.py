@@ -19,11 +19,8 @@ FORMAT = 1
 JSON_FILE = "classical.json"
 CSV_FILE = "classical_per_slice.csv"
 EXAMPLES_FILE = "classical_examples.npz"
-RECORDED = (
-    "subset",
-    "kind",
-    "split_rule",
-)  # options of the dataset, by which results are told apart
+# Options of the dataset, by which results are told apart.
+RECORDED = ("subset", "kind", "split_rule")
 TUNED_ON, TESTED_ON = "train", "test"
 # The bar of every method that is started by the disk.
 BAR = "disk"
@@ -183,11 +180,7 @@ def write(found: Searched, examples: Sequence[Example], out: Path) -> Path:
         arrays |= {f"{name}_oracle_{i}": mask for name, mask in example.oracle_masks.items()}
         for name, value in example.oracle_values.items():
             arrays[f"{name}_oracle_parameter_{i}"] = np.asarray(value, np.float64)
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / f"{EXAMPLES_FILE}.partial"
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # names are free
-    partial.replace(out / EXAMPLES_FILE)
+    atomic.write_arrays(out / EXAMPLES_FILE, arrays)
     atomic.write_text(out / CSV_FILE, per_slice(found))
     path = out / JSON_FILE
     atomic.write_text(path, json.dumps(summarize(found), indent=1, allow_nan=False) + "\n")

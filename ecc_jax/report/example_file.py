@@ -1,6 +1,5 @@
 """examples.npz: slices that runs on the same data share, with the clicks and masks of one run."""
 
-import io
 import os
 import zipfile
 from collections.abc import Sequence
@@ -39,10 +38,7 @@ def write_examples(path: Path, examples: Sequence[Example]) -> Path:
         "ious": [[e.ious[click] for click in clicks] for e in examples],
         "title": [e.title for e in examples],
     }
-    buffer = io.BytesIO()
-    converted: dict[str, Any] = {name: np.array(arrays[name]) for name in _NAMES}
-    np.savez_compressed(buffer, **converted)
-    atomic.write_bytes(path, buffer.getvalue())
+    atomic.write_arrays(path, {name: np.array(arrays[name]) for name in _NAMES})
     return path
 
 
