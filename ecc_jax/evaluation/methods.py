@@ -222,20 +222,21 @@ def tune_painter(
       mesh: The devices.
       on_batch: Called with the number of slices after each batch.
     """
+    user = rollout.options.user
 
-    def with_weights(**weights: float) -> RobotUser:
-        return dataclasses.replace(rollout.options.user, **weights)
+    def weighted(first: float, later: float = user.later_weight) -> RobotUser:
+        return dataclasses.replace(user, first_weight=first, later_weight=later)
 
-    def mean_iou(clicks: int, **weights: float) -> float:
-        part, user = data._replace(num_clicks=clicks), with_weights(**weights)
+    def mean_iou(user: RobotUser, clicks: int) -> float:
+        part = data._replace(num_clicks=clicks)
         found = run_rollouts(rollout, (), part, mesh=mesh, user=user, on_batch=on_batch)
         return float(found.method.scores["iou"].mean())
 
-    first, later = painter.best_weights(
-        lambda weight: mean_iou(1, first_weight=weight),
-        lambda first, later: mean_iou(data.num_clicks, first_weight=first, later_weight=later),
+    weights = painter.best_weights(
+        lambda first: mean_iou(weighted(first), 1),
+        lambda first, later: mean_iou(weighted(first, later), data.num_clicks),
     )
-    return with_weights(first_weight=first, later_weight=later)
+    return weighted(*weights)
 
 
 def _disk_as_mask(bench: Bench, first: First) -> MethodResult | None:
