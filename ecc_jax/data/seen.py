@@ -3,8 +3,8 @@
 A patient is recognised by what the scans hold (`volumes.identity_of`), whatever files, folders or
 patients are called and however the slices were prepared; and within one source by name too, so
 that scans that were resampled under their old names are recognised. A synthetic patient is
-recognised by what it was drawn from (`phantom.volumes.identity_of_patient`); its slices are not,
-they are other slices in another size.
+recognised by what it was drawn from (`phantom.volumes.identity_of_patient`) in every size; its
+slices hold other values in another size, and are recognised in their own only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
