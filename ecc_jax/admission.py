@@ -188,4 +188,8 @@ def _source(config: ml_collections.ConfigDict) -> Source:
     """Returns where the patients of a configuration come from."""
     data = config.data
     key = catalog.DATASETS[data.name].names_within
-    return Source(data.name, data[key] if key else "", by_slice=data.split_rule == "thesis")
+    is_joined = catalog.DATASETS[data.name].organ == "mixed"
+    parts = [catalog.split_source(name)[0] for name in (data.sources if is_joined else [data.name])]
+    is_drawn = any(catalog.DATASETS[name].organ == "synthetic" for name in parts)
+    place, by_slice = data[key] if key else "", data.split_rule == "thesis"
+    return Source(data.name, place, by_slice, drawn_px=data.size if is_drawn else 0)

@@ -11,6 +11,7 @@ from typing import Any
 from ecc_jax import atomic, places
 
 ROOT = Path(__file__).parents[1]
+_PLACES = ("--workdir=", "--out=")  # marks lie beside the results, and may be moved with them
 
 
 def main_command(*flags: str, keys: Iterable[str] = ()) -> list[str]:
@@ -50,26 +51,55 @@ def run(command: Sequence[str], variables: Mapping[str, str], *, output: Any = N
     return done.returncode
 
 
+def settings_of(command: Sequence[str]) -> list[str]:
+    """Returns the arguments of a command but those that only say where its results go."""
+    return [argument for argument in command[1:] if not argument.startswith(_PLACES)]
+
+
+def settings_in(mark: Path) -> list[str] | None:
+    """Returns the settings of the command that a mark says has succeeded; None without a mark."""
+    if not mark.is_file():
+        return None
+    noted = json.loads(mark.read_text(encoding="utf-8"))
+    return settings_of(["", *noted])  # marks may hold the whole command
+
+
+def is_done(command: Sequence[str], *, mark: Path, product: Path | None = None) -> bool:
+    """Returns whether a command has succeeded before.
+
+    Args:
+      command: The program and its arguments.
+      mark: What `run_once` writes; another command in it does not count.
+      product: A file that it makes, which has to be there still; None asks for none.
+    """
+    is_there = product is None or product.is_file()
+    return is_there and settings_in(mark) == settings_of(command)
+
+
 def run_once(
     command: Sequence[str],
     variables: Mapping[str, str],
     *,
     mark: Path,
-    say: Callable[[str], object],
+    say: Callable[[str], object] | None = None,
+    product: Path | None = None,
+    output: Any = None,
 ) -> int:
-    """Runs a command unless a mark says that it has succeeded before; returns its exit code.
+    """Runs a command unless it is done, see `is_done`; returns its exit code.
 
     Args:
       command: The program and its arguments.
       variables: Its environment.
-      mark: File that is written at the end, with the command; another command in it does not count.
-      say: Told the command that is run.
+      mark: File that is written when it has succeeded and its product is there.
+      say: Told the command that is run; None tells nobody.
+      product: A file that it makes.
+      output: A file that takes what it prints; None prints it.
     """
-    text = json.dumps(list(command[1:]), indent=1)  # whichever interpreter it was
-    if mark.is_file() and mark.read_text(encoding="utf-8") == text:
+    if is_done(command, mark=mark, product=product):
         return 0
-    say(" ".join(command))
-    code = run(command, variables)
-    if not code:
-        atomic.write_text(mark, text)
+    if say is not None:
+        say(" ".join(command))
+    code = run(command, variables, output=output)
+    if not code and (product is None or product.is_file()):
+        atomic.write_text(mark, json.dumps(settings_of(command), indent=1))
     return code

@@ -2,30 +2,33 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ecc_jax import admission, atomic, workdir
 from ecc_jax import config as schema
-from ecc_jax.data import seen
+from ecc_jax.data import pipeline, seen
 from ecc_jax.training import checkpoints
 
 # Paths mean nothing on another machine, and tell of this one.
 _PATHS = ("data.path", "data.root", "model.pretrained")
 
 
-def export(run: Path, dest: Path) -> tuple[int, int]:
+def export(run: Path, dest: Path, *, prepared: Sequence[Path] = ()) -> tuple[int, int]:
     """Writes the best weights of a run without optimiser, and without paths of this machine.
 
     Args:
       run: Workdir of a trained run.
       dest: Folder to make; it stands for the run wherever a run is only read.
+      prepared: Datasets prepared by this version that hold patients of the run; the record gets
+        the identities that they have there, see `seen.with_identities`.
 
     Returns:
       The step of the weights, and the bytes written.
 
     Raises:
-      ValueError: No run, no validated checkpoint, nobody wrote down who was trained on, or `dest`
-        holds something.
+      ValueError: No run, no validated checkpoint, nobody wrote down who was trained on, `dest`
+        holds something, or a prepared dataset holds no patient of the run.
     """
     if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
         raise ValueError(f"{dest} exists; choose another DEST, or remove it")
@@ -37,6 +40,7 @@ def export(run: Path, dest: Path) -> tuple[int, int]:
             f"{run} holds no {admission.RECORD_FILE}: nobody could tell who must not be tested "
             "with these weights"
         )
+    history = _renewed(history, prepared, run)
     best = checkpoints.best_step(folder)
     variables = checkpoints.restore_variables(folder, best)
     score = checkpoints.read_progress(folder, best)["score"]
@@ -57,6 +61,25 @@ def export(run: Path, dest: Path) -> tuple[int, int]:
         dest.rmdir()
     partial.rename(dest)
     return best, sum(path.stat().st_size for path in dest.rglob("*") if path.is_file())
+
+
+def _renewed(
+    history: tuple[seen.Seen, ...], prepared: Sequence[Path], run: Path
+) -> tuple[seen.Seen, ...]:
+    """Returns records with the identities of prepared datasets, each of which has to know some.
+
+    Raises:
+      ValueError: One holds nobody of the run.
+    """
+    for directory in prepared:
+        rows = pipeline.open_split(directory, "all").index
+        history = seen.with_identities(history, rows)
+        if not any(seen.find_seen(history, rows, None).values()):
+            raise ValueError(
+                f"{directory} holds no patient that {run} was trained on; pass the prepared "
+                "directory of its own data, which scripts/build_dataset.py prints"
+            )
+    return history
 
 
 def _forget_paths(folder: Path) -> None:

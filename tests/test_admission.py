@@ -9,6 +9,7 @@ import pytest
 
 from ecc_jax import admission, config, runs
 from ecc_jax.data import pipeline
+from ecc_jax.phantom.volumes import generate_volume
 from ecc_jax.training import checkpoints
 from tfds_builders.preparation import prepare_for
 
@@ -234,6 +235,38 @@ def test_another_way_to_name_patients_is_refused_on_the_own_data(run):
     tree, workdir = run
     with pytest.raises(ValueError, match=r"patient_regex='x': the run was trained with"):
         evaluate(tree, workdir, {"data.patient_regex": "x", "data.split": "all"})
+
+
+PHANTOM = {"size": 32, "phantom_patients": 6, "phantom_kind": "all"}
+
+
+def of_phantom(root, **data):
+    """The configuration of a run on synthetic patients."""
+    tree = config.get_config("quick")
+    tree.data.root = str(root)
+    for key, value in {**PHANTOM, **data}.items():
+        tree.data[key] = value
+    return runs.as_recorded(tree)
+
+
+@pytest.mark.parametrize("rule", ["patient", "thesis"])
+def test_synthetic_patients_are_known_in_another_size_and_kind(tmp_path, rule):
+    tree = of_phantom(tmp_path / "root", split_rule=rule)
+    start(tree, tmp_path / "run")
+    own, admitted = evaluate(tree, tmp_path / "run", {})
+    assert own and not admitted.left_out
+    organs = {
+        f"phantom_{patient:05d}": generate_volume(0, patient, kind="all", size=32).kind
+        for patient in range(6)
+    }
+    # Where an extremity was, `mixed` draws another body.
+    known = {name for name in shaped_by(tree, tmp_path) if organs[name] != "limb"}
+    assert 0 < len(known) < 6
+    changed = {"data.size": 40, "data.phantom_kind": "mixed"}
+    volumes, admitted = evaluate(tree, tmp_path / "run", {**changed, "data.split": "all"})
+    assert set(admitted.left_out) == known and volumes == set(organs) - known
+    with pytest.raises(ValueError, match=r"has seen \d of the \d patients of split 'train'"):
+        evaluate(tree, tmp_path / "run", {**changed, "data.split": "train"})
 
 
 @pytest.mark.slow

@@ -6,11 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from ecc_jax import config, export, places, runs, workdir
+from ecc_jax import admission, config, export, places, runs, workdir
 from ecc_jax.admission import RECORD_FILE
 from ecc_jax.data.seen import SHAPING, Scans, Seen, Source, to_json
+from ecc_jax.phantom import volumes as phantom
 from ecc_jax.settings import segmenter_of
 from ecc_jax.training import checkpoints
+from tfds_builders.options import DataOptions
+from tfds_builders.preparation import prepare, prepare_for
 
 FOLDER = places.SHIPPED_FOLDER
 MEGABYTE = 10**6
@@ -59,6 +62,49 @@ def test_who_was_trained_on_is_written_down_without_the_test_half():
     trained = record["patients"]["train"]
     assert sum("LIDC" in name for name in trained) == 143
     assert all(scans["volumes"] and scans["slices"] for scans in trained.values())
+
+
+def numbers_of(record, split):
+    """The numbers of the synthetic patients in a split of the record."""
+    names = [name for name in record["patients"][split] if "phantom" in name]
+    return {int(name.rpartition("_")[2]): record["patients"][split][name] for name in names}
+
+
+def test_synthetic_patients_are_recorded_by_what_they_were_drawn_from():
+    (record,) = json.loads((FOLDER / RECORD_FILE).read_text(encoding="utf-8"))
+    for split, count in (("train", 111), ("validation", 19)):
+        found = numbers_of(record, split)
+        assert len(found) == count
+        for number, scans in found.items():
+            identity = phantom.identity_of_patient(0, number, kind="all")
+            assert list(scans["volumes"].values()) == [identity]
+
+
+def test_synthetic_patients_that_were_seen_are_not_tested_in_any_size(tmp_path):
+    saved = workdir.load_config(FOLDER)
+    overrides = {
+        "data.name": "ct_phantom_2d",
+        "data.root": str(tmp_path),
+        "data.size": 32,
+        "data.phantom_kind": "all",
+        "data.phantom_patients": 24,
+        "data.split": "all",
+    }
+    merged = runs.as_recorded(runs.merge_for_evaluation(saved, None, overrides))
+    directory = prepare_for(merged)
+
+    def admitted(tree):
+        return admission.for_evaluation(tree, directory, FOLDER, saved=saved, overrides=overrides)[
+            1
+        ]
+
+    (record,) = json.loads((FOLDER / RECORD_FILE).read_text(encoding="utf-8"))
+    seen = [n for split in SHAPING for n in numbers_of(record, split) if n < 24]
+    assert 0 < len(seen) < 24
+    assert admitted(merged).left_out == tuple(f"phantom_{n:05d}" for n in sorted(seen))
+    assert f"{len(seen)} of 24 patients, left out" in admitted(merged).note
+    merged.data.split = "test"
+    assert "data.split=all tests the others" in refusal(lambda: admitted(merged))
 
 
 def test_the_answer_follows_what_is_seen_and_not_the_disk(predictor):
@@ -144,3 +190,27 @@ def test_export_without_a_record_is_refused(tiny_run, tmp_path):
     run, _ = tiny_run
     (run / RECORD_FILE).unlink()
     assert RECORD_FILE in refusal(lambda: export.export(run, tmp_path / "weights"))
+
+
+def test_export_takes_identities_from_prepared_data_that_hold_its_patients(tiny_run, tmp_path):
+    run, _ = tiny_run
+    options = DataOptions("ct_phantom_2d", root=str(tmp_path), size=32, num_patients=4)
+    directory = prepare(options, progress=False)
+    call = {"dest": tmp_path / "weights", "prepared": [directory]}
+    assert "holds no patient that" in refusal(lambda: export.export(run, **call))
+    assert not call["dest"].exists()
+    index = json.loads((directory / "index.json").read_text(encoding="utf-8"))["splits"]["train"]
+    record = json.loads((run / RECORD_FILE).read_text(encoding="utf-8"))
+    trained = record[0]["patients"]["train"]["train_1"]
+    trained["slices"] = [
+        i
+        for i, name in zip(index["slice_id"], index["patient"], strict=True)
+        if name == index["patient"][0]
+    ]
+    (run / RECORD_FILE).write_text(json.dumps(record), encoding="utf-8")
+    export.export(run, **call)
+    (record,) = json.loads((call["dest"] / RECORD_FILE).read_text(encoding="utf-8"))
+    number = int(index["patient"][0].rpartition("_")[2])
+    identity = phantom.identity_of_patient(0, number)
+    assert record["patients"]["train"]["train_1"]["volumes"] == {"v": identity}
+    assert record["patients"]["validation"]["validation_1"]["volumes"] == {"v": "a"}

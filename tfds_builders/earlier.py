@@ -57,6 +57,23 @@ def find_prepared(builder_class: Any, options: DataOptions) -> Path | None:
     return None
 
 
+def superseded(builder_class: Any, target: Path) -> str:
+    """Returns a line on what an older version prepared of the same data, or nothing.
+
+    Args:
+      builder_class: The dataset's builder.
+      target: The directory that is about to be built.
+    """
+    older = [d for d in sorted(target.parent.glob("*")) if d != target and is_complete(d)]
+    if not older:
+        return ""
+    note = builder_class.RELEASE_NOTES[str(builder_class.VERSION)].rstrip(".")
+    return (
+        f"{older[-1]} was prepared by version {older[-1].name}; version {builder_class.VERSION} "
+        f"prepares these data anew ({note}); delete the older one to free its space"
+    )
+
+
 def changes(builder_class: Any, options: DataOptions, index: dict[str, Any]) -> str:
     """Returns a line on what changed in a raw folder since it was last prepared, or nothing.
 

@@ -50,7 +50,7 @@ def prepare(options: DataOptions, *, progress: bool = True) -> Path:
       ValueError: An option is invalid, the raw data are missing or broken, or the disk is full.
     """
     options = resolve(options)
-    builder_class = importlib.import_module(module_of(options.name)).Builder
+    builder_class = builder_of(options.name)
     target = _target(builder_class, options)
     if not is_complete(target):
         with _locked(target):
@@ -62,6 +62,11 @@ def prepare(options: DataOptions, *, progress: bool = True) -> Path:
     if not options.mixed_planes:
         planes.refuse_mixed(options.name, index["remarks"])
     return target
+
+
+def builder_of(name: str) -> Any:
+    """Returns the builder class of a dataset; imports TFDS."""
+    return importlib.import_module(module_of(name)).Builder
 
 
 def _target(builder_class: Any, options: DataOptions) -> Path:
@@ -140,6 +145,9 @@ def _build(builder_class: Any, options: DataOptions, target: Path, *, progress: 
     for leftover in target.parent.parent.glob(f"{prefix}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     shutil.rmtree(target, ignore_errors=True)
+    superseded = earlier.superseded(builder_class, target)
+    if superseded:
+        warnings.warn(superseded, stacklevel=4)
     staging = Path(tempfile.mkdtemp(dir=target.parent.parent, prefix=prefix))
     try:
         slice_config = slice_builder.SliceConfig(name=config, options=options, progress=progress)

@@ -116,7 +116,7 @@ def is_complete(directory: Path) -> bool:
 
 
 def find(name: str, root: str, wanted: Mapping[str, Any] = MappingProxyType({})) -> Path:
-    """Returns the prepared directory of a dataset.
+    """Returns the prepared directory of a dataset; of one in several versions, the newest.
 
     Args:
       name: A dataset, or its prepared directory, which is taken whatever is wanted.
@@ -131,7 +131,9 @@ def find(name: str, root: str, wanted: Mapping[str, Any] = MappingProxyType({}))
         return given.resolve()
     folder = (expanded(root) if root else default_root()) / given
     found = [p.parent for p in sorted(folder.glob(f"[!.]*/*/{INDEX_FILE}"))]
-    found = [path for path in found if is_complete(path)]
+    complete = [path for path in found if is_complete(path)]
+    # Of each folder the last is kept.
+    found = list({path.parent: path for path in sorted(complete, key=_version)}.values())
     if not found:
         raise ValueError(
             f"no prepared dataset in {folder}; prepare it with scripts/build_dataset.py {name}, or "
@@ -149,6 +151,11 @@ def find(name: str, root: str, wanted: Mapping[str, Any] = MappingProxyType({}))
         listed = ", ".join(map(str, found))
         raise ValueError(f"{name} is prepared {len(found)} times, pass one directory: {listed}")
     return found[0]
+
+
+def _version(directory: Path) -> tuple[int, ...]:
+    """Returns the version that prepared a directory, to sort by."""
+    return tuple(int(part) if part.isdigit() else -1 for part in directory.name.split("."))
 
 
 def _has(directory: Path, wanted: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int
 
 from ecc_jax.classical import active_contour, flooding
 from ecc_jax.classical.search import Case, Segment, disk_around
@@ -39,6 +39,15 @@ class Method(NamedTuple):
     def told(self, value: float) -> str:
         """Returns the parameter with a value, for people."""
         return f"{self.parameter} {value:g} {self.unit}".strip()
+
+    def tuning_values(self, window_hu: tuple[float, float], most: int) -> Float64[np.ndarray, " v"]:
+        """Returns the values to try in passing: at most so many, and fewer of a slow method."""
+        return self.grid(window_hu, SLOW_VALUES if self.is_slow else most)
+
+    def tuning_slices(self, count: int) -> Int[np.ndarray, " m"]:
+        """Returns which of some training slices tune it in passing: all, or a few if it is slow."""
+        kept = min(count, SLOW_SLICES) if self.is_slow else count
+        return np.linspace(0, count - 1, kept).round().astype(int)
 
 
 def _fixed(values: Float64[np.ndarray, " v"]) -> Grid:

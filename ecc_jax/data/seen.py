@@ -2,7 +2,9 @@
 
 A patient is recognised by what the scans hold (`volumes.identity_of`), whatever files, folders or
 patients are called and however the slices were prepared; and within one source by name too, so
-that scans that were resampled under their old names are recognised.
+that scans that were resampled under their old names are recognised. A synthetic patient is
+recognised by what it was drawn from (`phantom.volumes.identity_of_patient`) in every size; its
+slices hold other values in another size, and are recognised in their own only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,11 +25,19 @@ class Source(NamedTuple):
         a public one, whose names are the same everywhere.
       by_slice: Whether the dataset was split by slice, so that train and test share patients on
         purpose; slices are then compared instead of patients.
+      drawn_px: Side of slices that were drawn, not cut from scans: those of another side cannot be
+        compared. 0 where none were, and in records of earlier versions.
     """
 
     dataset: str
     place: str
     by_slice: bool
+    drawn_px: int = 0
+
+    def compares_slices(self, other: "Source") -> bool:
+        """Returns whether slices tell who was seen, here and in another source, not patients."""
+        is_alike = self.drawn_px == other.drawn_px or not (self.drawn_px and other.drawn_px)
+        return self.by_slice and other.by_slice and is_alike
 
 
 class Scans(NamedTuple):
@@ -132,7 +142,7 @@ def find_seen(
     """
     found: dict[str, dict[str, Match]] = {split: {} for split in SHAPING}
     for seen in history:
-        slices_only = seen.source.by_slice and source is not None and source.by_slice
+        slices_only = source is not None and seen.source.compares_slices(source)
         same_names = not slices_only and _share_names(seen.source, source)
         for split in SHAPING:
             known = _known(seen.patients[split], slices_only=slices_only)
@@ -226,16 +236,39 @@ def _admit_known(history: Sequence[Seen], rows: Rows, source: Source, split: str
     return Admission((), "none of these patients (scans compared by content)")
 
 
+def with_identities(history: Sequence[Seen], rows: Rows) -> tuple[Seen, ...]:
+    """Returns records with the identities that their scans have now.
+
+    For records of an earlier version, which gave other ones to the same scans. A patient counts as
+    the same where all its slices are; patients of several volumes stay as they are.
+
+    Args:
+      history: A run, and those whose weights it started from.
+      rows: Rows of an index of this version.
+    """
+    volumes: dict[str, set[str]] = {}
+    for row in rows:
+        volumes.setdefault(row["slice_id"], set()).add(row["volume_id"])
+    return tuple(
+        seen._replace(
+            patients={
+                split: {name: _known_as(scans, volumes) for name, scans in patients.items()}
+                for split, patients in seen.patients.items()
+            }
+        )
+        for seen in history
+    )
+
+
 def changes(before: Seen, now: Seen) -> list[str]:
     """Returns what differs between the patients of a run and those it would resume with.
 
-    Names and order do not count where the scans are the same.
+    Names and order do not count where the scans are the same; nor do other identities of a
+    patient's scans, which another version may give, where the slices are the same.
     """
     found = []
     for split in SHAPING:
-        old, new = (_names(seen, split) for seen in (before, now))
-        lost = sorted({name for identity, name in old.items() if identity not in new})
-        gained = sorted({name for identity, name in new.items() if identity not in old})
+        lost, gained = _missing(before, now, split), _missing(now, before, split)
         if lost:
             found.append(f"{split} lost {listed(lost)}")
         if gained:
@@ -331,11 +364,24 @@ def _known(patients: Mapping[str, Scans], *, slices_only: bool) -> dict[str, str
     return known
 
 
-def _names(seen: Seen, split: str) -> dict[str, str]:
-    """Returns a name for each identity that makes up a split."""
-    names: dict[str, str] = {}
-    for patient, scans in seen.patients[split].items():
-        if seen.source.by_slice:
-            names |= dict.fromkeys(scans.slices, patient)
-        names |= {identity: volume for volume, identity in scans.volumes.items()}
-    return names
+def _known_as(scans: Scans, volumes: Mapping[str, set[str]]) -> Scans:
+    """Returns a patient's scans with the one volume that holds all slices, given those of each."""
+    holding = [volumes.get(identity, set()) for identity in scans.slices]
+    common = set.intersection(*holding) if holding else set()
+    if len(scans.volumes) != 1 or len(common) != 1:
+        return scans
+    return scans._replace(volumes=dict.fromkeys(scans.volumes, common.pop()))
+
+
+def _missing(one: Seen, other: Seen, split: str) -> list[str]:
+    """Returns the names of what makes up a split of one record and is not in that of another."""
+    volumes = {i for scans in other.patients[split].values() for i in scans.volumes.values()}
+    slices = {i for scans in other.patients[split].values() for i in scans.slices}
+    missing = set()
+    for patient, scans in one.patients[split].items():
+        if scans.slices and slices.issuperset(scans.slices):
+            continue
+        if one.source.by_slice:
+            missing.add(patient)
+        missing |= {name for name, identity in scans.volumes.items() if identity not in volumes}
+    return sorted(missing)

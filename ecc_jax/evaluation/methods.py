@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from ecc_jax.classical import methods as classical
-from ecc_jax.classical import random_walker, search
+from ecc_jax.classical import painter, random_walker, search
 from ecc_jax.clicks.user import RobotUser
 from ecc_jax.data.window import clip_to_window
 from ecc_jax.evaluation.host import HostPredictor, run_on_host
@@ -27,9 +27,6 @@ from ecc_jax.inference.segmenter import Segmenter
 from ecc_jax.report.dataset import drawn_masks
 from ecc_jax.report.measures import physical
 from ecc_jax.report.results import MethodFacts, MethodResult
-
-# Radius weights that the painter is tuned over.
-WEIGHTS = tuple(round(0.1 * i, 1) for i in range(11))
 
 
 class Network(NamedTuple):
@@ -215,32 +212,31 @@ def _weights_of(user: RobotUser) -> MethodFacts:
 
 
 def tune_painter(
-    painter: CompiledRollout, data: EvalSet, *, mesh: Mesh, on_batch: Advance
+    rollout: CompiledRollout, data: EvalSet, *, mesh: Mesh, on_batch: Advance
 ) -> RobotUser:
-    """Returns the user whose disk radii serve the painter best, blind to the image.
-
-    The first click's weight is the one of the highest mean IoU after it; with that, the weight of
-    all later clicks is the one of the highest mean IoU over all clicks. Ties: the smaller weight.
+    """Returns the user whose disk radii serve the painter best, see `painter.best_weights`.
 
     Args:
-      painter: A rollout compiled without a network.
+      rollout: A rollout compiled without a network.
       data: Training slices.
       mesh: The devices.
       on_batch: Called with the number of slices after each batch.
     """
+    user = rollout.options.user
 
-    def best(users: list[RobotUser], clicks: int) -> RobotUser:
+    def weighted(first: float, later: float = user.later_weight) -> RobotUser:
+        return dataclasses.replace(user, first_weight=first, later_weight=later)
+
+    def mean_iou(user: RobotUser, clicks: int) -> float:
         part = data._replace(num_clicks=clicks)
-        results = [
-            run_rollouts(painter, (), part, mesh=mesh, user=u, on_batch=on_batch) for u in users
-        ]
-        return users[int(np.argmax([r.method.scores["iou"].mean() for r in results]))]
+        found = run_rollouts(rollout, (), part, mesh=mesh, user=user, on_batch=on_batch)
+        return float(found.method.scores["iou"].mean())
 
-    user = painter.options.user
-    first = best([dataclasses.replace(user, first_weight=weight) for weight in WEIGHTS], 1)
-    return best(
-        [dataclasses.replace(first, later_weight=weight) for weight in WEIGHTS], data.num_clicks
+    weights = painter.best_weights(
+        lambda first: mean_iou(weighted(first), 1),
+        lambda first, later: mean_iou(weighted(first, later), data.num_clicks),
     )
+    return weighted(*weights)
 
 
 def _disk_as_mask(bench: Bench, first: First) -> MethodResult | None:
@@ -258,16 +254,18 @@ def _tuned(row: str, name: str) -> Runner:
     def applies(bench: Bench) -> bool:
         return row in bench.baselines and bench.options.initial_mask == "empty"
 
+    def tuned_on(bench: Bench) -> Int[np.ndarray, " m"]:
+        return method.tuning_slices(len(bench.train.positions))
+
     def run(bench: Bench, first: First) -> MethodResult | None:
         if not applies(bench):
             return None
-        train = _tuned_on(bench, method)._replace(num_clicks=1)
+        train = bench.train.only(tuned_on(bench))._replace(num_clicks=1)
         user = bench.painter.options.user.with_habit("average")
         clicks = run_rollouts(bench.tuner, (), train, mesh=bench.mesh, user=user)
         windows = [train.read(place).window_hu.tolist() for place in range(len(train.positions))]
         low, high = max(windows, key=lambda window: window[1] - window[0])
-        most = classical.SLOW_VALUES if method.is_slow else bench.flooding_tolerances
-        values = method.grid((low, high), most)
+        values = method.tuning_values((low, high), bench.flooding_tolerances)
         iou = search.score_all(method.segment, _cases(bench, train, clicks), values)
         best = search.best_value(iou, values)
         measure, scores = _scorer(bench), []
@@ -278,16 +276,9 @@ def _tuned(row: str, name: str) -> Runner:
         return _one_column(scores, first)._replace(facts=told)
 
     def passes(bench: Bench) -> int:
-        return _all(bench) + len(_tuned_on(bench, method).positions) if applies(bench) else 0
+        return _all(bench) + len(tuned_on(bench)) if applies(bench) else 0
 
     return Runner(passes, run)
-
-
-def _tuned_on(bench: Bench, method: classical.Method) -> EvalSet:
-    """Returns the training slices that a method is tuned on: a few of them if it is slow."""
-    count = len(bench.train.positions)
-    kept = min(count, classical.SLOW_SLICES) if method.is_slow else count
-    return bench.train.only(np.linspace(0, count - 1, kept).round().astype(int))
 
 
 def _cases(bench: Bench, data: EvalSet, results: Results) -> Iterator[tuple[search.Case, Any]]:
@@ -366,7 +357,7 @@ RUNNERS = {
     "disk_painter_average": Runner(_all, lambda bench, first: first.painter.method),
     "disk_painter_tight": Runner(_all, _painter_tight),
     "disk_painter_tuned": Runner(
-        lambda bench: _all(bench) + 2 * len(WEIGHTS) * len(bench.train.positions), _painter_tuned
+        lambda bench: _all(bench) + painter.NUM_TRIES * len(bench.train.positions), _painter_tuned
     ),
     "same_disks": Runner(_with_tuned_user, _same_disks),
     "blank_image": Runner(_wanted("blank_image", _with_network), _blank_image),

@@ -24,6 +24,7 @@ from ecc_jax.phantom.limbs import draw_limb, sample_limb
 from ecc_jax.phantom.organs import draw_abdomen, draw_thorax, sample_abdomen
 from ecc_jax.phantom.sarcomas import draw_sarcoma, sample_sarcoma
 from ecc_jax.phantom.shapes import Canvas, Point, make_canvas
+from ecc_jax.volumes import hash_of
 
 # Raised whenever the same arguments give other volumes, so that prepared sets are built anew.
 GENERATION = 1
@@ -103,6 +104,26 @@ def generate_volume(
     return Volume(image, mask, spacing, WINDOW_HU[kind], kind)
 
 
+def identity_of_patient(seed: int, patient: int, *, kind: str = "mixed") -> str:
+    """Returns what tells a synthetic patient from others, in the form of a scan's identity.
+
+    Volumes of one seed, number and organ show one body, however large, fine or noisy they are
+    drawn and under whatever kind the organ came up: to whoever learned one of them the others are
+    known. So this is made of what a patient is drawn from, and not of voxels.
+
+    Args:
+      seed: Seed of the set.
+      patient: Number of the patient in the set.
+      kind: As for `generate_volume`.
+
+    Raises:
+      ValueError: For an unknown kind.
+    """
+    _check_kind(kind)
+    drawn_from = ("phantom", seed, patient, _choose(seed, patient, kind))
+    return hash_of(*(str(part).encode() for part in drawn_from))
+
+
 def _choose(seed: int, patient: int, kind: str) -> str:
     """Returns what a patient of a kind is."""
     if kind == "all" and np.random.default_rng([seed, patient, _ALL_KEY]).uniform() < LIMB_SHARE:
@@ -149,9 +170,13 @@ def _generate_limb(
     return _finish(canvas, noise_rng, limb.half, "limb"), mask
 
 
-def _check(kind: str, size: int, num_slices: int) -> None:
+def _check_kind(kind: str) -> None:
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+
+
+def _check(kind: str, size: int, num_slices: int) -> None:
+    _check_kind(kind)
     if size < 32:
         raise ValueError(f"size must be at least 32 pixels, got {size}; 160 suits a quick look")
     if num_slices < 4:

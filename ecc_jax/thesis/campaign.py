@@ -1,16 +1,14 @@
 """Runs the commands of a plan one after the other, as far as time allows."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ecc_jax import atomic, commands
+from ecc_jax import commands
 from ecc_jax.thesis.plan import Job, Plan
 
 _RUN = ("train", "evaluate")
-COMMANDS_FILE = "commands.json"
 Clock = Callable[[], float]
 
 
@@ -41,12 +39,16 @@ def run(
       clock: Seconds, from any beginning.
 
     Raises:
-      ValueError: A job failed (names its log and the last line of it), or the folder was begun
-        with other settings, which would stand beside these in one table.
+      ValueError: A job failed (names its log and the last line of it), or one was run with other
+        settings before, which would stand beside these in one table.
     """
     jobs = [job for job in plan.jobs if job.kind in _RUN]
-    _check_same(plan.out / COMMANDS_FILE, jobs)
-    waiting = [job for job in jobs if not (job.done and job.done.is_file())]
+    _check_same(plan.out, jobs)
+    waiting = [
+        job
+        for job in jobs
+        if not commands.is_done(job.command, mark=_mark(plan.out, job), product=job.done)
+    ]
     begin, pace = clock(), Pace()
     variables = commands.environment(plan.out / "cache")
     say(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished; {pace.about(waiting)}")
@@ -58,7 +60,13 @@ def run(
         log = plan.out / "logs" / f"{job.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "w", encoding="utf-8") as file:
-            code = commands.run(job.command, variables, output=file)
+            code = commands.run_once(
+                job.command,
+                variables,
+                mark=_mark(plan.out, job),
+                product=job.done,
+                output=file,
+            )
         if code:
             raise ValueError(_failure(job, code, log))
         if job.done and not job.done.is_file():
@@ -71,21 +79,23 @@ def run(
     return Outcome(len(jobs) - len(waiting), waiting)
 
 
-def _check_same(path: Path, jobs: Sequence[Job]) -> None:
-    """Refuses a folder whose runs have other keys than these jobs; notes those of a new one.
+def _mark(out: Path, job: Job) -> Path:
+    """Returns the file that says that a job has succeeded."""
+    return out / "done" / f"{job.name}.json"
+
+
+def _check_same(out: Path, jobs: Sequence[Job]) -> None:
+    """Refuses a folder in which some of these jobs were run with other settings.
 
     Raises:
       ValueError: Names the first job that differs.
     """
-    keys = {job.name: [flag for flag in job.command if "--config" in flag] for job in jobs}
-    if not path.is_file():
-        atomic.write_text(path, json.dumps(keys, indent=1))
-        return
-    for name, before in json.loads(path.read_text(encoding="utf-8")).items():
-        if name in keys and keys[name] != before:
-            changed = sorted(set(before) ^ set(keys[name]))
+    for job in jobs:
+        before, now = commands.settings_in(_mark(out, job)), commands.settings_of(job.command)
+        if before is not None and before != now:
+            changed = " ".join(sorted(set(before) ^ set(now)))
             raise ValueError(
-                f"{path.parent} was begun with other settings ({name}: {' '.join(changed)}); "
+                f"{out} was begun with other settings ({job.name}: {changed}); "
                 "repeat the command as it was, or choose another --out"
             )
 

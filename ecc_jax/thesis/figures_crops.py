@@ -17,7 +17,7 @@ from ecc_jax.report.montage import Example
 from ecc_jax.thesis import crops, rows
 from ecc_jax.thesis import figures_style as style
 from ecc_jax.thesis.figures_data import prepared, read_slices
-from ecc_jax.thesis.figures_runs import Inputs, Missing, examples_of
+from ecc_jax.thesis.figures_runs import Inputs, Missing, examples_of, has_examples
 from ecc_jax.types import Clicks
 
 _RITM, _TARGET, _FOCUS = "RITM's crop", "Target Crop", "Focus Crop"
@@ -80,13 +80,17 @@ def focus_crops(inputs: Inputs) -> tuple[Any, str]:
       Missing: No FocalClick run, or its report keeps no examples with a second click.
     """
     family = rows.FOCALCLICK.family
-    runs = [m for m in inputs.methods if m.family == family]
+    runs = [
+        method
+        for method in inputs.methods
+        if method.family == family and method.config["inference"]["pipeline"] == family
+    ]
     if not runs:
         raise Missing(
-            "no FocalClick run was given; train with python -m ecc_jax.main "
-            f"--config=configs/{rows.FOCALCLICK_D.leaf} and pass its workdir"
+            "no FocalClick run was given that is used on its crops; train with python -m "
+            f"ecc_jax.main --config=configs/{rows.FOCALCLICK_D.leaf} and pass its workdir"
         )
-    chosen = max(runs, key=lambda run: run.clicks == "dynamic")
+    chosen = max(runs, key=lambda run: (has_examples(run), run.clicks == "dynamic"))
     kept = [
         example
         for example in examples_of(chosen)
@@ -97,25 +101,32 @@ def focus_crops(inputs: Inputs) -> tuple[Any, str]:
             f"{chosen.folder}: no example has a second click; evaluate with eval.num_clicks=2 or "
             "more"
         )
+    used = chosen.config["inference"]
+    focal = Focal(
+        size=used["focal_size"],
+        min_crop=used["focal_min_crop"],
+        expansion=used["focal_expansion"],
+        scales_radius=chosen.clicks != "static",
+    )
     figure, axes = style.panels(len(kept), 3)
     for panels, example in zip(axes, kept, strict=True):
-        _draw_crops(panels, example, scales_radius=chosen.clicks != "static")
+        _draw_crops(panels, example, focal)
     style.key(figure, [style.TARGET_KEY, style.MASK_KEY, *_CLICK_KEYS])
     return figure, (
         f"{chosen.label} on {chosen.dataset} ({'; '.join(e.title for e in kept)}): the second "
         "click, the Target Crop (blue frame) around the previous mask and all lesion clicks, and "
         "the Focus Crop (orange, dashed) around what the newest click changed. Both are stretched "
-        "to squares. The Focus Crop is drawn around the change of the final mask; in use it is "
-        "around that of the coarse one, which no report keeps."
+        f"to squares of {focal.size} pixels. The Focus Crop is drawn around the change of the "
+        "final mask; in use it is around that of the coarse one, which no report keeps."
     )
 
 
 _CLICK_KEYS = (style.POSITIVE_KEY, style.NEGATIVE_KEY)
 
 
-def _draw_crops(panels: Any, example: Example, *, scales_radius: bool) -> None:
-    """Draws the slice with both frames, and both crops; a static radius counts pixels of these."""
-    focal = Focal()
+def _draw_crops(panels: Any, example: Example, focal: Focal) -> None:
+    """Draws the slice with both frames, and both crops as the network sees them."""
+    shape = (focal.size, focal.size)
     image = jnp.asarray(example.image)[None, ..., None]
     clicks = Clicks(
         jnp.asarray(example.clicks_yx[None, :_CLICK]),
@@ -133,10 +144,10 @@ def _draw_crops(panels: Any, example: Example, *, scales_radius: bool) -> None:
         panels[1:], (_TARGET, _FOCUS), (target, focus), _LOOKS, strict=True
     ):
         style.frame(panels[0], np.asarray(box[0]), **look)
-        moved = move_clicks(clicks, box, crops.TARGET_SHAPE, scales_radius=scales_radius)
+        moved = move_clicks(clicks, box, shape, scales_radius=focal.scales_radius)
         layers = [example.target, example.masks[_CLICK]]
         stack = jnp.concatenate([image, *(jnp.asarray(x)[None, ..., None] for x in layers)], -1)
-        patch = np.asarray(crop(stack, box, crops.TARGET_SHAPE)[0])
+        patch = np.asarray(crop(stack, box, shape)[0])
         sides = np.asarray(box[0, 2:] - box[0, :2])
         style.show(panel, patch[..., 0], title=f"{name}\n{sides[0]} x {sides[1]} pixels")
         seen = example._replace(

@@ -87,16 +87,22 @@ def by_augmentation(inputs: Inputs) -> tuple[Figure, str]:
     for panel, (dataset, by_name) in zip(axes, compared.items(), strict=True):
         for place, (name, method) in enumerate(by_name.items()):
             look = Look((BLUE, RED, GREEN, PURPLE)[place % 4], _STYLES[place % 4], "", 3.6)
-            label = f"crops: {name.replace('_', ' ')}"
-            _draw_curve(panel, method.iou, label, look._replace(marker=_MARKERS[place]))
-        _finish(panel, dataset, columns=2 if len(axes) == 1 else 1)
-        stated.append(f"{dataset}: {_in_words(list(by_name.items()))}")
+            _draw_curve(panel, method.iou, _crops(name), look._replace(marker=_MARKERS[place]))
+        _finish(panel, dataset, columns=3 if len(axes) == 1 else 1)
+        curves = [(_crops(name), method) for name, method in by_name.items()]
+        stated.append(f"{dataset}: {_in_words(curves)}")
     return figure, (
         "FocalClick with static disks, trained with the crops of several augmentation strategies: "
         "the first mask (click 1) and its refinement. With 95 % intervals over patients: "
         f"{'; '.join(stated)}.{_warning(list(part.values()) for part in compared.values())}"
         f"{left_out if hidden else ''}"
     )
+
+
+def _crops(name: str) -> str:
+    """Returns what the crops of an augmentation strategy are called."""
+    of_networks = {row.family: f"{row.label}'s crops" for row in (rows.RITM, rows.FOCALCLICK)}
+    return of_networks.get(name, name.replace("_", " ").title())
 
 
 def _static_focalclick(methods: Sequence[Method]) -> dict[str, list[Method]]:

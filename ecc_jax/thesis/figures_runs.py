@@ -126,6 +126,11 @@ def open_inputs(paths: Sequence[str]) -> Inputs:
     return Inputs(methods, next(iter(classical), None), data)
 
 
+def has_examples(method: Method) -> bool:
+    """Returns whether `examples_of` finds some."""
+    return (method.folder / EXAMPLES_FILE).is_file()
+
+
 def examples_of(method: Method) -> list[Example]:
     """Returns the slices that runs on the same data share, as the method answered them.
 
@@ -133,20 +138,15 @@ def examples_of(method: Method) -> list[Example]:
       Missing: Its report holds none.
     """
     path = method.folder / EXAMPLES_FILE
-    if not path.is_file():
-        run = workdir_of(method.folder)
+    if not has_examples(method):
+        *_, run = runs_of.configs_of(method.folder)
+        again = (run / "report" if run else method.folder.parent) / "again"
         raise Missing(
             f"{path} is missing, as in reports of earlier versions; evaluate again with python -m "
-            f"ecc_jax.main --mode=evaluate --workdir={run} --out={run / 'report' / 'again'}, and "
-            "pass that folder in the place of this run"
+            f"ecc_jax.main --mode=evaluate --workdir={run or 'RUN'} --out={again}, and pass that "
+            "folder in the place of this one"
         )
     return read_examples(path)
-
-
-def workdir_of(report: Path) -> Path:
-    """Returns the run that a report belongs to, or the report's folder where none is above it."""
-    above = (p for p in report.resolve().parents if (p / "checkpoints").is_dir())
-    return next(above, report)
 
 
 def _outputs(path: str) -> list[Path]:

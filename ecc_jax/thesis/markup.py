@@ -25,6 +25,7 @@ _STAND_IN = (
     "place of LIDC, KITS, LITS and MD PANC. Nothing here can be compared with the thesis's numbers "
     "but the way to them."
 )
+_LONGEST = 40  # characters of a cell that LaTeX sets in one line
 _ESCAPES = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -33,6 +34,8 @@ _ESCAPES = {
     "−": "$-$",
     "–": "--",
     "×": r"$\times$",
+    '"': "''",
+    "|": "$|$",
     "<": "$<$",
     ">": "$>$",
 }
@@ -115,34 +118,44 @@ def latex(filled: Filled) -> str:
     grids = grids_of(filled.cells, mark=lambda letters: f"\\textsuperscript{{{letters}}}")
     parts = [
         "\\documentclass{article}",
-        "\\usepackage[T1]{fontenc}",
         "\\usepackage{booktabs}",
         "\\usepackage[margin=1cm,landscape]{geometry}",
         "\\begin{document}",
-        _escaped(_STAND_IN if filled.is_stand_in else _LEGEND),
+        "\\noindent " + _escaped(_LEGEND),
     ]
+    if filled.is_stand_in:
+        parts.append("\n\\noindent " + _escaped(_STAND_IN))
     for grid in grids:
-        rows = [_latex_line(line) for line in [grid.heading, *grid.lines]]
         notes = [
             f"\\textsuperscript{{{_letter(note)}}}~{_escaped(NOTES[note].text)}"
             for note in grid.notes
         ]
         parts += [
             "",
-            "\\begin{table}[p]",
+            "\\begin{table}[!htbp]",
             f"\\caption{{{_escaped(TITLES[grid.number])} (thesis, Table {grid.number})}}",
             "\\centering\\footnotesize",
-            f"\\begin{{tabular}}{{l{'r' * (len(grid.heading) - 1)}}}",
+            # Ours and the thesis's number, which has no interval, begin below each other.
+            f"\\begin{{tabular}}{{{'l' * len(grid.heading)}}}",
             "\\toprule",
-            rows[0],
+            _latex_line(grid.heading),
             "\\midrule",
-            *rows[1:],
+            *_latex_body(grid.lines),
             "\\bottomrule",
             "\\end{tabular}",
-            *(f"\n\\smallskip\\noindent {note}" for note in notes),
+            "\\par\\raggedright",
+            *(f"\n\\smallskip {note}" for note in notes),
             "\\end{table}",
         ]
     return "\n".join([*parts, "\\end{document}", ""])
+
+
+def _latex_body(lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yields the lines of a table, with a little space between what belongs together."""
+    for number, line in enumerate(lines):
+        if number and not line[0].startswith("  "):
+            yield "\\addlinespace"
+        yield _latex_line(line)
 
 
 def _latex_line(line: Sequence[str]) -> str:
@@ -151,12 +164,16 @@ def _latex_line(line: Sequence[str]) -> str:
     for cell in line:
         text, found, letters = cell.partition(marked)
         indent = "\\quad " if text.startswith("  ") else ""
-        cells.append(indent + _escaped(text.strip()) + found + letters)
+        shown = indent + _escaped(text.strip()) + found + letters
+        is_long = len(text) > _LONGEST
+        cells.append(f"\\parbox[t]{{5.5cm}}{{\\raggedright {shown}\\strut}}" if is_long else shown)
     return " & ".join(cells) + " \\\\"
 
 
 def _escaped(text: str) -> str:
-    return "".join(_ESCAPES.get(character, character) for character in text)
+    # Two hyphens of an option are no dash.
+    parts = text.split("--")
+    return "-{}-".join("".join(_ESCAPES.get(c, c) for c in part) for part in parts)
 
 
 def grids_of(cells: Sequence[Cell], *, mark: Callable[[str], str]) -> list[Grid]:

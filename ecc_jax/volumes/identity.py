@@ -3,7 +3,8 @@
 The same scan has the same identity under another path or name, in another file format, with its
 axes in another order or running the other way, as int16 or as float32, and with the rounding errors
 and the padding that conversions leave. Any voxel that is looked at and changed by one HU gives
-another identity; so a copy that was windowed or resampled has another.
+another identity; so a copy that was windowed or resampled has another. Synthetic patients, which
+can be drawn in any size, are known by what they are drawn from: `phantom.volumes`.
 """
 
 import hashlib

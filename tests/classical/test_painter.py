@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecc_jax.classical.painter import disk_mask, paint_predict
+from ecc_jax.classical.painter import best_weights, disk_mask, paint_predict
 from ecc_jax.types import Clicks
 
 SHAPE = (7, 9)
@@ -50,3 +50,15 @@ def test_image_is_not_looked_at():
     noise = jax.random.normal(jax.random.key(0), (2, *SHAPE, 1))
     blind = paint_predict(jnp.full_like(noise, jnp.nan), clicks, previous)
     np.testing.assert_array_equal(blind, paint_predict(noise, clicks, previous))
+
+
+def test_weights_are_searched_one_after_the_other_and_ties_go_to_the_smaller():
+    tried = []
+
+    def mean_iou(first, later):
+        tried.append(first)
+        return -abs(later - 0.75) + (first - 0.3) * later
+
+    # Both together would choose 1.0 first; one after the other, the first click alone decides.
+    assert best_weights(lambda first: 0.3 <= first <= 0.5, mean_iou) == (0.3, 0.7)
+    assert set(tried) == {0.3} and len(tried) == 11

@@ -70,3 +70,14 @@ def test_every_method_marks_something_on_the_smallest_lesions(name):
     masks = methods.METHODS[name].segment(case, values)
     assert masks.shape == (2, 12, 12) and masks.dtype == bool
     assert masks.any(axis=(1, 2)).all()
+
+
+def test_slow_methods_are_tuned_on_few_slices_and_values_spread_over_all():
+    slow = methods.METHODS["active_contour"]
+    assert slow.tuning_slices(100).tolist()[:2] == [0, 4]
+    assert len(slow.tuning_slices(100)) == 24 and slow.tuning_slices(100)[-1] == 99
+    assert slow.tuning_slices(3).tolist() == [0, 1, 2]
+    assert len(slow.tuning_values((-150.0, 250.0), 50)) == 6
+    quick = methods.METHODS["flooding_hu"]
+    assert quick.tuning_slices(100).tolist() == list(range(100))
+    assert len(quick.tuning_values((-150.0, 250.0), 50)) == 50

@@ -111,6 +111,19 @@ def test_split_by_slice_compares_slices_and_only_against_itself():
         admit([record], test[1::2])
 
 
+def test_slices_drawn_in_another_size_tell_nothing_so_patients_are_compared():
+    thesis = Source("ct_phantom_2d", "mixed", by_slice=True, drawn_px=32)
+    record = seen.seen_by("runs/x", thesis, {"train": rows("a"), "validation": rows("b")})
+    drawn_anew = [{**row, "slice_id": f"{row['slice_id']} at 40 px"} for row in rows("a", "d")]
+    other = thesis._replace(place="lung", drawn_px=40)
+    with pytest.raises(ValueError, match="seen 1 of the 2 patients .*: a;"):
+        admit([record], drawn_anew, source=other)
+    assert admit([record], drawn_anew, split="all", source=other).left_out == ("a",)
+    assert "split by slice" in admit([record], rows("d"), source=thesis).note
+    unknown = seen.seen_by("x", thesis._replace(drawn_px=0), {"train": rows("a"), "validation": ()})
+    assert "split by slice" in admit([unknown], drawn_anew, source=other).note
+
+
 def test_the_same_scan_twice_in_one_set():
     table = {"train": rows("a", "b"), "validation": rows("c"), "test": rows("d", "x=b")}
     with pytest.raises(ValueError, match=r"b \(train\) is x \(test\); remove one"):
@@ -132,6 +145,43 @@ def test_what_changed_since_a_run_began():
         "validation lost volume of c",
         "validation gained volume of b",
     ]
+
+
+def with_other_identities(record):
+    """The record as another version writes it: volumes have other identities, slices not."""
+    values = seen.to_json([record])
+    for patients in values[0]["patients"].values():
+        for scans in patients.values():
+            scans["volumes"] = {name: f"older {i}" for name, i in scans["volumes"].items()}
+    return seen.from_json(values)[0]
+
+
+def test_other_identities_of_the_same_slices_are_no_change():
+    now = run(train=("a", "b"), validation=("c",))
+    older = with_other_identities(now)
+    assert older != now and seen.changes(older, now) == []
+    assert seen.changes(older, run(train=("b",), validation=("c",))) == ["train lost volume of a"]
+    assert seen.changes(older, run(train=("a", "b", "d"), validation=("c",))) == [
+        "train gained volume of d"
+    ]
+
+
+def test_a_record_gets_the_identities_of_this_version_where_all_slices_agree():
+    now = run(train=("a", "b"), validation=("c",))
+    older = with_other_identities(now)
+    assert seen.with_identities([older, older], rows("a", "b", "c", "d")) == (now, now)
+    assert seen.with_identities([older], rows("e")) == (older,)
+    (partly,) = seen.with_identities([older], [*rows("a"), *rows("b", slices=1)])
+    assert partly.patients["train"] == {
+        "a": now.patients["train"]["a"],
+        "b": older.patients["train"]["b"],
+    }
+
+
+def test_records_of_the_version_before_are_read():
+    values = seen.to_json([run()])
+    del values[0]["source"]["drawn_px"]
+    assert seen.from_json(values) == (run(),)
 
 
 def test_records_survive_json_and_damage_is_an_error():

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from ecc_jax import parallel
+from ecc_jax.classical.painter import WEIGHTS
 from ecc_jax.clicks.user import RobotUser
 from ecc_jax.evaluation import methods
 from ecc_jax.evaluation.host import HostPredictor
-from ecc_jax.evaluation.methods import RUNNERS, WEIGHTS, num_passes, run_all, run_first
+from ecc_jax.evaluation.methods import RUNNERS, num_passes, run_all, run_first
 from ecc_jax.evaluation.rollouts import run_rollouts
 from ecc_jax.report.methods import METHODS, OPTIONAL
 from tests.evaluation.benches import (

@@ -39,6 +39,23 @@ def test_global_random_state_is_neither_used_nor_changed(volumes):
     np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
 
 
+def test_a_patient_has_one_identity_whatever_kind_it_came_up_under():
+    for patient in (0, 1):
+        kinds = {}
+        for kind in phantom.KINDS:
+            organ = phantom.generate_volume(5, patient, kind=kind, size=32, num_slices=4).kind
+            identity = phantom.identity_of_patient(5, patient, kind=kind)
+            assert kinds.setdefault(organ, identity) == identity
+        assert set(kinds) == {*phantom.ORGANS, "limb"} and len(set(kinds.values())) == len(kinds)
+    with pytest.raises(ValueError, match="kind must be one of lung"):
+        phantom.identity_of_patient(5, 0, kind="brain")
+
+
+def test_patients_and_seeds_have_other_identities():
+    places = [(seed, patient) for seed in range(12) for patient in range(12)]
+    assert len({phantom.identity_of_patient(*place, kind="lung") for place in places}) == 144
+
+
 def test_patients_and_seeds_differ(volumes):
     kind, _, volume = volumes[3]
     for seed, patient in ((5, 1), (6, 0)):

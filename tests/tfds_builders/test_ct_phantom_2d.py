@@ -86,3 +86,30 @@ def test_named_configs_are_the_kinds_at_512():
 def test_refuses_bad_options(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         preparation.prepare(OPTIONS._replace(root=str(tmp_path), **changes), progress=False)
+
+
+def test_patients_keep_their_identity_in_another_size_and_kind(prepared, tmp_path):
+    changed = OPTIONS._replace(root=str(tmp_path), size=40, kind="all", num_patients=6)
+    other = preparation.prepare(changed, progress=False)
+    tables = []
+    for directory, kind in ((prepared, "mixed"), (other, "all")):
+        rows = read(directory)
+        names = {row["patient"].decode(): row["volume_id"].decode() for row in rows}
+        organs = {
+            name: phantom.generate_volume(0, int(name[-5:]), kind=kind, size=32, num_slices=4).kind
+            for name in names
+        }
+        tables.append((names, organs, {row["slice_id"] for row in rows}))
+    (one, organs, slices), (two, others, drawn_anew) = tables
+    same = {name for name in one if organs[name] == others[name]}
+    assert 0 < len(same) < len(one)
+    assert all((one[name] == two[name]) == (name in same) for name in one)
+    assert len(set(two.values())) == 6 and not slices & drawn_anew
+
+
+def test_data_of_the_version_before_are_prepared_anew_and_it_is_said(tmp_path):
+    options = OPTIONS._replace(root=str(tmp_path), num_patients=3)
+    directory = preparation.prepare(options, progress=False)
+    older = directory.rename(directory.with_name("2.2.0"))
+    with pytest.warns(UserWarning, match="2.2.0; version 2.3.0 prepares .* has one identity"):
+        assert preparation.prepare(options, progress=False) == directory != older

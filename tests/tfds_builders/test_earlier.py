@@ -42,8 +42,9 @@ def test_an_older_version_without_its_raw_data_is_named(name, tmp_path):
     with pytest.raises(ValueError, match="is not prepared under"):
         prepare(options._replace(path="", size=32))  # never prepared so
     (tmp_path / "away").rename(tmp_path / "raw")
-    anew = prepare(options)
-    assert anew != older and older.exists()
+    with pytest.warns(UserWarning, match="prepares these data anew .Identities of slice") as caught:
+        anew = prepare(options)
+    assert anew != older and older.exists() and "\n" not in str(caught[0].message)
     shutil.rmtree(tmp_path / "raw")
     assert prepare(options._replace(path="")) == anew
 

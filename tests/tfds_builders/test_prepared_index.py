@@ -1,6 +1,7 @@
 """Which of several prepared sets of one name is found."""
 
 import json
+import shutil
 
 import pytest
 
@@ -55,3 +56,9 @@ def test_what_does_not_choose_one_is_refused(root):
 def test_a_directory_is_taken_as_it_is(root):
     directory = prepared_index.find("a_set", root, selection("small", ""))
     assert prepared_index.find(str(directory), "", selection("full", "lung")) == directory
+
+
+def test_of_several_versions_the_newest_is_found(root, tmp_path):
+    for version in ("10.0.0", "2.3.0"):
+        shutil.copytree(tmp_path / "a_set" / "whole" / "1.0.0", tmp_path / "a_set/whole" / version)
+    assert prepared_index.find("a_set", root, selection("full", "")).name == "10.0.0"

@@ -170,8 +170,8 @@ def test_runs_of_different_slices_are_said_to_be(tmp_path):
 def test_augmentations_are_compared_within_one_dataset(folder):
     figure, caption = figures_curves.by_augmentation(open_inputs([str(folder)]))
     shown = _lines(figure.axes[0])
-    assert len(figure.axes) == 1 and set(shown) == {"crops: ritm", "crops: optimal crop"}
-    np.testing.assert_allclose(shown["crops: optimal crop"].get_ydata()[0], 0.45, atol=1e-6)
+    assert len(figure.axes) == 1 and set(shown) == {"RITM's crops", "Optimal Crop"}
+    np.testing.assert_allclose(shown["Optimal Crop"].get_ydata()[0], 0.45, atol=1e-6)
     assert "Not shown" not in caption
     alone = open_inputs([str(folder / "ritm"), str(folder / "static")])
     with pytest.raises(Missing, match=r"focalclick_static.py and --config.augment.name=ritm"):
@@ -184,7 +184,7 @@ def test_augmentations_that_are_not_shown_are_named(tmp_path):
     rate = "optimizer.learning_rate=1e-5"
     run(tmp_path / "slow", "focalclick_static:lidc_2d", "augment.name=ritm", rate)
     figure, caption = figures_curves.by_augmentation(open_inputs([str(tmp_path)]))
-    assert set(_lines(figure.axes[0])) == {"crops: ritm", "crops: optimal crop"}
+    assert set(_lines(figure.axes[0])) == {"RITM's crops", "Optimal Crop"}
     assert caption.endswith("of the same crops is: FocalClick (slow) (LIDC 2D).")
     # What was trained elsewhere is compared on its own.
     moved = [
@@ -239,7 +239,7 @@ def test_reports_without_shared_slices_say_so(tmp_path):
     with pytest.raises(ValueError, match="another lesion in another report"):
         figures_clicks.one_click(inputs)
     file.unlink()
-    with pytest.raises(Missing, match=r"evaluate again with python -m ecc_jax.main"):
+    with pytest.raises(Missing, match=rf"--workdir={dynamic} --out={dynamic}/report/again, and"):
         figures_clicks.one_click(inputs)
     with pytest.raises(Missing, match="no static and dynamic run of one network"):
         figures_clicks.one_click(open_inputs([str(static)]))
@@ -254,8 +254,21 @@ def test_focus_crop_lies_in_the_target_crop(folder):
     assert (target.get_y() + target.get_height() / 2, target.get_height()) == (40.0, 27)
     assert target.get_x() <= focus.get_x() and focus.get_width() <= target.get_width()
     assert "FocalClick" in caption
-    with pytest.raises(Missing, match="no FocalClick run was given; train with"):
+    with pytest.raises(Missing, match="no FocalClick run was given that is used on its crops; tr"):
         figures_crops.focus_crops(open_inputs([str(folder / "static")]))
+
+
+def test_crops_of_focalclick_are_those_of_its_run(tmp_path):
+    own = run(tmp_path / "a", "focalclick_static", "inference.focal_size=112")
+    whole = run(tmp_path / "b", "focalclick_dynamic", "inference.pipeline='full_frame'")
+    older = run(tmp_path / "c", "focalclick_dynamic", "inference.focal_size=64")
+    (older / "report" / EXAMPLES_FILE).unlink()
+    figure, caption = figures_crops.focus_crops(open_inputs([str(own), str(whole), str(older)]))
+    for panel in figure.axes[1:3]:
+        assert panel.images[0].get_array().shape == (112, 112)
+        circles = [patch for patch in panel.patches if hasattr(patch, "radius")]
+        assert {circle.radius for circle in circles} == {8.0}  # pixels of the crop, not stretched
+    assert "squares of 112 pixels" in caption
 
 
 @pytest.mark.slow

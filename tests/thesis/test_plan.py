@@ -188,15 +188,27 @@ def ran(monkeypatch, tmp_path):
 def test_finished_jobs_are_skipped_and_those_of_users_left_alone(ran, tmp_path):
     jobs = [job_of(name, kind, tmp_path) for name, kind in
             [("p", "prepare"), ("a", "train"), ("b", "evaluate"), ("c", "train")]]  # fmt: skip
-    jobs[1].done.parent.mkdir()
-    jobs[1].done.touch()
     said = []
+    campaign.run(Plan(tmp_path, jobs[:2], True), minutes=0.0, say=said.append)
+    assert ran.commands == ["a"] and said[0].startswith("0 of 1 runs")
+    ran.commands.clear()
+    said.clear()
     outcome = campaign.run(Plan(tmp_path, jobs, True), minutes=0.0, say=said.append,
                            clock=lambda: ran.now)  # fmt: skip
     assert ran.commands == ["b", "c"] and outcome == (3, [])
     assert said[0] == "1 of 3 runs are finished; 2 to go, about 0 min"
     assert said[1].startswith("[2/3] b: 20 s; 1 to go")
     assert (tmp_path / "logs" / "b.log").read_text().startswith("first")
+
+
+def test_a_finished_job_whose_report_is_gone_runs_again(ran, tmp_path):
+    jobs = [job_of(name, "train", tmp_path) for name in ("a", "b")]
+    for _ in range(2):
+        campaign.run(Plan(tmp_path, jobs, True), minutes=0.0, say=print)
+        assert ran.commands == ["a", "b"]
+    jobs[1].done.unlink()
+    campaign.run(Plan(tmp_path, jobs, True), minutes=0.0, say=print)
+    assert ran.commands == ["a", "b", "b"]
 
 
 def test_no_job_begins_that_would_end_too_late(ran, tmp_path):

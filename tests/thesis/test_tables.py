@@ -277,6 +277,7 @@ def test_latex_is_balanced_and_escaped(some):
     for body in re.findall(r"\\toprule(.*?)\\bottomrule", text, re.DOTALL):
         lines = [line for line in body.splitlines() if line.endswith("\\\\")]
         assert len({len(re.findall(r"(?<!\\)&", line)) for line in lines}) == 1
+    assert "build\\_dataset.py -{}-config=full\\_thesis" in text
     assert "0.701\\textsuperscript{f,h}" in text and "RITM, dynamic disks" in text
 
 
@@ -285,6 +286,19 @@ def test_latex_compiles(some, tmp_path):
     (tmp_path / "tables.tex").write_text(markup.latex(some))
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "tables.tex"]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+    assert "Overfull" not in (tmp_path / "tables.log").read_text(errors="replace")
+
+
+def test_latex_wraps_what_a_search_left_out_and_says_both_legends(some):
+    detail = "48 of 5097 slices of train, 12 of 101 values of the parameter, split by slice"
+    cells = [
+        cell._replace(ours=tables.Ours(0.5, detail=detail)) if cell.table == 2 else cell
+        for cell in some.cells
+    ]
+    text = markup.latex(some._replace(cells=cells, is_stand_in=True))
+    (line,) = {part for part in text.splitlines() if "searched" in part}
+    assert line.count(f"\\parbox[t]{{5.5cm}}{{\\raggedright {detail}\\strut}}") == 3
+    assert "which sees the disks" in text and "phantom's lung, kidney" in text
 
 
 def test_stand_ins_are_said_to_be_some(tmp_path):

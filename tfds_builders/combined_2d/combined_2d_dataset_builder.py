@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
@@ -13,7 +13,7 @@ from ecc_jax.catalog import INDEX_FILE, SPLITS
 from ecc_jax.data import slices as slice_rules
 from tfds_builders import slice_builder
 from tfds_builders.options import DataOptions
-from tfds_builders.preparation import prepare
+from tfds_builders.preparation import builder_of, prepare
 from tfds_builders.prepared_index import read_index
 
 SOURCES = ("lidc_2d", "kits_2d", "lits_2d", "md_panc_2d")
@@ -30,6 +30,11 @@ class Builder(slice_builder.RecordBuilder):
     Source: thesis section 3.1 and Table 1.
     """
 
+    VERSION = tfds.core.Version("2.3.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        **slice_builder.RecordBuilder.RELEASE_NOTES,
+        "2.3.0": "A synthetic patient has one identity, whatever the size and kind.",
+    }
     BUILDER_CONFIGS = slice_builder.named_configs("combined_2d")
     USED_OPTIONS = ("sources", "balanced")
     EXTRA_FEATURES = ("source", "dataset", "organ")
@@ -163,7 +168,7 @@ def source_options(options: DataOptions, name: str) -> DataOptions:
 def _checked(directory: Path, options: DataOptions) -> Path:
     """Returns a prepared directory that was made with the options that must agree."""
     index = read_index(directory)
-    version = str(slice_builder.RecordBuilder.VERSION)
+    version = str(builder_of(options.name).VERSION)
     if index["version"] != version:
         raise ValueError(
             f"{directory} was prepared by version {index['version']}, its records lack what "

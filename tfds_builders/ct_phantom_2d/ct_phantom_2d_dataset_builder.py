@@ -1,9 +1,10 @@
 """ct_phantom_2d: synthetic CT, generated on first use."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from ecc_jax.phantom import volumes as phantom
 from tfds_builders import slice_builder
@@ -18,6 +19,11 @@ CACHE_BYTES = 2**28
 class Builder(slice_builder.SliceBuilder):
     """Lesion slices of synthetic CT volumes of lung, kidney, liver, pancreas and limbs."""
 
+    VERSION = tfds.core.Version("2.3.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        **slice_builder.SliceBuilder.RELEASE_NOTES,
+        "2.3.0": "A synthetic patient has one identity, whatever the size and kind.",
+    }
     USED_OPTIONS = ("kind", "num_patients")
     BUILDER_CONFIGS = [
         slice_builder.SliceConfig(
@@ -60,18 +66,24 @@ class Builder(slice_builder.SliceBuilder):
             entries.append(slice_builder.VolumeEntry(name, name, slice_areas, window))
             room -= volume.image_hu.nbytes + volume.mask.nbytes
             if room >= 0:
-                self._cache[name] = slice_builder.SliceVolume(
-                    volume.image_hu, volume.mask, volume.spacing_mm
-                )
+                self._cache[name] = self._sliced(volume, patient)
         return entries
 
     def read(self, entry: slice_builder.VolumeEntry) -> slice_builder.SliceVolume:
         """Returns a surveyed volume, generating it again if it was not kept."""
         if entry.volume in self._cache:
             return self._cache.pop(entry.volume)
-        volume = self._generate(int(entry.volume.removeprefix("phantom_")))
-        return slice_builder.SliceVolume(volume.image_hu, volume.mask, volume.spacing_mm)
+        patient = int(entry.volume.removeprefix("phantom_"))
+        return self._sliced(self._generate(patient), patient)
 
     def _generate(self, patient: int) -> phantom.Volume:
         options = self.options
         return phantom.generate_volume(PATIENT_SEED, patient, kind=options.kind, size=options.size)
+
+    def _sliced(self, volume: phantom.Volume, patient: int) -> slice_builder.SliceVolume:
+        return slice_builder.SliceVolume(
+            volume.image_hu,
+            volume.mask,
+            volume.spacing_mm,
+            identity=phantom.identity_of_patient(PATIENT_SEED, patient, kind=self.options.kind),
+        )
