@@ -140,17 +140,19 @@ async def _event(request: Request) -> Response:
         raise Refusal(404, f"expected one of {names}; got {kind[:20]!r}")
     body = await _json(request)
     _check_version(work, body)
+    is_shown = _is_mask_wanted(body)
     event = {**body, "kind": kind}
     if kind == "press":
         event = _with_window(work, event)
     pairs = work.do(event)
-    return await _changes(request, work, pairs)
+    return await _changes(request, work, pairs, is_shown=is_shown)
 
 
 async def _propagate(request: Request) -> Response:
     """Carries a mask to neighbouring slices, as one event."""
     work, body = _work(request), await _json(request)
     _check_version(work, body)
+    _is_mask_wanted(body)  # none is answered either way
     check_keys(body, {"lesion", "slice"}, {"direction", "most"})
     direction, most = body.get("direction", 0), body.get("most", MAX_PROPAGATED)
     if not is_whole(direction) or direction not in (-1, 0, 1):
@@ -181,7 +183,7 @@ async def _save(request: Request) -> Response:
 
 
 async def _changes(
-    request: Request, work: Work, pairs: list[tuple[int, int]], *, is_shown: bool = True
+    request: Request, work: Work, pairs: list[tuple[int, int]], *, is_shown: bool
 ) -> Response:
     """Answers the session after an event; with the mask, where one slice of one lesion changed."""
     version = work.session.version
@@ -229,6 +231,14 @@ def _check_version(work: Work, body: dict[str, Any]) -> None:
         raise Refusal(
             409, f"the session is at version {work.session.version}; load it again, then repeat"
         )
+
+
+def _is_mask_wanted(body: dict[str, Any]) -> bool:
+    """Returns whether an event is to be answered with its mask, and takes that out of the body."""
+    wanted = body.pop("mask", True)
+    if not isinstance(wanted, bool):
+        raise Refused(f"mask must be true or false, got {wanted!r:.40}")
+    return wanted
 
 
 def _told(work: Work) -> Response:

@@ -20,7 +20,7 @@ from jaxtyping import Bool
 from ecc_jax.annotator import autosave, documents, propagation
 from ecc_jax.annotator.answers import Answers, Place, key_of, warm_up
 from ecc_jax.annotator.documents import Document
-from ecc_jax.annotator.packing import pack
+from ecc_jax.annotator.packing import pack, unpack
 from ecc_jax.annotator.replies import Refusal
 from ecc_jax.annotator.session import Session, apply
 from ecc_jax.annotator.sources import Source
@@ -249,11 +249,19 @@ class Desk:
     def mask(self, work: Work, lesion: int, index: int) -> "Future[Answered]":
         """Answers the disks of a lesion on a slice, as they are now.
 
+        What has been answered before waits for nothing. Of requests for one lesion on one slice
+        that wait, all but the newest fail with `Superseded`; those for others are left alone.
+
         Raises:
           Missing: There are none.
           Busy: Too much waits.
         """
         annotation = work.annotation(lesion, index)
+        packed = self._answers.remembered(Place(work.image, index), annotation)
+        if packed is not None:
+            done: Future[Answered] = Future()
+            done.set_result(Answered(unpack(packed, work.document.shape), 0.0))
+            return done
         key = ("mask", work.image, lesion, index)
         return self.worker.submit(key, lambda: self._answer(work, index, annotation))
 

@@ -55,6 +55,11 @@ class Worker:
             _fail(former[0], "a newer request has taken its place")
         return future
 
+    def waiting(self) -> tuple[Hashable, ...]:
+        """Returns the keys of the jobs that wait, the oldest first."""
+        with self._changed:
+            return tuple(self._waiting)
+
     def close(self) -> None:
         """Ends the thread after the job that runs; jobs that wait fail with `Superseded`."""
         with self._changed:

@@ -180,6 +180,87 @@ def test_of_quick_presses_all_are_kept_and_the_newest_is_answered(scan, tmp_path
         np.testing.assert_array_equal(shown(newest["mask"]), client.mask(volume, 1, 3))
 
 
+def test_events_without_a_mask_are_kept_and_never_wait_for_the_network(running, scan, tmp_path):
+    client, volume, desk = running
+    gate = threading.Event()
+    desk.worker.submit("busy", lambda: gate.wait(30))
+    events = [
+        ("press", PRESS),
+        ("press", {**PRESS, "radius": 2, "positive": False}),
+        ("move", {"lesion": 1, "slice": 3, "ring": 1, "y": 12, "x": 10}),
+        ("resize", {"lesion": 1, "slice": 3, "ring": 1, "radius": 5}),
+        ("delete", {"lesion": 1, "slice": 3, "ring": 2}),
+        ("undo", {}),
+        ("redo", {}),
+        ("finish", {"lesion": 1, "finished": True}),
+        ("clear", {"lesion": 1, "slice": 3}),
+        ("undo", {}),
+    ]
+    try:
+        for number, (kind, values) in enumerate(events, 2):
+            answer = client.event(volume, kind, **values, mask=False, version=number - 1)
+            assert answer["version"] == number
+            assert answer["mask"] is None and answer["superseded"] is False
+    finally:
+        gate.set()
+    (ring,) = answer["lesions"][0]["slices"][0]["rings"]
+    assert (ring["y"], ring["x"], ring["radius"]) == (12, 10, 5)
+    yy, xx = np.indices((24, 20))
+    wanted = (np.hypot(yy - 12, xx - 10) <= 5) & (scan[1][3] > 50)
+    np.testing.assert_array_equal(client.mask(volume, 1, 3), wanted)
+    assert client.event(volume, "propagate", lesion=1, slice=3, mask=False)["mask"] is None
+    assert client.event(volume, "undo", mask=True)["version"] == len(events) + 3
+    with pytest.raises(ApiError, match="mask must be true or false") as error:
+        client.event(volume, "redo", mask="no")
+    assert error.value.status == 422
+    session = client.open(volume)["session"]
+    with serving(scan[0], copy_of(tmp_path / "work", tmp_path, "killed")) as (again, _):
+        assert again.open(volume)["session"] == session
+
+
+def test_only_a_newer_request_for_the_same_mask_overtakes_one(running):
+    client, volume, desk = running
+    client.event(volume, "add")
+    pairs = [(1, 3), (1, 4), (2, 3)]
+    for lesion, index in pairs:
+        client.event(volume, "press", **{**PRESS, "lesion": lesion, "slice": index}, mask=False)
+    gate, begun = threading.Event(), threading.Event()
+    desk.worker.submit("busy", lambda: (begun.set(), gate.wait(30)))
+    assert begun.wait(30)
+    codes = {}
+
+    def ask(name, lesion, index):
+        path = f"/api/documents/{volume}/masks/{lesion}/{index}?format=bits"
+        codes[name] = client.request("GET", path)[0]
+
+    threads = [threading.Thread(target=ask, args=(pair, *pair)) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    while len(desk.worker.waiting()) < 3:
+        time.sleep(0.01)
+    client.event(volume, "press", **{**PRESS, "radius": 2}, mask=False)
+    newer = threading.Thread(target=ask, args=("newer", 1, 3))
+    newer.start()
+    threads[0].join(10)  # while the worker is still busy
+    assert codes == {(1, 3): 409}
+    gate.set()
+    for thread in (newer, *threads):
+        thread.join()
+    assert codes == {(1, 3): 409, "newer": 200, (1, 4): 200, (2, 3): 200}
+
+
+def test_a_mask_that_was_answered_before_waits_for_nobody(running):
+    client, volume, desk = running
+    client.event(volume, "press", **PRESS)
+    mask = client.mask(volume, 1, 3)
+    gate = threading.Event()
+    desk.worker.submit("busy", lambda: gate.wait(90))  # a client waits 30 seconds
+    try:
+        np.testing.assert_array_equal(client.mask(volume, 1, 3), mask)
+    finally:
+        gate.set()
+
+
 def copy_of(work, tmp_path, name):
     """Returns the folder of sessions as a kill at this moment leaves it."""
     shutil.copytree(work, tmp_path / name)
@@ -256,7 +337,18 @@ def test_saving_hands_over_masks_and_never_the_source(running, scan, tmp_path):
 
 
 WORDS = ["lesion", "slice", "ring", "y", "x", "radius", "positive", "window_hu", "name", "colour"]
-WORDS += ["finished", "direction", "most", "format", "version", "token", "kind", "prior", "slices"]
+WORDS += [
+    "mask",
+    "finished",
+    "direction",
+    "most",
+    "format",
+    "version",
+    "token",
+    "kind",
+    "prior",
+    "slices",
+]
 VALUES = [0, 1, 2, 3, -1, 11, 9.5, 1e308, -1e308, 10**30, True, False, None, "", "x", "../../x"]
 VALUES += ["\ud800", "é" * 200, [], {}, [1, 2], [[]], {"a": 1}, "nan", "#000000", [-100, 200], 5.5]
 KINDS = ["press", "move", "resize", "delete", "clear", "add", "rename", "finish", "remove", "undo"]
