@@ -1,0 +1,267 @@
+"""Looking: slices, window, zoom, what lies over the slice, screens, oblong voxels."""
+
+import numpy as np
+import pytest
+
+from tests.annotator.browser.scene import CENTRE, SHAPE, write_ball
+
+pytestmark = pytest.mark.slow
+SLICE, Y, X = CENTRE
+# Width and level of the keys 1 to 5. Source: OHIF.
+PRESETS = {"1": (400, 40), "2": (1500, -600), "3": (150, 90), "4": (2500, 480), "5": (80, 40)}
+
+
+def wheel(viewer, amount):
+    viewer.page.mouse.move(*viewer.at(Y, X))
+    viewer.page.mouse.wheel(0, amount)
+
+
+def test_slices_by_wheel_keys_and_slider(viewer):
+    wheel(viewer, 100)
+    viewer.page.wait_for_function(f"() => document.querySelector('#view').dataset.slice != {SLICE}")
+    step = int(viewer.number("slice")) - SLICE
+    assert abs(step) == 1
+    wheel(viewer, -100)
+    viewer.until("#view", "data-slice", SLICE)
+    viewer.key("ArrowUp")
+    viewer.page.wait_for_function(f"() => document.querySelector('#view').dataset.slice != {SLICE}")
+    up = int(viewer.number("slice")) - SLICE
+    assert abs(up) == 1
+    for key, wanted in (
+        ("ArrowDown", SLICE),
+        ("ArrowDown", SLICE - up),
+        ("Home", 0),
+        ("End", SHAPE[0] - 1),
+    ):
+        viewer.key(key)
+        viewer.until("#view", "data-slice", wanted)
+    viewer.go_to(SLICE)
+    viewer.key("PageUp")
+    viewer.until("#view", "data-slice", SLICE + 10 * up)
+    viewer.key("PageDown")
+    viewer.until("#view", "data-slice", SLICE)
+    viewer.go_to(3)
+    assert viewer.page.locator("#slice").input_value() == "3"
+    viewer.settled()
+    assert "4/24" in viewer.text("#facts").replace(" ", "")
+
+
+def test_the_facts_under_the_cursor(viewer):
+    for place, value in (((Y, X), "200"), ((2, 2), "[-−]100")):
+        viewer.page.mouse.move(*viewer.at(*place))
+        viewer.page.wait_for_function(
+            "hu => RegExp(hu + '\\\\s*HU').test(document.querySelector('#facts').innerText)",
+            arg=value,
+        )
+    facts = viewer.text("#facts")
+    assert "mm" in facts and "3" in facts and "0.7" in facts
+    assert "research use only" in viewer.page.locator("body").inner_text().lower()
+
+
+def test_presets_by_keys_and_the_automatic_window(viewer):
+    automatic = viewer.window()
+    for key, (width, level) in PRESETS.items():
+        viewer.key(key)
+        assert viewer.window() == (level - width / 2, level + width / 2), key
+    viewer.key("0")
+    assert viewer.window() == automatic
+    viewer.page.locator("#window-lung").click()
+    assert viewer.window() == (-1350, 150)
+    viewer.page.locator("#window-auto").click()
+    assert viewer.window() == automatic
+
+
+def test_w_and_a_drag_change_the_window_and_place_no_disk(viewer):
+    viewer.key("1")
+    version, keyboard = viewer.state("version"), viewer.page.keyboard
+    left, top = viewer.at(Y, X)
+    windows = []
+    for end in ((left + 60, top), (left, top + 60)):
+        low, high = viewer.window()
+        keyboard.down("w")
+        viewer.drag((left, top), end)
+        keyboard.up("w")
+        after = viewer.window()
+        windows.append((after[1] - after[0] - (high - low), (after[0] + after[1] - low - high) / 2))
+    (width, level), (other_width, other_level) = windows
+    assert width > 0 and level == pytest.approx(0, abs=1), "right: wider"
+    assert other_level != 0 and other_width == pytest.approx(0, abs=1), "down: the level alone"
+    assert viewer.state("version") == version
+
+
+def test_zoom_keeps_the_point_under_the_cursor(viewer):
+    left, top = viewer.at(Y - 30, X + 20)
+    keyboard, whole = viewer.page.keyboard, viewer.pixel()
+    viewer.page.mouse.move(left, top)
+    keyboard.down("Control")
+    viewer.page.mouse.wheel(0, -300)
+    keyboard.up("Control")
+    viewer.page.wait_for_function(
+        "s => Number(document.querySelector('#view').dataset.scaleY) > 1.1 * s", arg=whole
+    )
+    np.testing.assert_allclose(viewer.voxel_at(left, top), (Y - 30, X + 20), atol=0.05)
+    assert viewer.number("slice") == SLICE, "Ctrl and the wheel leave the slice"
+    viewer.press(Y - 30, X + 8, 6)
+    near_by = viewer.rings(1, SLICE)[0]
+    assert (near_by["y"], near_by["x"]) == pytest.approx((Y - 30, X + 8), abs=0.5)
+    viewer.key("f")
+    assert viewer.pixel() == pytest.approx(whole)
+    viewer.key("+")
+    assert viewer.pixel() > whole
+    viewer.key("-")
+    assert viewer.pixel() == pytest.approx(whole)
+
+
+def test_middle_button_and_space_pan(viewer):
+    version = viewer.state("version")
+    for button in ("middle", "left"):
+        left, top = viewer.at(Y, X)
+        if button == "left":
+            viewer.page.keyboard.down("Space")
+        viewer.drag((left, top), (left + 31, top - 17), button=button)
+        viewer.page.keyboard.up("Space")
+        np.testing.assert_allclose(viewer.at(Y, X), (left + 31, top - 17), atol=1)
+    assert viewer.state("version") == version
+
+
+def colour_at(viewer, y, x):
+    """Returns how far from grey the canvas is at a voxel."""
+    left, top = viewer.at(y, x)
+    box = viewer.page.locator("#view").bounding_box()
+    picture = viewer.picture()
+    ratio = picture.shape[0] / box["height"]
+    row, column = round((top - box["y"]) * ratio), round((left - box["x"]) * ratio)
+    return int(np.ptp(picture[row, column].astype(int)))
+
+
+def test_hide_outline_and_opacity(viewer):
+    viewer.press(Y, X, 25)
+    place = (Y - 11, X - 7)
+    full = colour_at(viewer, *place)
+    assert full > 10
+    viewer.key("v")
+    assert colour_at(viewer, *place) == 0
+    viewer.key("v")
+    assert colour_at(viewer, *place) == full
+    viewer.key("o")
+    assert colour_at(viewer, *place) == 0
+    viewer.page.locator("#outline").click()
+    assert colour_at(viewer, *place) == full
+    viewer.key(".", ".")
+    more = colour_at(viewer, *place)
+    viewer.key(",", ",", ",")
+    assert colour_at(viewer, *place) < full < more
+    viewer.page.locator("#hide").click()
+    assert colour_at(viewer, *place) == 0
+
+
+def test_thumbnails_lead_to_slices_with_a_mask(viewer):
+    for index in (SLICE, SLICE + 3):
+        viewer.go_to(index)
+        viewer.press(Y, X, 15)
+    thumbnails = viewer.page.locator("#thumbnails [data-slice]")
+    found = [item.get_attribute("data-slice") for item in thumbnails.all()]
+    assert sorted(map(int, found)) == [SLICE, SLICE + 3]
+    viewer.go_to(0)
+    thumbnails.first.click()
+    viewer.until("#view", "data-slice", int(found[0]))
+
+
+def test_several_lesions(viewer):
+    viewer.press(Y - 15, X, 10)
+    viewer.key("n")
+    viewer.press(Y + 15, X, 14)
+    items = viewer.page.locator("#lesions [data-lesion]")
+    assert [item.get_attribute("data-lesion") for item in items.all()] == ["1", "2"]
+    assert viewer.state("lesion") == "2"
+    current = "#lesions [data-lesion][aria-current]:not([aria-current=false])"
+    for key, wanted in (("[", "1"), ("]", "2"), ("[", "1")):
+        viewer.key(key)
+        assert viewer.state("lesion") == wanted
+        assert viewer.page.locator(current).get_attribute("data-lesion") == wanted
+    areas = []
+    for number, lesion in enumerate((1, 2)):
+        area = items.nth(number).locator(".area").inner_text()
+        areas.append(viewer.mask(lesion, SLICE).sum() * 0.7**2)
+        digits = float("".join(c for c in area.split("m")[0] if c in "0123456789."))
+        wanted = areas[-1] / 100 if "cm" in area else areas[-1]
+        assert digits == pytest.approx(wanted, rel=0.02)
+    assert len(viewer.rings(1, SLICE)) == len(viewer.rings(2, SLICE)) == 1
+    viewer.go_to(SLICE)
+    version = viewer.state("version")
+    viewer.key("Enter")
+    viewer.page.wait_for_function(
+        "v => document.querySelector('#view').dataset.version !== v", arg=version
+    )
+    assert any(lesion["finished"] for lesion in viewer.session()["lesions"])
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio"), [((1280, 720), 1), ((3840, 2160), 1), ((1280, 800), 2), ((1920, 1080), 1.5)]
+)
+def test_screens(show, viewer, size, ratio):
+    width, height = size
+    other = show(viewer.url, viewport={"width": width, "height": height}, device_scale_factor=ratio)
+    other.go_to(SLICE)
+    wide = "() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+    assert other.page.evaluate(wide) == [width, height]
+    # What is drawn is as sharp as the screen.
+    canvas, box = other.page.locator("#view"), other.page.locator("#view").bounding_box()
+    assert canvas.evaluate("v => v.width") == pytest.approx(box["width"] * ratio, abs=1.5)
+    assert box["height"] > 0.6 * height and box["width"] > 0.5 * width
+    for button in other.page.get_by_role("button").all():
+        place = button.bounding_box()
+        assert 0 <= place["x"] <= place["x"] + place["width"] <= width, button
+        assert 0 <= place["y"] <= place["y"] + place["height"] <= height, button
+    other.press(Y, X, 20)
+    ring = other.rings(1, SLICE)[0]
+    assert (ring["y"], ring["x"], ring["radius"]) == pytest.approx((Y, X, 20), abs=0.5)
+
+
+def test_a_window_that_changes_its_size(viewer):
+    viewer.page.set_viewport_size({"width": 1500, "height": 900})
+    viewer.page.wait_for_timeout(300)
+    viewer.press(Y, X, 20)
+    ring = viewer.rings(1, SLICE)[0]
+    assert (ring["y"], ring["x"], ring["radius"]) == pytest.approx((Y, X, 20), abs=0.5)
+    canvas, box = viewer.page.locator("#view"), viewer.page.locator("#view").bounding_box()
+    assert canvas.evaluate("v => v.width") == pytest.approx(box["width"], abs=1)
+
+
+def ends(changed, place):
+    """Returns how far left of and above a place of a picture something has changed, pixels."""
+    row, column = place
+    across, down = np.flatnonzero(changed[row]), np.flatnonzero(changed[:, column])
+    return column - across.min(), row - down.min()
+
+
+@pytest.mark.parametrize("spacing", [(1.4, 0.7, 3.0), (0.6, 1.5, 3.0)])
+def test_a_disk_is_round_on_oblong_voxels(show, serve, tmp_path, spacing):
+    x_mm, y_mm, _ = spacing
+    pixel_mm = min(x_mm, y_mm)
+    # A ball of 25 mm, seen in full.
+    radii = (7.0, 25 / y_mm, 25 / x_mm)
+    inside = write_ball(tmp_path / "data" / "oblong.nii.gz", spacing=spacing, radii=radii)[SLICE]
+    viewer = show(serve(tmp_path / "data"))
+    viewer.go_to(SLICE)
+    scale = viewer.number("scaleY"), viewer.number("scaleX")
+    assert scale[0] / scale[1] == pytest.approx(y_mm / x_mm, rel=1e-3), "square on screen"
+    y, x, radius = Y + 5, X - 3, 15 / pixel_mm
+    before, mouse = viewer.picture(), viewer.page.mouse
+    mouse.move(*viewer.at(y, x))
+    mouse.down()
+    mouse.move(*viewer.rim(y, x, radius), steps=4)
+    viewer.page.wait_for_timeout(200)
+    box, (left, top) = viewer.page.locator("#view").bounding_box(), viewer.at(y, x)
+    place = round(top - box["y"]), round(left - box["x"])
+    for reach in ends((viewer.picture() != before).any(axis=2), place):
+        assert reach == pytest.approx(radius * viewer.pixel(), abs=6)
+    with viewer.changing():
+        mouse.up()
+    (ring,) = viewer.rings(1, SLICE)
+    assert (ring["y"], ring["x"], ring["radius"]) == pytest.approx((y, x, radius), abs=1)
+    yy, xx = np.indices(inside.shape)
+    away = np.hypot((yy - ring["y"]) * y_mm, (xx - ring["x"]) * x_mm)
+    mask = viewer.mask(1, SLICE)
+    rim = np.abs(away - ring["radius"] * pixel_mm) <= max(spacing[:2])
+    np.testing.assert_array_equal(mask[~rim], (inside & (away <= 15))[~rim])
