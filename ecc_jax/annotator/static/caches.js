@@ -14,6 +14,7 @@ export class Slices {
   #loading = new Set();
   #bytes = 0;
   #wanted = [];
+  #later = [];
   #onError;
 
   constructor(id, onError) {
@@ -37,8 +38,17 @@ export class Slices {
     this.#next();
   }
 
+  /** Loads slices after those that are wanted, one at a time. */
+  wantLater(indices) {
+    this.#later = indices;
+    this.#next();
+  }
+
   #next() {
     while (this.#wanted.length && this.#loading.size < MAX_LOADING) this.#load(this.#wanted.shift());
+    if (this.#loading.size) return;
+    const next = this.#later.find((i) => !this.#kept.has(i));
+    if (next !== undefined) this.#load(next);
   }
 
   async #load(index) {

@@ -55,7 +55,7 @@ const voxelAt = (point) => geometry.toVoxel(transform(), point);
 
 function begin(canvas, event) {
   event.preventDefault();
-  canvas.focus();
+  canvas.focus({ preventScroll: true });
   if (!get().facts || !get().view) return;
   const point = pointOf(canvas, event);
   if (event.pointerType === "touch") {

@@ -3,11 +3,12 @@
 import { boxOf } from "./shades.js";
 import { select } from "./keys.js";
 import { element } from "./panels.js";
-import { annotationOf, get, lesionOf, set } from "./store.js";
-import { goTo, maskOf, say, send, sliceOf } from "./work.js";
+import { annotationOf, lesionOf, set } from "./store.js";
+import { goTo, maskOf, send, sliceOf, wantThumbnails } from "./work.js";
 
 const byId = (id) => document.getElementById(id);
 const THUMBNAIL = 96;
+const MARGIN_PX = 12;
 const number = (value, digits = 1) => (Number.isFinite(value) ? value.toFixed(digits) : "–");
 let drawn = "";
 
@@ -47,7 +48,7 @@ function itemOf(lesion, state) {
     { class: "numbers" },
     element("span", { class: "area" }, here ? areaText(told?.slice) : "not on this slice"),
     element("br"),
-    element("span", { class: "volume" }, told ? volumeText(told.lesion) : `${lesion.slices.length} slices`),
+    element("span", { class: "volume" }, told ? volumeText(told.lesion) : countText(lesion.slices.length)),
     ` · ${disks} ${disks === 1 ? "disk" : "disks"}`,
   );
   const attributes = { "data-lesion": lesion.id, onclick: () => select(lesion.id) };
@@ -62,9 +63,11 @@ function areaText(slice) {
 }
 
 function volumeText({ volume_ml: volume, slices }) {
-  const count = `${slices} ${slices === 1 ? "slice" : "slices"}`;
+  const count = countText(slices);
   return volume === null ? count : `${number(volume, 2)} ml in ${count}`;
 }
+
+const countText = (slices) => `${slices} ${slices === 1 ? "slice" : "slices"}`;
 
 function measuresOf(state) {
   const told = state.measures.get(state.lesion);
@@ -141,11 +144,23 @@ export function showThumbnails(state) {
     const has = button.getAttribute("aria-current") === "true";
     if (isCurrent) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
-    if (isCurrent && !has) button.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (isCurrent && !has) bringIntoView(strip, button);
     const note = annotation.is_propagated ? "propagated" : "drawn";
     button.title = `slice ${annotation.slice + 1}, ${note}`;
     drawThumbnail(button.firstChild, lesion, annotation, state);
   });
+  // Only those in sight are loaded: a lesion of the liver may have two hundred slices.
+  const seen = [...strip.children].filter(
+    ({ offsetLeft: left, offsetWidth: width }) =>
+      left + width > strip.scrollLeft && left < strip.scrollLeft + strip.clientWidth,
+  );
+  wantThumbnails(lesion?.id, seen.map((button) => Number(button.dataset.slice)));
+}
+
+function bringIntoView(strip, { offsetLeft: left, offsetWidth: width }) {
+  const most = left - MARGIN_PX;
+  const least = left + width + MARGIN_PX - strip.clientWidth;
+  strip.scrollLeft = Math.max(Math.min(strip.scrollLeft, most), least);
 }
 
 function thumbnailOf({ slice }) {
@@ -154,7 +169,6 @@ function thumbnailOf({ slice }) {
   return element("button", attributes, canvas, element("span", {}, String(slice + 1)));
 }
 
-// Only what has been looked at is drawn, so that a long lesion does not load every slice.
 function drawThumbnail(canvas, lesion, annotation, state) {
   const slice = sliceOf(annotation.slice);
   const entry = maskOf(lesion.id, annotation.slice);

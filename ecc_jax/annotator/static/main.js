@@ -56,6 +56,7 @@ function listenToControls() {
   on("add", addLesion);
   on("save", panels.openSave);
   on("keys", panels.openHelp);
+  byId("thumbnails").addEventListener("scroll", redraw);
   byId("opacity").addEventListener("input", (event) => set({ opacity: event.target.value / 100 }));
   byId("slice").addEventListener("input", (event) => goTo(Number(event.target.value)));
 }

@@ -187,7 +187,8 @@ function drawDrag(context, t, state) {
     drawRing(context, t, drag, false);
     const { top, left } = toScreen(t, drag.y, drag.x);
     const right = left + Math.max(drag.radius * t.zoom, 4) + 8;
-    label(context, `r ${lengthText(drag.radius, facts)}`, right, top, "left");
+    const value = valueAt(state, state.hover ?? drag);
+    label(context, `r ${lengthText(drag.radius, facts)}${value}`, right, top, "left");
   }
 }
 
@@ -204,6 +205,13 @@ function drawCursor(context, t, state) {
   context.stroke(path);
   drawRing(context, t, { ...cursor, radius: state.radius, positive: state.positive }, false);
   label(context, `r ${lengthText(state.radius, state.facts)}`, left + 12, top - 12, "left");
+}
+
+function valueAt({ shown, facts }, place) {
+  const slice = sliceOf(shown);
+  if (!slice) return "";
+  const value = slice.values[Math.round(place.y) * slice.width + Math.round(place.x)];
+  return `, ${value}${facts.is_hu ? " HU" : ""}`;
 }
 
 /** Returns a length in mm, or in pixels where the volume does not say how long one is. */

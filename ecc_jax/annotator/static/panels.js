@@ -78,7 +78,7 @@ export function showControls(state) {
   pressed("hide", state.hidden);
   pressed("outline", state.outline);
   pressed("positive", state.positive);
-  byId("positive").textContent = state.positive ? "＋ Lesion" : "− Background";
+  byId("positive").textContent = state.positive ? "+ Lesion" : "− Background";
   pressed("window-auto", window.name === "auto");
   for (const button of byId("presets").children) {
     button.setAttribute("aria-pressed", button.textContent === window.name);
@@ -186,9 +186,10 @@ export function openSave() {
     say("started with --read-only: nothing can be saved", true);
     return;
   }
-  const radios = formats.map((name, i) => {
+  const known = Object.keys(FORMATS).filter((name) => formats.includes(name));
+  const radios = [...new Set([...known, ...formats])].map((name, i) => {
     const attributes = { type: "radio", name: "format", value: name };
-    if (name === "nifti" || (i === 0 && !formats.includes("nifti"))) attributes.checked = "";
+    if (i === 0) attributes.checked = "";
     if (name === "dicom" && facts.kind !== "dicom") attributes.disabled = "";
     return element("label", {}, element("input", attributes), ` ${FORMATS[name] ?? name}`);
   });

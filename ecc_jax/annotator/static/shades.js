@@ -2,14 +2,26 @@
 
 const COVERED = 65536;
 
-/** Returns the window that shows all but the darkest and brightest hundredth of a slice. */
+// HU: air outside the body lies below the first, soft tissue and bone above the second.
+const AIR_HU = -960;
+const TISSUE_HU = -300;
+const LUNG_SHARE = 0.15;
+
+/**
+ * Returns a window made of a slice's own values: from its fat to its brightest tissue, and from
+ * black air where much of it is lung; of a picture all of its values.
+ */
 export function automaticWindow(slice, isHu) {
   const step = Math.max(1, Math.floor(slice.values.length / 40000));
   const some = slice.values.filter((_, i) => i % step === 0).sort();
-  if (!isHu) return { low: some[0], high: Math.max(some[some.length - 1], some[0] + 1) };
-  const at = (share) => some[Math.min(some.length - 1, Math.floor(share * some.length))];
-  const low = Math.max(at(0.01), -1050);
-  return { low, high: Math.max(at(0.995), low + 50) };
+  const at = (values, share) => values[Math.floor(share * (values.length - 1))];
+  if (!isHu) return { low: some[0], high: Math.max(at(some, 1), some[0] + 1) };
+  const tissue = some.filter((value) => value > TISSUE_HU);
+  const lung = some.filter((value) => value > AIR_HU && value <= TISSUE_HU);
+  if (tissue.length + lung.length < 100) return { low: -150, high: 250 };
+  const isLung = lung.length > LUNG_SHARE * (tissue.length + lung.length);
+  const low = isLung || !tissue.length ? -1000 : at(tissue, 0.02) - 30;
+  return { low, high: Math.max(at(tissue.length ? tissue : lung, 0.97), low + 200) };
 }
 
 const tables = { key: "", values: new Uint8ClampedArray(COVERED) };

@@ -69,6 +69,13 @@ export function goTo(index) {
   slices.want(wanted);
 }
 
+/** Loads what thumbnails show, after all that the person waits for. */
+export function wantThumbnails(lesion, indices) {
+  if (!slices || get().slice !== get().shown) return;
+  slices.wantLater(indices);
+  for (const index of indices) masks.want(lesion, index);
+}
+
 /** Before each frame: shows the slice that was asked for if it is there, and asks for masks. */
 export function settle(state) {
   if (!state.facts) return;
