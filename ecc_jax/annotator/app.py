@@ -2,12 +2,9 @@
 
 import asyncio
 import contextlib
-import errno
 import io
 import json
-import sys
-import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +19,18 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from ecc_jax.annotator import documents
-from ecc_jax.annotator.desk import Answered, Desk, Work
+from ecc_jax.annotator.desk import Answered, Desk
 from ecc_jax.annotator.events import KINDS, check_keys, point_of, radius_of
 from ecc_jax.annotator.guards import Guard, Policy, is_token, login_cookie
 from ecc_jax.annotator.packing import bits_of
-from ecc_jax.annotator.replies import Refusal, refusal, reply
+from ecc_jax.annotator.refusals import guarded, http_refused
+from ecc_jax.annotator.replies import Refusal, reply
 from ecc_jax.annotator.state import Missing, Refused, check_slice, is_whole, lesion_of, plain
+from ecc_jax.annotator.work import Work
 from ecc_jax.annotator.worker import Busy, Superseded
 
 PAGES = Path(__file__).with_name("static")
 MAX_PROPAGATED = 500
-# What a disk that takes no more says.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def make_app(desk: Desk, policy: Policy) -> Guard:
@@ -52,19 +48,22 @@ def make_app(desk: Desk, policy: Policy) -> Guard:
 
     one = "/api/documents/{document}"
     routes = [
-        Route("/", _guarded(_page)),
-        Route("/api/login", _guarded(_login), methods=["POST"]),
-        Route("/api/documents", _guarded(_list)),
-        Route(one, _guarded(_facts)),
-        Route(f"{one}/open", _guarded(_open), methods=["POST"]),
-        Route(f"{one}/slices/{{index}}", _guarded(_slice)),
-        Route(f"{one}/masks/{{lesion}}/{{index}}", _guarded(_mask)),
-        Route(f"{one}/propagate", _guarded(_propagate), methods=["POST"]),
-        Route(f"{one}/save", _guarded(_save), methods=["POST"]),
-        Route(f"{one}/{{kind}}", _guarded(_event), methods=["POST"]),
+        Route("/", guarded(_page)),
+        Route("/api/login", guarded(_login), methods=["POST"]),
+        Route("/api/documents", guarded(_list)),
+        Route(one, guarded(_facts)),
+        Route(f"{one}/open", guarded(_open), methods=["POST"]),
+        Route(f"{one}/slices/{{index}}", guarded(_slice)),
+        Route(f"{one}/masks/{{lesion}}/{{index}}", guarded(_mask)),
+        Route(f"{one}/measures/{{lesion}}", guarded(_measures)),
+        Route(f"{one}/propagate", guarded(_propagate), methods=["POST"]),
+        Route(f"{one}/save", guarded(_save), methods=["POST"]),
+        Route(f"{one}/{{kind}}", guarded(_event), methods=["POST"]),
         Mount("/static", StaticFiles(directory=PAGES)),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http})
+    app = Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: http_refused}
+    )
     app.router.redirect_slashes = False  # an address has one spelling
     app.state.desk, app.state.policy = desk, policy
     return Guard(app, policy)
@@ -130,6 +129,17 @@ async def _mask(request: Request) -> Response:
     if form == "png":
         return await _png(answered.mask.astype(np.uint8) * 255, work)
     return _binary(answered.mask.astype(np.uint8), work)
+
+
+async def _measures(request: Request) -> Response:
+    """Answers what a lesion measures, and one slice of it."""
+    work, lesion = _work(request), _whole(request.path_params["lesion"])
+    index = request.query_params.get("slice")
+    if index is not None:
+        index = check_slice(work.session.frame, _whole(index))
+    version = work.session.version
+    future = request.app.state.desk.measures(work, lesion, index)
+    return reply({**await asyncio.wrap_future(future), "version": version})
 
 
 async def _event(request: Request) -> Response:
@@ -328,62 +338,3 @@ async def _png(grey: np.ndarray, work: Work) -> Response:
 
     headers = {"x-version": str(work.session.version)}
     return Response(await run_in_threadpool(encode), headers=headers, media_type="image/png")
-
-
-def _guarded(endpoint: Endpoint) -> Endpoint:
-    """Returns an endpoint whose errors are one line of JSON."""
-
-    async def answered(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except asyncio.CancelledError:  # the server ends and waits for nobody any longer
-            return refusal(503, "the annotator is closing; what was pressed is kept")
-        except Exception as error:
-            return _refused(error, request)
-
-    return answered
-
-
-def _refused(error: Exception, request: Request) -> Response:
-    """Answers an error; what was not foreseen is told on stderr without any value."""
-    for kinds, status in (
-        (Missing, 404),
-        (Refused, 422),
-        (Superseded, 409),
-        (Busy, 429),
-    ):
-        if isinstance(error, kinds):
-            return refusal(status, str(error))
-    if isinstance(error, Refusal):
-        return refusal(error.status, str(error))
-    if isinstance(error, OSError):
-        text = f"the server could not write or read: {error.strerror or type(error).__name__}"
-        if error.errno in FULL:
-            return refusal(507, f"{text}; free space, or choose another --workdir")
-        return refusal(500, text)
-    if isinstance(error, ValueError):
-        return refusal(422, _without_path(str(error), request))
-    trace = "".join(traceback.format_tb(error.__traceback__))
-    sys.stderr.write(f"unexpected {type(error).__name__}\n{trace}")
-    return refusal(500, f"unexpected {type(error).__name__}; the terminal says where")
-
-
-def _without_path(text: str, request: Request) -> str:
-    """Returns a message in which a volume goes by its name and the sessions' folder untold."""
-    desk = request.app.state.desk
-    places = {desk.workdir: "the sessions' folder"}
-    source = desk.sources.get(request.path_params.get("document", ""))
-    if source is not None and source.path is not None:
-        places[source.path] = source.name
-    names = {str(form): name for path, name in places.items() for form in (path, path.resolve())}
-    # One may lie in the other, so the longer goes first. A bare word tells of no other folder.
-    for path in sorted(names, key=len, reverse=True):
-        if len(Path(path).parts) > 1:
-            text = text.replace(path, names[path])
-    return text
-
-
-async def _http(_: Request, error: Exception) -> Response:
-    """Answers what Starlette itself refuses: unknown addresses and methods."""
-    status = error.status_code if isinstance(error, HTTPException) else 400
-    return refusal(status, {404: "there is nothing at this address"}.get(status, "refused"))

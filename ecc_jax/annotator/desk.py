@@ -17,18 +17,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from ecc_jax.annotator import autosave, documents, propagation
+from ecc_jax.annotator import autosave, documents, measuring, propagation
 from ecc_jax.annotator.answers import Answers, Place, key_of, warm_up
 from ecc_jax.annotator.documents import Document
 from ecc_jax.annotator.packing import pack, unpack
-from ecc_jax.annotator.replies import Refusal
-from ecc_jax.annotator.session import Session, apply
 from ecc_jax.annotator.sources import Source
-from ecc_jax.annotator.state import Annotation, Frame, Lesion, Missing, changed, lesion_of
+from ecc_jax.annotator.state import Annotation, Lesion, Missing, lesion_of
+from ecc_jax.annotator.work import Work
 from ecc_jax.annotator.worker import Superseded, Worker
 
 MAX_OPEN = 2
-MAX_EVENTS = 100_000
 OTHER_NETWORK = (
     "this session was begun with other weights; its masks are shown as they were answered then"
 )
@@ -64,87 +62,6 @@ class ToSave(NamedTuple):
 
 # Writes files and returns them; raises ValueError in one line.
 Saver = Callable[[ToSave], list[Path]]
-
-
-class Work:
-    """One open volume with its session."""
-
-    def __init__(
-        self,
-        document: Document,
-        image: str,
-        folder: Path,
-        restored: autosave.Restored,
-        log: autosave.Log | None,
-    ) -> None:
-        """Plays the events of a log.
-
-        Args:
-          document: The volume.
-          image: Its fingerprint.
-          folder: Of the session.
-          restored: What its log holds.
-          log: Open for more; None where nothing may be changed.
-
-        Raises:
-          ValueError: The log holds an event that does not fit.
-        """
-        self.document, self.image, self.folder = document, image, folder
-        self.remarks: tuple[str, ...] = (restored.remark,) if restored.remark else ()
-        self._is_open = True
-        self._log = log
-        frame = Frame(document.num_slices, document.shape, documents.display_shape(document))
-        self.session = Session(frame)
-        for entry in restored.entries:
-            if "event" in entry:
-                try:
-                    self.session = apply(self.session, entry["event"])
-                except (ValueError, AttributeError, TypeError) as error:
-                    raise ValueError(
-                        f"{folder.name}: the log's event {self.session.version + 1} does not fit "
-                        f"({error}); move its folder away to begin anew"
-                    ) from error
-
-    def do(self, event: Mapping[str, Any]) -> list[tuple[int, int]]:
-        """Applies an event once it is on the disk; returns lesion and slice of what has changed.
-
-        Raises:
-          Refused: It does not fit; nothing has changed.
-          OSError: It cannot be written; nothing has changed.
-        """
-        if not self._is_open:
-            raise Missing("this volume was closed for another one; open it again")
-        if self._log is None:
-            raise Refusal(403, "the annotator was started with --read-only")
-        if self.session.version >= MAX_EVENTS:
-            raise Refusal(409, f"expected at most {MAX_EVENTS} events in a session; begin another")
-        after = apply(self.session, event)
-        self._log.append({"event": dict(event)})
-        pairs = changed(self.session.state, after.state)
-        self.session = after
-        return pairs
-
-    def keep(self, key: str, packed: str) -> None:
-        """Writes an answer beside the events, so that a restart shows the very same mask."""
-        if self._log is not None and self._is_open:
-            self._log.append({"answer": key, "mask": packed})
-
-    def annotation(self, lesion: int, index: int) -> Annotation:
-        """Returns what a lesion has on a slice.
-
-        Raises:
-          Missing: No such lesion, or nothing of it there.
-        """
-        found = lesion_of(self.session.state, lesion).slices.get(index)
-        if found is None:
-            raise Missing(f"lesion {lesion} has nothing on slice {index}")
-        return found
-
-    def close(self) -> None:
-        """Lets another process open the session."""
-        self._is_open = False
-        if self._log is not None:
-            self._log.close()
 
 
 class Desk:
@@ -265,6 +182,30 @@ class Desk:
         key = ("mask", work.image, lesion, index)
         return self.worker.submit(key, lambda: self._answer(work, index, annotation))
 
+    def measures(self, work: Work, lesion: int, index: int | None) -> "Future[dict[str, Any]]":
+        """Measures a lesion, see `measuring.measures_of`; a newer event of the session ends it.
+
+        Args:
+          work: The volume.
+          lesion: Number of the lesion; masks of it that have not been answered yet are.
+          index: The slice that is told of; None for none.
+
+        Raises:
+          Missing: No such lesion.
+          Busy: Too much waits.
+        """
+        found = lesion_of(work.session.state, lesion)
+        check = self._unless_changed(work)
+
+        def job() -> dict[str, Any]:
+            masks = {}
+            for number, annotation in sorted(found.slices.items()):
+                check()
+                masks[number] = self._answer(work, number, annotation).mask
+            return measuring.measures_of(work.document, found.name, masks, index=index)
+
+        return self.worker.submit(("measures", work.image, lesion), job)
+
     def propagate(
         self, work: Work, lesion: int, index: int, *, steps: tuple[int, ...], most: int
     ) -> "Future[dict[str, list[Any]]]":
@@ -284,13 +225,8 @@ class Desk:
           Busy: Too much waits.
         """
         work.annotation(lesion, index)
-        version, found = work.session.version, lesion_of(work.session.state, lesion)
-
-        def on_slice(_: int) -> None:
-            if self._is_stopping.is_set():
-                raise Superseded("the annotator is closing")
-            if work.session.version != version:
-                raise Superseded("the session has changed meanwhile")
+        found = lesion_of(work.session.state, lesion)
+        check = self._unless_changed(work)
 
         def job() -> dict[str, list[Any]]:
             slices, gone = [], []
@@ -303,7 +239,7 @@ class Desk:
                     start=index,
                     step=step,
                     most=most,
-                    on_slice=on_slice,
+                    on_slice=lambda _: check(),
                 )
                 slices += carried
                 gone += propagation.stale(found, carried, start=index, step=step, most=most)
@@ -354,6 +290,18 @@ class Desk:
         for name, work in list(self._open.items()):
             if work.image == image:
                 self._open.pop(name).close()
+
+    def _unless_changed(self, work: Work) -> Callable[[], None]:
+        """Returns what ends a long job once the session has gone on or the annotator closes."""
+        version = work.session.version
+
+        def check() -> None:
+            if self._is_stopping.is_set():
+                raise Superseded("the annotator is closing")
+            if work.session.version != version:
+                raise Superseded("the session has changed meanwhile")
+
+        return check
 
     def _warm_up(self, document: Document) -> None:
         shape = documents.display_shape(document)

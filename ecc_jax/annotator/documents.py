@@ -182,6 +182,16 @@ def voxel_point(document: Document, y: float, x: float) -> tuple[float, float]:
     return _moved(y, size[0], shape[0]), _moved(x, size[1], shape[1])
 
 
+def upright_point(document: Document, row: float, column: float) -> tuple[float, float]:
+    """Returns where a place of a slice in array order, in voxels, lies on the upright slice."""
+    y, x = (column, row) if document.orientation.transpose else (row, column)
+    height, width = document.shape
+    return (
+        height - 1 - y if document.orientation.flip_rows else y,
+        width - 1 - x if document.orientation.flip_columns else x,
+    )
+
+
 def voxel_mask(document: Document, mask: Bool[np.ndarray, "r c"]) -> Bool[np.ndarray, "h w"]:
     """Returns which voxels of the upright slice a mask of display pixels marks at their centre."""
     return _sampled(mask, document.shape)

@@ -1,0 +1,200 @@
+// The list of lesions, the measures of the selected one, and the thumbnails of its slices.
+
+import { boxOf } from "./shades.js";
+import { select } from "./keys.js";
+import { element } from "./panels.js";
+import { annotationOf, lesionOf, set } from "./store.js";
+import { goTo, maskOf, send, sliceOf, wantThumbnails } from "./work.js";
+
+const byId = (id) => document.getElementById(id);
+const THUMBNAIL = 96;
+const MARGIN_PX = 12;
+const number = (value, digits = 1) => (Number.isFinite(value) ? value.toFixed(digits) : "–");
+let drawn = "";
+
+/** Brings the list of lesions up to the state. */
+export function showLesions(state) {
+  const { session, lesion, shown, measures } = state;
+  const told = session.lesions.map((one) => measures.get(one.id) ?? null);
+  const wanted = JSON.stringify([session.lesions, lesion, shown, told]);
+  if (wanted === drawn) return;
+  drawn = wanted;
+  const focused = document.activeElement?.closest?.("#lesions li")?.dataset.lesion;
+  byId("lesions").replaceChildren(...session.lesions.map((one) => itemOf(one, state)));
+  if (focused) byId("lesions").querySelector(`[data-lesion="${focused}"] .name`)?.focus();
+  byId("measures").replaceChildren(...measuresOf(state));
+}
+
+function itemOf(lesion, state) {
+  const told = state.measures.get(lesion.id);
+  const here = annotationOf(lesion, state.shown);
+  const disks = lesion.slices.reduce((sum, slice) => sum + slice.rings.length, 0);
+  const chip = element("span", { class: "chip" });
+  chip.style.background = lesion.colour;
+  const name = element("button", { class: "name" }, `${lesion.finished ? "✓ " : ""}${lesion.name}`);
+  const tool = (text, title, run) =>
+    element("button", { title, "aria-label": title, onclick: (event) => {
+        event.stopPropagation();
+        run();
+      } }, text);
+  const tools = element(
+    "span",
+    { class: "tools" },
+    tool("✎", `Rename ${lesion.name}`, () => rename(lesion)),
+    tool("×", `Remove ${lesion.name}`, () => send("remove", { lesion: lesion.id })),
+  );
+  const numbers = element(
+    "span",
+    { class: "numbers" },
+    element("span", { class: "area" }, here ? areaText(told?.slice) : "not on this slice"),
+    element("br"),
+    element("span", { class: "volume" }, told ? volumeText(told.lesion) : countText(lesion.slices.length)),
+    ` · ${disks} ${disks === 1 ? "disk" : "disks"}`,
+  );
+  const attributes = { "data-lesion": lesion.id, onclick: () => select(lesion.id) };
+  if (lesion.id === state.lesion) attributes["aria-current"] = "true";
+  return element("li", attributes, chip, name, tools, numbers);
+}
+
+function areaText(slice) {
+  if (!slice) return "…";
+  const { area_mm2: area, pixels } = slice;
+  return area === null ? `${pixels} pixels` : `${number(area)} mm²`;
+}
+
+function volumeText({ volume_ml: volume, slices }) {
+  const count = countText(slices);
+  return volume === null ? count : `${number(volume, 2)} ml in ${count}`;
+}
+
+const countText = (slices) => `${slices} ${slices === 1 ? "slice" : "slices"}`;
+
+function measuresOf(state) {
+  const told = state.measures.get(state.lesion);
+  const lesion = lesionOf(state.lesion, state);
+  if (!lesion) return ["select a lesion"];
+  if (!told) return [lesion.slices.length ? "…" : "press the lesion first"];
+  const unit = state.facts.is_hu ? " HU" : "";
+  const values = (one) => [`mean ± SD`, `${number(one.mean_hu, 0)} ± ${number(one.sd_hu, 0)}${unit}`];
+  const tables = [];
+  const { slice } = told;
+  if (slice) {
+    tables.push(
+      table(`on this slice`, [
+        ["area", areaText(slice)],
+        ["long axis", `${number(slice.long_axis_mm)} mm`],
+        ["short axis", `${number(slice.short_axis_mm)} mm`],
+        values(slice),
+      ]),
+    );
+  }
+  const whole = told.lesion;
+  tables.push(
+    table(`${lesion.name}, all slices`, [
+      ["volume", volumeText(whole)],
+      ["longest axis", `${number(whole.long_axis_mm)} mm, slice ${whole.long_axis_slice + 1}`],
+      values(whole),
+    ]),
+  );
+  return tables;
+}
+
+function table(title, rows) {
+  const lines = rows.map((cells) => element("tr", {}, ...cells.map((text) => element("td", {}, text))));
+  return element("table", {}, element("caption", {}, title), element("tbody", {}, ...lines));
+}
+
+function rename(lesion) {
+  const item = byId("lesions").querySelector(`[data-lesion="${lesion.id}"]`);
+  const input = element("input", { type: "text", value: lesion.name, maxlength: 64, "aria-label": "Name" });
+  const done = (isKept) => {
+    if (!input.isConnected) return;
+    const name = input.value.trim();
+    input.removeEventListener("blur", leave);
+    drawn = ""; // the list is made anew
+    if (isKept && name && name !== lesion.name) send("rename", { lesion: lesion.id, name });
+    else set({});
+  };
+  const leave = () => done(true);
+  input.addEventListener("blur", leave);
+  input.addEventListener("click", (event) => event.stopPropagation());
+  input.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === "Escape") {
+      event.stopPropagation();
+      done(event.key === "Enter");
+    }
+  });
+  item.querySelector(".name").replaceWith(input);
+  input.select();
+}
+
+/** Brings the thumbnails up to the state: one per slice with a mask of the selected lesion. */
+export function showThumbnails(state) {
+  const strip = byId("thumbnails");
+  const lesion = lesionOf(state.lesion, state);
+  const slices = lesion?.slices ?? [];
+  const have = [...strip.children].map((button) => button.dataset.slice).join();
+  if (strip.dataset.lesion !== String(lesion?.id) || have !== slices.map((s) => s.slice).join()) {
+    strip.dataset.lesion = String(lesion?.id);
+    strip.replaceChildren(...slices.map(thumbnailOf));
+  }
+  slices.forEach((annotation, i) => {
+    const button = strip.children[i];
+    const isCurrent = annotation.slice === state.shown;
+    const has = button.getAttribute("aria-current") === "true";
+    if (isCurrent) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+    if (isCurrent && !has) bringIntoView(strip, button);
+    const note = annotation.is_propagated ? "propagated" : "drawn";
+    button.title = `slice ${annotation.slice + 1}, ${note}`;
+    drawThumbnail(button.firstChild, lesion, annotation, state);
+  });
+  // Only those in sight are loaded: a lesion of the liver may have two hundred slices.
+  const seen = [...strip.children].filter(
+    ({ offsetLeft: left, offsetWidth: width }) =>
+      left + width > strip.scrollLeft && left < strip.scrollLeft + strip.clientWidth,
+  );
+  wantThumbnails(lesion?.id, seen.map((button) => Number(button.dataset.slice)));
+}
+
+function bringIntoView(strip, { offsetLeft: left, offsetWidth: width }) {
+  const most = left - MARGIN_PX;
+  const least = left + width + MARGIN_PX - strip.clientWidth;
+  strip.scrollLeft = Math.max(Math.min(strip.scrollLeft, most), least);
+}
+
+function thumbnailOf({ slice }) {
+  const canvas = element("canvas", { width: THUMBNAIL, height: THUMBNAIL });
+  const attributes = { "data-slice": slice, onclick: () => goTo(slice) };
+  return element("button", attributes, canvas, element("span", {}, String(slice + 1)));
+}
+
+function drawThumbnail(canvas, lesion, annotation, state) {
+  const slice = sliceOf(annotation.slice);
+  const entry = maskOf(lesion.id, annotation.slice);
+  if (!slice || !entry?.mask) return;
+  const key = [entry.count, lesion.id, state.window.low, state.window.high].join();
+  if (canvas.dataset.key === key) return;
+  canvas.dataset.key = key;
+  const box = boxOf(entry.mask);
+  if (!box) return;
+  const [fy, fx] = state.facts.factors;
+  const side = 2 * Math.max((box.bottom - box.top + 1) * fy, (box.right - box.left + 1) * fx, 12);
+  const [y, x] = [(box.top + box.bottom) / 2, (box.left + box.right) / 2];
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(THUMBNAIL, THUMBNAIL);
+  const { low, high } = state.window;
+  const at = (row, column) => row * slice.width + column;
+  const isMask = (row, column) => entry.mask.bytes[at(row, column)] === 1;
+  const colour = [1, 3, 5].map((i) => parseInt(lesion.colour.slice(i, i + 2), 16));
+  for (let i = 0; i < THUMBNAIL * THUMBNAIL; i += 1) {
+    const row = Math.round(y + ((Math.floor(i / THUMBNAIL) / THUMBNAIL - 0.5) * side) / fy);
+    const column = Math.round(x + (((i % THUMBNAIL) / THUMBNAIL - 0.5) * side) / fx);
+    if (row < 0 || column < 0 || row >= slice.height || column >= slice.width) continue;
+    const grey = (255 * (slice.values[at(row, column)] - low)) / (high - low);
+    const share = isMask(row, column) ? 0.35 : 0;
+    const rgb = colour.map((c) => share * c + (1 - share) * Math.min(Math.max(grey, 0), 255));
+    image.data.set([...rgb, 255], 4 * i);
+  }
+  context.putImageData(image, 0, 0);
+}

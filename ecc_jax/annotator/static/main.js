@@ -1,0 +1,85 @@
+// Starts the page and ties its parts together.
+
+import * as api from "./api.js";
+import { fit } from "./geometry.js";
+import { listenTo } from "./gestures.js";
+import { deleteRing, GESTURES, KEYS, listenToKeys, toggleFinished } from "./keys.js";
+import { showLesions, showThumbnails } from "./lesions.js";
+import { paint } from "./paint.js";
+import * as panels from "./panels.js";
+import { get, listen, redraw, set } from "./store.js";
+import { addLesion, goTo, openVolume, propagate, sayError, send, settle, sliceOf, wantMeasures } from "./work.js";
+
+const byId = (id) => document.getElementById(id);
+const canvas = byId("view");
+let measured = "";
+
+function frame(state) {
+  settle(state);
+  const now = get();
+  if (now.facts && now.window.name === "auto" && now.window.of !== now.facts.id) {
+    if (sliceOf(now.shown)) panels.drawWindow(0);
+  }
+  const place = `${now.facts?.id} ${now.shown} ${now.lesion} ${now.session.version}`;
+  if (now.facts && measured !== place) {
+    measured = place;
+    wantMeasures();
+  }
+  paint(canvas, get(), devicePixelRatio);
+  panels.showControls(get());
+  showLesions(get());
+  showThumbnails(get());
+}
+
+/** Keeps the canvas as sharp as the screen, and a slice that was whole on it whole. */
+function resize() {
+  const { width, height } = canvas.getBoundingClientRect();
+  canvas.width = Math.max(1, Math.round(width * devicePixelRatio));
+  canvas.height = Math.max(1, Math.round(height * devicePixelRatio));
+  const { facts, size, view } = get();
+  const next = { width, height };
+  const wasWhole = facts && view && Math.abs(view.zoom - fit(facts, size).zoom) < 1e-6;
+  set({ size: next, view: wasWhole ? fit(facts, next) : view });
+}
+
+function listenToControls() {
+  const on = (id, run) => byId(id).addEventListener("click", run);
+  on("undo", () => send("undo"));
+  on("redo", () => send("redo"));
+  on("positive", () => set({ positive: !get().positive }));
+  on("delete", deleteRing);
+  on("window-auto", () => panels.drawWindow(0));
+  on("hide", () => set({ hidden: !get().hidden }));
+  on("outline", () => set({ outline: !get().outline }));
+  on("propagate", propagate);
+  on("finish", toggleFinished);
+  on("add", addLesion);
+  on("save", panels.openSave);
+  on("keys", panels.openHelp);
+  byId("thumbnails").addEventListener("scroll", redraw);
+  byId("opacity").addEventListener("input", (event) => set({ opacity: event.target.value / 100 }));
+  byId("slice").addEventListener("input", (event) => goTo(Number(event.target.value)));
+}
+
+async function start() {
+  panels.fillHelp(KEYS, GESTURES);
+  panels.listenToDialogs();
+  listenToControls();
+  listenTo(canvas);
+  listenToKeys();
+  listen(frame);
+  new ResizeObserver(resize).observe(canvas);
+  resize();
+  try {
+    await api.login();
+    const { documents, formats, read_only: readOnly } = await api.documents();
+    set({ documents, formats, readOnly });
+    panels.showDocuments(documents, openVolume);
+    if (documents.length === 1) await openVolume(documents[0].id);
+  } catch (error) {
+    sayError(error);
+  }
+  redraw();
+}
+
+start();

@@ -1,0 +1,232 @@
+// Draws a frame: slice, masks, disks, measures, and what is being dragged.
+
+import { diskOfLine, handlesOf, toScreen, transformOf } from "./geometry.js";
+import { drawGrey, fillOf, outlineOf } from "./shades.js";
+import { annotationOf, lesionOf, ringsShown } from "./store.js";
+import { isBusy, maskOf, sliceOf } from "./work.js";
+
+const LESION = "#56b4e9";
+const BACKGROUND = "#e69f00";
+const STALE = "#9aa3ab";
+const HANDLE = 4;
+// A voxel wider than this is drawn as a square, so that single ones can be told apart.
+const SQUARES_FROM = 6;
+
+const grey = document.createElement("canvas");
+let greyOf = "";
+const pictures = new WeakMap(); // of masks: outline, and fills by colour
+let frames = 0;
+
+/** Draws the state into the canvas and writes it into the canvas' data attributes. */
+export function paint(canvas, state, pixelRatio) {
+  const context = canvas.getContext("2d");
+  context.setTransform(pixelRatio, 0, 0, pixelRatio, 0, 0);
+  context.clearRect(0, 0, state.size.width, state.size.height);
+  frames += 1;
+  if (!state.facts || !state.view) return;
+  const t = transformOf(state.view, state.facts, state.size);
+  const slice = sliceOf(state.shown);
+  if (slice) drawSlice(context, t, slice, state);
+  if (!state.hidden) {
+    for (const lesion of state.session.lesions) {
+      if (annotationOf(lesion, state.shown)) drawMask(context, t, lesion, state);
+    }
+    if (state.withMeasures) drawAxes(context, t, state);
+    drawRings(context, t, state);
+  }
+  drawLetters(context, state);
+  if (state.drag) drawDrag(context, t, state);
+  if (state.cursor) drawCursor(context, t, state);
+  if (state.task || state.slice !== state.shown) {
+    const text = state.task || `loading slice ${state.slice + 1} …`;
+    label(context, text, state.size.width / 2, 16, "center");
+  }
+  tell(canvas, state, t);
+}
+
+function tell(canvas, state, t) {
+  const { low, high } = state.window;
+  Object.assign(canvas.dataset, {
+    slice: state.shown,
+    lesion: state.lesion ?? "",
+    offsetY: t.offsetY,
+    offsetX: t.offsetX,
+    scaleY: t.scaleY,
+    scaleX: t.scaleX,
+    version: state.session.version,
+    busy: isBusy(state) ? "yes" : "no",
+    ms: state.ms ?? "",
+    window: `${low},${high}`,
+    drawn: frames,
+  });
+}
+
+function drawSlice(context, t, slice, state) {
+  const { low, high } = state.window;
+  const wanted = `${state.facts.id} ${state.shown} ${low} ${high}`;
+  if (greyOf !== wanted) {
+    drawGrey(grey, slice, state.window);
+    greyOf = wanted;
+  }
+  context.imageSmoothingEnabled = Math.max(t.scaleY, t.scaleX) < SQUARES_FROM;
+  context.imageSmoothingQuality = "high";
+  onVoxels(context, t, grey);
+}
+
+function onVoxels(context, t, picture) {
+  const { width, height } = picture;
+  context.drawImage(picture, t.offsetX, t.offsetY, width * t.scaleX, height * t.scaleY);
+}
+
+function drawMask(context, t, lesion, state) {
+  const entry = maskOf(lesion.id, state.shown);
+  if (!entry?.mask) return;
+  if (!pictures.has(entry.mask)) {
+    pictures.set(entry.mask, { outline: outlineOf(entry.mask), fills: new Map() });
+  }
+  const { outline, fills } = pictures.get(entry.mask);
+  const colour = entry.isStale ? STALE : lesion.colour;
+  if (!state.outline && state.opacity > 0) {
+    if (!fills.has(colour)) fills.set(colour, fillOf(entry.mask, colour));
+    context.globalAlpha = state.opacity;
+    context.imageSmoothingEnabled = false;
+    onVoxels(context, t, fills.get(colour));
+    context.globalAlpha = 1;
+  }
+  const path = new Path2D();
+  path.addPath(outline, new DOMMatrix([t.scaleX, 0, 0, t.scaleY, t.offsetX, t.offsetY]));
+  context.setLineDash(entry.isStale ? [4, 4] : []);
+  stroke(context, path, colour, lesion.id === state.lesion ? 2 : 1.2);
+  context.setLineDash([]);
+}
+
+function stroke(context, path, colour, width) {
+  context.lineWidth = width + 1.5;
+  context.strokeStyle = "#000a";
+  context.stroke(path);
+  context.lineWidth = width;
+  context.strokeStyle = colour;
+  context.stroke(path);
+}
+
+function drawRings(context, t, state) {
+  for (const ring of ringsShown(state)) {
+    const isDragged = state.drag?.ring === ring.id;
+    if (!isDragged) drawRing(context, t, ring, ring.id === state.ring);
+  }
+}
+
+// Lesion and background differ in colour, dashes and sign, so that no colour is needed.
+function drawRing(context, t, ring, isSelected) {
+  const { top, left } = toScreen(t, ring.y, ring.x);
+  const path = new Path2D();
+  path.arc(left, top, Math.max(ring.radius * t.zoom, 1), 0, 2 * Math.PI);
+  context.setLineDash(ring.positive ? [] : [6, 4]);
+  const colour = ring.positive ? LESION : BACKGROUND;
+  stroke(context, path, colour, isSelected ? 1.8 : 1);
+  context.setLineDash([]);
+  const sign = new Path2D();
+  sign.moveTo(left - 4, top);
+  sign.lineTo(left + 4, top);
+  if (ring.positive) {
+    sign.moveTo(left, top - 4);
+    sign.lineTo(left, top + 4);
+  }
+  stroke(context, sign, colour, 1.5);
+  if (!isSelected) return;
+  for (const handle of handlesOf(t, ring)) {
+    const box = new Path2D();
+    box.rect(handle.left - HANDLE, handle.top - HANDLE, 2 * HANDLE, 2 * HANDLE);
+    context.fillStyle = "#12161b";
+    context.fill(box);
+    stroke(context, box, colour, 1.2);
+  }
+}
+
+function drawAxes(context, t, state) {
+  const axes = state.measures.get(state.lesion)?.slice;
+  const lesion = lesionOf(state.lesion, state);
+  if (!axes || !lesion || maskOf(lesion.id, state.shown)?.isStale !== false) return;
+  for (const [ends, mm, name] of [
+    [axes.long_axis, axes.long_axis_mm, "long"],
+    [axes.short_axis, axes.short_axis_mm, "short"],
+  ]) {
+    if (!ends) continue;
+    const [from, to] = ends.map(([y, x]) => toScreen(t, y, x));
+    const path = new Path2D();
+    path.moveTo(from.left, from.top);
+    path.lineTo(to.left, to.top);
+    stroke(context, path, "#ffffff", 1.2);
+    if (mm !== null && mm !== undefined) {
+      label(context, `${name} ${mm.toFixed(1)} mm`, to.left + 8, to.top, "left");
+    }
+  }
+}
+
+function drawLetters(context, state) {
+  const { width, height } = state.size;
+  const { letters } = state.facts;
+  label(context, letters.top ?? "", width / 2, 34, "center");
+  label(context, letters.bottom ?? "", width / 2, height - 12, "center");
+  label(context, letters.left ?? "", 12, height / 2, "left");
+  label(context, letters.right ?? "", width - 12, height / 2, "right");
+}
+
+function drawDrag(context, t, state) {
+  const { drag, facts } = state;
+  if (drag.kind === "line") {
+    const [from, to] = [drag.from, drag.to].map((p) => toScreen(t, p.y, p.x));
+    const path = new Path2D();
+    path.moveTo(from.left, from.top);
+    path.lineTo(to.left, to.top);
+    stroke(context, path, "#ffffff", 1.5);
+    const disk = diskOfLine(drag.from, drag.to, facts);
+    drawRing(context, t, { ...disk, positive: drag.positive }, false);
+    label(context, `⌀ ${lengthText(2 * disk.radius, facts)}`, to.left + 12, to.top - 10, "left");
+  } else if (drag.radius) {
+    drawRing(context, t, drag, false);
+    const { top, left } = toScreen(t, drag.y, drag.x);
+    const right = left + Math.max(drag.radius * t.zoom, 4) + 8;
+    const value = valueAt(state, state.hover ?? drag);
+    label(context, `r ${lengthText(drag.radius, facts)}${value}`, right, top, "left");
+  }
+}
+
+function drawCursor(context, t, state) {
+  const { cursor, size } = state;
+  const { top, left } = toScreen(t, cursor.y, cursor.x);
+  const path = new Path2D();
+  path.moveTo(0, top);
+  path.lineTo(size.width, top);
+  path.moveTo(left, 0);
+  path.lineTo(left, size.height);
+  context.lineWidth = 1;
+  context.strokeStyle = "#ffffff66";
+  context.stroke(path);
+  drawRing(context, t, { ...cursor, radius: state.radius, positive: state.positive }, false);
+  label(context, `r ${lengthText(state.radius, state.facts)}`, left + 12, top - 12, "left");
+}
+
+function valueAt({ shown, facts }, place) {
+  const slice = sliceOf(shown);
+  if (!slice) return "";
+  const value = slice.values[Math.round(place.y) * slice.width + Math.round(place.x)];
+  return `, ${value}${facts.is_hu ? " HU" : ""}`;
+}
+
+/** Returns a length in mm, or in pixels where the volume does not say how long one is. */
+export function lengthText(displayPixels, facts) {
+  const mm = facts.pixel_mm;
+  return mm ? `${(displayPixels * mm).toFixed(1)} mm` : `${displayPixels.toFixed(1)} px`;
+}
+
+function label(context, text, left, top, align) {
+  context.font = "13px system-ui, 'DejaVu Sans', sans-serif";
+  context.textAlign = align;
+  context.textBaseline = "middle";
+  context.lineWidth = 3;
+  context.strokeStyle = "#000c";
+  context.strokeText(text, left, top);
+  context.fillStyle = "#ffffff";
+  context.fillText(text, left, top);
+}
