@@ -46,6 +46,7 @@ def test_every_control_has_a_name(viewer):
 
 @pytest.mark.slow
 def test_every_control_is_reached_by_tab(viewer):
+    viewer.press(Y, X, 15)  # buttons that could do nothing are left out
     reached = set()
     for _ in range(60):
         viewer.key("Tab")
@@ -55,8 +56,8 @@ def test_every_control_is_reached_by_tab(viewer):
 
 
 # What the dialog says of each key and gesture, as a person would look for it.
-KEYS = """wheel pageup pagedown home end ctrl space esc delete enter w v o , . t n [ ] p m k f 0 1 5
-shift ? right""".split()
+KEYS = """wheel page ↑ ↓ home end ctrl space esc delete enter w v o , . t n [ ] p m k f 0 1 2 3 4 5
+shift ctrl+z ctrl+y ctrl+s ? right middle finger""".split()
 
 
 @pytest.mark.slow
@@ -64,8 +65,7 @@ def test_help_lists_the_keys(viewer):
     viewer.key("?")
     dialog = viewer.page.locator("#help")
     assert dialog.is_visible()
-    text = dialog.inner_text().lower().replace("page up", "pageup").replace("page down", "pagedown")
-    words = set(re.split(r"[\s+/–]+", text)) | set(re.split(r"[\s/–]+", text))
+    words = set(dialog.inner_text().lower().split())
     assert [key for key in KEYS if key not in words] == []
     viewer.key("Escape")
     assert not dialog.is_visible()
@@ -144,7 +144,8 @@ def test_one_volume_of_several_is_chosen(show, serve, tmp_path):
         write_ball(tmp_path / "data" / f"{name}.nii.gz")
     viewer = show(serve(tmp_path / "data"), wait=False)
     for name in ("second", "first"):
-        viewer.page.locator("#documents").get_by_text(name).click()
+        viewer.page.locator("#documents").select_option(label=f"{name}.nii.gz, nifti")
+        viewer.page.wait_for_function("name => document.title.includes(name)", arg=name)
         viewer.settled()
         viewer.go_to(SLICE)
         viewer.press(Y, X, 10)
