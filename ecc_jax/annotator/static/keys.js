@@ -163,7 +163,8 @@ function isForControl(event) {
   const { target } = event;
   if (document.querySelector("dialog[open]")) return true;
   if (target.matches("select, input[type=text]")) return true;
-  if (target.matches("input[type=range]")) return /^(Arrow|Page|Home|End)/.test(event.key);
+  // The slider of slices goes the same way by keys as the canvas.
+  if (target.matches("#opacity")) return /^(Arrow|Page|Home|End)/.test(event.key);
   return target.matches("button") && ["Enter", " "].includes(event.key);
 }
 

@@ -26,8 +26,7 @@ export function say(text, isError = false) {
 }
 
 export function sayError(error) {
-  const remedy = { 401: " (open the address that the terminal printed)" }[error.status] ?? "";
-  say(`${error.message}${remedy}`, true);
+  say(error.message, true);
 }
 
 /** Opens a volume and shows its first lesion, or else its middle. */
