@@ -1,6 +1,8 @@
 // Pure geometry of the view. Places are voxels (y, x) of the upright slice, centres at whole
 // numbers, or CSS pixels (left, top) of the canvas; radii are display pixels, which are square.
 
+const LEAST_REACH_PX = 3;
+
 /** Returns the view in which a whole slice fits a canvas of `size`. */
 export function fit(facts, size) {
   const [height, width] = facts.display_shape;
@@ -96,13 +98,15 @@ export function handlesOf(t, ring) {
  * centres of others; null for none.
  */
 export function hit(t, rings, selected, point, reach) {
-  const near = (p) => Math.hypot(p.top - point.top, p.left - point.left) <= reach;
+  // Of a small ring less, so that there is room to press beside it.
+  const reachOf = (r) => Math.min(reach, Math.max(LEAST_REACH_PX, 0.4 * r.radius * t.zoom));
+  const near = (r, p) => Math.hypot(p.top - point.top, p.left - point.left) <= reachOf(r);
   const ring = rings.find((r) => r.id === selected);
   if (ring) {
-    if (near(toScreen(t, ring.y, ring.x))) return { ring, part: "centre" };
-    if (handlesOf(t, ring).some(near)) return { ring, part: "edge" };
+    if (near(ring, toScreen(t, ring.y, ring.x))) return { ring, part: "centre" };
+    if (handlesOf(t, ring).some((p) => near(ring, p))) return { ring, part: "edge" };
   }
-  const other = rings.findLast((r) => r.id !== selected && near(toScreen(t, r.y, r.x)));
+  const other = rings.findLast((r) => r.id !== selected && near(r, toScreen(t, r.y, r.x)));
   return other ? { ring: other, part: "centre" } : null;
 }
 

@@ -2,7 +2,7 @@
 
 import * as geometry from "./geometry.js";
 import { get, ringsShown, set } from "./store.js";
-import { goTo, press, say, send } from "./work.js";
+import { changeRing, goTo, press, say } from "./work.js";
 
 const CLICK_PX = 3; // a drag shorter than this is a click
 const REACH_PX = 8; // around handles and centres
@@ -79,7 +79,7 @@ function gestureOf(event, point) {
   const positive = isBackground ? false : get().positive;
   const voxel = voxelAt(point);
   if (event.shiftKey) return { kind: "line", positive, voxel };
-  const reach = event.pointerType === "touch" ? TOUCH_REACH_PX : REACH_PX;
+  const reach = get().size.unit * (event.pointerType === "touch" ? TOUCH_REACH_PX : REACH_PX);
   const found = isBackground
     ? null
     : geometry.hit(transform(), get().hidden ? [] : ringsShown(), get().ring, point, reach);
@@ -165,7 +165,7 @@ function end(canvas, event) {
 }
 
 function finish(done, drag, wasClick) {
-  const { facts, shown, lesion } = get();
+  const { facts } = get();
   if (done.kind === "disk" || done.kind === "line") {
     if (!geometry.isInside(done.voxel, facts)) {
       say("press inside the slice");
@@ -177,9 +177,7 @@ function finish(done, drag, wasClick) {
   } else if (done.kind === "move" || done.kind === "resize") {
     set({ ring: done.ring.id });
     if (wasClick) return;
-    const body = { lesion, slice: shown, ring: done.ring.id };
-    if (done.kind === "move") send("move", { ...body, y: drag.y, x: drag.x });
-    else send("resize", { ...body, radius: drag.radius });
+    changeRing(done.kind, drag);
   }
 }
 

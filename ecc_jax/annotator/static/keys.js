@@ -38,6 +38,19 @@ export async function toggleFinished() {
   if (told && !lesion.finished) set({ lesion: null, ring: null });
 }
 
+/** Undoes or redoes, and shows where. */
+export async function travel(kind) {
+  const told = await send(kind);
+  const slices = told?.changed.map(([, slice]) => slice) ?? [];
+  if (slices.length && !slices.includes(get().shown)) goTo(slices[0]);
+}
+
+/** Takes the selected lesion off the shown slice. */
+function clearSlice() {
+  const { lesion, shown } = get();
+  if (lesionOf(lesion)?.slices.some((s) => s.slice === shown)) send("clear", { lesion, slice: shown });
+}
+
 export function deleteRing() {
   const ring = selectedRing();
   if (ring) send("delete", ring);
@@ -110,10 +123,11 @@ export const KEYS = [
   { group: "Disks", keys: ["t"], text: "the left button marks background, and lesion again", run: toggle("positive") },
   { group: "Disks", keys: ["Delete", "Backspace"], text: "remove the selected disk", run: deleteRing },
   { group: "Disks", keys: ["Escape"], text: "leave a drag without effect", run: escape },
-  { group: "Disks", keys: [ctrl("z")], text: "undo", run: () => send("undo") },
-  { group: "Disks", keys: [ctrl("y"), { key: "z", ctrl: true, shift: true }], text: "redo", run: () => send("redo") },
+  { group: "Disks", keys: [ctrl("z")], text: "undo", run: () => travel("undo") },
+  { group: "Disks", keys: [ctrl("y"), { key: "z", ctrl: true, shift: true }], text: "redo", run: () => travel("redo") },
   { group: "Lesions", keys: ["n"], text: "new lesion", run: addLesion },
-  { group: "Lesions", keys: ["[", "]"], text: "lesion before, next lesion", run: (event) => selectNext(event.key === "[" ? -1 : 1) },
+  { group: "Lesions", keys: ["x"], text: "take the lesion off this slice", run: clearSlice },
+  { group: "Lesions", keys: ["[", "j", "]", "l"], text: "lesion before (two keys), next lesion (two keys)", run: (event) => selectNext("[jJ".includes(event.key) ? -1 : 1) },
   { group: "Lesions", keys: ["Enter"], text: "finish the lesion, or open it again", run: toggleFinished },
   { group: "Lesions", keys: ["p"], text: "carry the mask to the slices above and below", run: propagate },
   { group: "Files", keys: [ctrl("s")], text: "save", run: openSave },
@@ -149,7 +163,8 @@ function isForControl(event) {
   const { target } = event;
   if (document.querySelector("dialog[open]")) return true;
   if (target.matches("select, input[type=text]")) return true;
-  if (target.matches("input[type=range]")) return /^(Arrow|Page|Home|End)/.test(event.key);
+  // The slider of slices goes the same way by keys as the canvas.
+  if (target.matches("#opacity")) return /^(Arrow|Page|Home|End)/.test(event.key);
   return target.matches("button") && ["Enter", " "].includes(event.key);
 }
 

@@ -4,7 +4,7 @@ import { boxOf } from "./shades.js";
 import { select } from "./keys.js";
 import { element } from "./panels.js";
 import { annotationOf, lesionOf, set } from "./store.js";
-import { goTo, maskOf, send, sliceOf, wantThumbnails } from "./work.js";
+import { countText, goTo, maskOf, send, sliceOf, wantThumbnails } from "./work.js";
 
 const byId = (id) => document.getElementById(id);
 const THUMBNAIL = 96;
@@ -67,7 +67,10 @@ function volumeText({ volume_ml: volume, slices }) {
   return volume === null ? count : `${number(volume, 2)} ml in ${count}`;
 }
 
-const countText = (slices) => `${slices} ${slices === 1 ? "slice" : "slices"}`;
+function longestText({ long_axis_mm: mm, long_axis_slice: slice }) {
+  return Number.isFinite(mm) ? `${number(mm)} mm, slice ${slice + 1}` : "–";
+}
+
 
 function measuresOf(state) {
   const told = state.measures.get(state.lesion);
@@ -92,7 +95,7 @@ function measuresOf(state) {
   tables.push(
     table(`${lesion.name}, all slices`, [
       ["volume", volumeText(whole)],
-      ["longest axis", `${number(whole.long_axis_mm)} mm, slice ${whole.long_axis_slice + 1}`],
+      ["longest axis", longestText(whole)],
       values(whole),
     ]),
   );
@@ -133,9 +136,9 @@ export function showThumbnails(state) {
   const strip = byId("thumbnails");
   const lesion = lesionOf(state.lesion, state);
   const slices = lesion?.slices ?? [];
-  const have = [...strip.children].map((button) => button.dataset.slice).join();
-  if (strip.dataset.lesion !== String(lesion?.id) || have !== slices.map((s) => s.slice).join()) {
-    strip.dataset.lesion = String(lesion?.id);
+  const wanted = [lesion?.id, ...slices.map((s) => `${s.slice} ${s.is_propagated}`)].join();
+  if (strip.dataset.of !== wanted) {
+    strip.dataset.of = wanted;
     strip.replaceChildren(...slices.map(thumbnailOf));
   }
   slices.forEach((annotation, i) => {
@@ -163,10 +166,10 @@ function bringIntoView(strip, { offsetLeft: left, offsetWidth: width }) {
   strip.scrollLeft = Math.max(Math.min(strip.scrollLeft, most), least);
 }
 
-function thumbnailOf({ slice }) {
+function thumbnailOf({ slice, is_propagated: isPropagated }) {
   const canvas = element("canvas", { width: THUMBNAIL, height: THUMBNAIL });
   const attributes = { "data-slice": slice, onclick: () => goTo(slice) };
-  return element("button", attributes, canvas, element("span", {}, String(slice + 1)));
+  return element("button", attributes, canvas, element("span", {}, `${slice + 1}${isPropagated ? "" : " ●"}`));
 }
 
 function drawThumbnail(canvas, lesion, annotation, state) {

@@ -3,13 +3,14 @@
 import * as api from "./api.js";
 import { fit } from "./geometry.js";
 import { listenTo } from "./gestures.js";
-import { deleteRing, GESTURES, KEYS, listenToKeys, toggleFinished } from "./keys.js";
+import { deleteRing, GESTURES, KEYS, listenToKeys, toggleFinished, travel } from "./keys.js";
 import { showLesions, showThumbnails } from "./lesions.js";
 import { paint } from "./paint.js";
 import * as panels from "./panels.js";
 import { get, listen, redraw, set } from "./store.js";
-import { addLesion, goTo, openVolume, propagate, sayError, send, settle, sliceOf, wantMeasures } from "./work.js";
+import { addLesion, goTo, openVolume, propagate, sayError, settle, sliceOf, wantMeasures } from "./work.js";
 
+const USUAL_FONT_PX = 14;
 const byId = (id) => document.getElementById(id);
 const canvas = byId("view");
 let measured = "";
@@ -37,15 +38,16 @@ function resize() {
   canvas.width = Math.max(1, Math.round(width * devicePixelRatio));
   canvas.height = Math.max(1, Math.round(height * devicePixelRatio));
   const { facts, size, view } = get();
-  const next = { width, height };
+  const unit = parseFloat(getComputedStyle(document.body).fontSize) / USUAL_FONT_PX;
+  const next = { width, height, unit };
   const wasWhole = facts && view && Math.abs(view.zoom - fit(facts, size).zoom) < 1e-6;
   set({ size: next, view: wasWhole ? fit(facts, next) : view });
 }
 
 function listenToControls() {
   const on = (id, run) => byId(id).addEventListener("click", run);
-  on("undo", () => send("undo"));
-  on("redo", () => send("redo"));
+  on("undo", () => travel("undo"));
+  on("redo", () => travel("redo"));
   on("positive", () => set({ positive: !get().positive }));
   on("delete", deleteRing);
   on("window-auto", () => panels.drawWindow(0));

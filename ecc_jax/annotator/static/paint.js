@@ -9,11 +9,13 @@ const LESION = "#56b4e9";
 const BACKGROUND = "#e69f00";
 const STALE = "#9aa3ab";
 const HANDLE = 4;
+const LABEL_GAP = 8;
 // A voxel wider than this is drawn as a square, so that single ones can be told apart.
 const SQUARES_FROM = 6;
 
 const grey = document.createElement("canvas");
 let greyOf = "";
+let unit = 1;
 const pictures = new WeakMap(); // of masks: outline, and fills by colour
 let frames = 0;
 
@@ -23,7 +25,13 @@ export function paint(canvas, state, pixelRatio) {
   context.setTransform(pixelRatio, 0, 0, pixelRatio, 0, 0);
   context.clearRect(0, 0, state.size.width, state.size.height);
   frames += 1;
-  if (!state.facts || !state.view) return;
+  unit = state.size.unit;
+  if (!state.facts || !state.view) {
+    const text = state.task || (state.documents.length ? "choose a volume on the left" : "");
+    label(context, text, state.size.width / 2, state.size.height / 2, "center");
+    Object.assign(canvas.dataset, { busy: state.task ? "yes" : "no", drawn: frames });
+    return;
+  }
   const t = transformOf(state.view, state.facts, state.size);
   const slice = sliceOf(state.shown);
   if (slice) drawSlice(context, t, slice, state);
@@ -39,7 +47,7 @@ export function paint(canvas, state, pixelRatio) {
   if (state.cursor) drawCursor(context, t, state);
   if (state.task || state.slice !== state.shown) {
     const text = state.task || `loading slice ${state.slice + 1} …`;
-    label(context, text, state.size.width / 2, 16, "center");
+    label(context, text, state.size.width / 2, 16 * unit, "center");
   }
   tell(canvas, state, t);
 }
@@ -101,19 +109,21 @@ function drawMask(context, t, lesion, state) {
 }
 
 function stroke(context, path, colour, width) {
-  context.lineWidth = width + 1.5;
+  context.lineWidth = unit * (width + 1.5);
   context.strokeStyle = "#000a";
   context.stroke(path);
-  context.lineWidth = width;
+  context.lineWidth = unit * width;
   context.strokeStyle = colour;
   context.stroke(path);
 }
 
 function drawRings(context, t, state) {
+  const pending = state.pending?.slice === state.shown ? state.pending : null;
   for (const ring of ringsShown(state)) {
-    const isDragged = state.drag?.ring === ring.id;
-    if (!isDragged) drawRing(context, t, ring, ring.id === state.ring);
+    const isElsewhere = ring.id === state.drag?.ring || ring.id === pending?.ring;
+    if (!isElsewhere) drawRing(context, t, ring, ring.id === state.ring);
   }
+  if (pending) drawRing(context, t, pending, false);
 }
 
 // Lesion and background differ in colour, dashes and sign, so that no colour is needed.
@@ -126,17 +136,18 @@ function drawRing(context, t, ring, isSelected) {
   stroke(context, path, colour, isSelected ? 1.8 : 1);
   context.setLineDash([]);
   const sign = new Path2D();
-  sign.moveTo(left - 4, top);
-  sign.lineTo(left + 4, top);
+  const arm = HANDLE * unit;
+  sign.moveTo(left - arm, top);
+  sign.lineTo(left + arm, top);
   if (ring.positive) {
-    sign.moveTo(left, top - 4);
-    sign.lineTo(left, top + 4);
+    sign.moveTo(left, top - arm);
+    sign.lineTo(left, top + arm);
   }
   stroke(context, sign, colour, 1.5);
   if (!isSelected) return;
   for (const handle of handlesOf(t, ring)) {
     const box = new Path2D();
-    box.rect(handle.left - HANDLE, handle.top - HANDLE, 2 * HANDLE, 2 * HANDLE);
+    box.rect(handle.left - arm, handle.top - arm, 2 * arm, 2 * arm);
     context.fillStyle = "#12161b";
     context.fill(box);
     stroke(context, box, colour, 1.2);
@@ -147,18 +158,21 @@ function drawAxes(context, t, state) {
   const axes = state.measures.get(state.lesion)?.slice;
   const lesion = lesionOf(state.lesion, state);
   if (!axes || !lesion || maskOf(lesion.id, state.shown)?.isStale !== false) return;
-  for (const [ends, mm, name] of [
-    [axes.long_axis, axes.long_axis_mm, "long"],
-    [axes.short_axis, axes.short_axis_mm, "short"],
+  // Their labels stand on different sides, so that they do not cover each other.
+  for (const [ends, mm, name, side] of [
+    [axes.long_axis, axes.long_axis_mm, "long", "left"],
+    [axes.short_axis, axes.short_axis_mm, "short", "right"],
   ]) {
     if (!ends) continue;
-    const [from, to] = ends.map(([y, x]) => toScreen(t, y, x));
+    const places = ends.map(([y, x]) => toScreen(t, y, x)).sort((a, b) => a.left - b.left);
+    const [from, to] = side === "left" ? places : places.reverse();
     const path = new Path2D();
     path.moveTo(from.left, from.top);
     path.lineTo(to.left, to.top);
     stroke(context, path, "#ffffff", 1.2);
     if (mm !== null && mm !== undefined) {
-      label(context, `${name} ${mm.toFixed(1)} mm`, to.left + 8, to.top, "left");
+      const gap = side === "left" ? LABEL_GAP : -LABEL_GAP;
+      label(context, `${name} ${mm.toFixed(1)} mm`, to.left + gap, to.top, side);
     }
   }
 }
@@ -166,10 +180,10 @@ function drawAxes(context, t, state) {
 function drawLetters(context, state) {
   const { width, height } = state.size;
   const { letters } = state.facts;
-  label(context, letters.top ?? "", width / 2, 34, "center");
-  label(context, letters.bottom ?? "", width / 2, height - 12, "center");
-  label(context, letters.left ?? "", 12, height / 2, "left");
-  label(context, letters.right ?? "", width - 12, height / 2, "right");
+  label(context, letters.top ?? "", width / 2, 34 * unit, "center");
+  label(context, letters.bottom ?? "", width / 2, height - 12 * unit, "center");
+  label(context, letters.left ?? "", 12 * unit, height / 2, "left");
+  label(context, letters.right ?? "", width - 12 * unit, height / 2, "right");
 }
 
 function drawDrag(context, t, state) {
@@ -221,10 +235,10 @@ export function lengthText(displayPixels, facts) {
 }
 
 function label(context, text, left, top, align) {
-  context.font = "13px system-ui, 'DejaVu Sans', sans-serif";
+  context.font = `${13 * unit}px system-ui, 'DejaVu Sans', sans-serif`;
   context.textAlign = align;
   context.textBaseline = "middle";
-  context.lineWidth = 3;
+  context.lineWidth = 3 * unit;
   context.strokeStyle = "#000c";
   context.strokeText(text, left, top);
   context.fillStyle = "#ffffff";

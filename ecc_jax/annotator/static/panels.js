@@ -156,7 +156,7 @@ function keyName(wanted) {
 export function fillHelp(keys, gestures) {
   const table = (title, rows) => {
     const lines = rows.map(([names, text]) => {
-      const cells = names.flatMap((name) => [element("kbd", {}, name), " "]);
+      const cells = names.flatMap((name) => [name, " "]);
       return element("tr", {}, element("td", {}, ...cells), element("td", {}, text));
     });
     return element("table", {}, element("caption", {}, title), element("tbody", {}, ...lines));
@@ -166,7 +166,8 @@ export function fillHelp(keys, gestures) {
     table("Mouse, pen and touch", gestures.map(([what, text]) => [[what], text])),
     ...groups.map((group) => {
       const rows = keys.filter((row) => row.group === group);
-      return table(group, rows.map((row) => [row.keys.map(keyName), row.text]));
+      const named = (row) => row.keys.map((key) => element("kbd", {}, keyName(key)));
+      return table(group, rows.map((row) => [named(row), row.text]));
     }),
   );
 }

@@ -11,7 +11,8 @@ const START = {
   lesion: null, // number of the selected lesion
   ring: null, // number of the selected disk
   view: null, // zoom and middle, see geometry.js
-  size: { width: 1, height: 1 }, // of the canvas, CSS pixels
+  // Of the canvas, CSS pixels; unit: how much larger than usual letters and handles are.
+  size: { width: 1, height: 1, unit: 1 },
   window: { low: -150, high: 250, name: "auto" },
   hidden: false,
   outline: false,
@@ -19,6 +20,7 @@ const START = {
   positive: true, // what the left button marks
   radius: 8, // of a click that is not dragged, display pixels
   drag: null, // what is being dragged: { kind, y, x, radius, positive, … }
+  pending: null, // a disk that was let go of and that the server has not confirmed yet
   cursor: null, // the keyboard's crosshair, a place
   hover: null, // the place under the pointer
   working: 0, // events that the server has not answered yet

@@ -26,8 +26,7 @@ export function say(text, isError = false) {
 }
 
 export function sayError(error) {
-  const remedy = { 401: " (open the address that the terminal printed)" }[error.status] ?? "";
-  say(`${error.message}${remedy}`, true);
+  say(error.message, true);
 }
 
 /** Opens a volume and shows its first lesion, or else its middle. */
@@ -80,9 +79,10 @@ export function wantThumbnails(lesion, indices) {
 export function settle(state) {
   if (!state.facts) return;
   const isThere = sliceOf(state.slice) !== undefined;
-  if (isThere && state.shown !== state.slice) {
+  // Never under a drag: the disk would land on another slice than it was begun on.
+  if (isThere && state.shown !== state.slice && !state.drag) {
     const rings = ringsShown({ ...state, shown: state.slice });
-    set({ shown: state.slice, ring: rings.at(-1)?.id ?? null, drag: null, measures: new Map() });
+    set({ shown: state.slice, ring: rings.at(-1)?.id ?? null, measures: new Map() });
   }
   for (const lesion of get().session.lesions) {
     if (annotationOf(lesion, get().shown)) masks.want(lesion.id, get().shown);
@@ -112,16 +112,16 @@ export function send(kind, body = {}) {
   }
   set({ working: get().working + 1 });
   const answer = queue.then(() => sendNow(facts.id, kind, body));
-  queue = answer.catch(() => null);
+  // Nothing waits for a propagation: a change ends it.
+  if (kind !== "propagate") queue = answer.catch(() => null);
   return answer.finally(() => set({ working: get().working - 1 }));
 }
 
 async function sendNow(id, kind, body) {
   if (get().facts?.id !== id) return null;
-  const values = typeof body === "function" ? body() : body;
   const rest = kind === "propagate" ? {} : { mask: false };
   try {
-    const told = await api.event(id, kind, { ...values, ...rest, version: get().session.version });
+    const told = await api.event(id, kind, { ...body, ...rest, version: get().session.version });
     take(told);
     return told;
   } catch (error) {
@@ -134,7 +134,7 @@ async function sendNow(id, kind, body) {
 /** Takes over what the server says of the session; masks of what has changed are stale. */
 function take(told) {
   for (const [lesion, slice] of told.changed) masks.invalidate(lesion, slice);
-  set({ session: { ...get().session, ...told } });
+  if (told.version >= get().session.version) set({ session: { ...get().session, ...told } });
   const { lesion, ring } = get();
   const rings = ringsShown();
   if (lesion !== null && !lesionOf(lesion)) set({ lesion: null });
@@ -195,6 +195,25 @@ export async function addLesion() {
   return id;
 }
 
+let adding = null;
+
+// Two quick presses begin one lesion.
+function firstLesion() {
+  adding ??= addLesion().finally(() => {
+    adding = null;
+  });
+  return adding;
+}
+
+/** Changes a disk of the selected lesion: `kind` is move or resize, `drag` what it becomes. */
+export async function changeRing(kind, drag) {
+  const { lesion, shown: slice } = get();
+  const place = kind === "move" ? { y: drag.y, x: drag.x } : { radius: drag.radius };
+  set({ pending: { ...drag, slice } });
+  await send(kind, { lesion, slice, ring: drag.ring, ...place });
+  set({ pending: null });
+}
+
 /** Places a disk of the selected lesion, or of a new one if none is selected. */
 export async function press({ y, x, radius, positive }) {
   const slice = get().shown;
@@ -203,10 +222,11 @@ export async function press({ y, x, radius, positive }) {
     say(`${selected.name} is finished: N begins another one, Enter opens it again`, true);
     return;
   }
-  set({ radius });
-  const lesion = selected?.id ?? (await addLesion());
-  if (lesion === null) return;
-  const told = await send("press", { lesion, slice, y, x, radius, positive });
+  set({ radius, pending: { y, x, radius, positive, slice } });
+  const lesion = selected?.id ?? (await firstLesion());
+  const body = { lesion, slice, y, x, radius, positive };
+  const told = lesion === null ? null : await send("press", body);
+  set({ pending: null });
   if (!told || get().shown !== slice) return;
   set({ lesion, ring: ringsShown().at(-1)?.id ?? null });
 }
@@ -221,6 +241,8 @@ export function selectedRing() {
   return { lesion, slice: shown, ring };
 }
 
+export const countText = (slices) => `${slices} ${slices === 1 ? "slice" : "slices"}`;
+
 /** Carries the selected lesion's mask of this slice to its neighbours. */
 export async function propagate() {
   const { lesion, shown } = get();
@@ -233,5 +255,5 @@ export async function propagate() {
   set({ task: "" });
   if (!told) return;
   const others = new Set(told.changed.map(([, slice]) => slice)).size;
-  say(others ? `${others} slices changed; each can be corrected` : "no neighbouring slice shows it");
+  say(others ? `carried to ${countText(others)}; each can be corrected` : "no neighbouring slice shows it");
 }
