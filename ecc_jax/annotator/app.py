@@ -188,17 +188,18 @@ async def _save(request: Request) -> Response:
     form = body["format"]
     if not isinstance(form, str):
         raise Refused("format must be a name")
-    paths = await asyncio.wrap_future(request.app.state.desk.save(work, form))
-    return reply({"files": [path.name for path in paths], "folder": work.folder.name})
+    saved = await asyncio.wrap_future(request.app.state.desk.save(work, form))
+    names = [path.name for path in saved.files]
+    return reply({**saved._asdict(), "files": names, "folder": work.folder.name})
 
 
 async def _changes(
     request: Request, work: Work, pairs: list[tuple[int, int]], *, is_shown: bool
 ) -> Response:
     """Answers the session after an event; with the mask, where one slice of one lesion changed."""
-    version = work.session.version
+    request.state.is_kept = True
     told: dict[str, Any] = {
-        "version": version,
+        "version": work.session.version,
         "changed": pairs,
         "lesions": plain(work.session.state),
         "can_undo": bool(work.session.past),
@@ -277,6 +278,7 @@ def _shown(lesion: int, index: int, answered: Answered) -> dict[str, Any]:
         "bits": bits_of(answered.mask),
         "pixels": int(np.count_nonzero(answered.mask)),
         "ms": round(answered.ms, 2),
+        "warning": answered.warning,
     }
 
 
