@@ -45,6 +45,26 @@ def launch(playwright):
     return playwright.chromium.launch(executable_path=find_chromium(), args=arguments)
 
 
+@contextlib.contextmanager
+def tab(url, **options):
+    """Yields a tab with the annotator in a Chromium of its own, for tools.
+
+    Raises:
+      ValueError: No Chromium or Playwright, or the page has complained.
+    """
+    if find_chromium() is None:
+        raise ValueError(NO_CHROMIUM)
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError as error:
+        raise ValueError(NO_PLAYWRIGHT) from error
+    with sync_playwright() as playwright, contextlib.closing(launch(playwright)) as browser:
+        viewer = Viewer(browser.new_context(**options), url)
+        yield viewer.open()
+        if viewer.complaints:
+            raise ValueError("; ".join(viewer.complaints))
+
+
 class Viewer:
     """A tab with the annotator.
 

@@ -1,8 +1,10 @@
-"""What lies under the mouse in most tests: a bright ball in air, and a painter's answer to it."""
+"""What lies under the mouse: a bright ball in air with a painter's answers, or a liver's lesion."""
 
 import nibabel
 import numpy as np
 
+from ecc_jax.annotator.sources import PHANTOM
+from ecc_jax.phantom.volumes import generate_volume
 from tests.annotator.serving import ball
 
 SHAPE, CENTRE, RADII = (24, 160, 128), (11, 80, 60), (7.0, 40.0, 30.0)
@@ -31,3 +33,16 @@ def painted(rings, inside):
         disk = disk_of(ring, inside.shape)
         mask = mask | (disk & inside) if ring["positive"] else mask & ~disk
     return mask
+
+
+def built_in_lesion():
+    """Returns where the lesion of the built-in volume is: slices, rows, columns."""
+    return generate_volume(**PHANTOM).mask.astype(bool)
+
+
+def middle(lesion):
+    """Returns the slice with most of a lesion, its centre, and the radius to its edge."""
+    index = int(lesion.sum((1, 2)).argmax())
+    places = np.argwhere(lesion[index])
+    y, x = map(float, places.mean(0))
+    return index, y, x, float(np.hypot(*(places - [y, x]).T).max())

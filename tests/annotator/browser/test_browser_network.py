@@ -9,18 +9,16 @@ import numpy as np
 import pytest
 
 from ecc_jax.annotator.client import Client
-from ecc_jax.annotator.sources import PHANTOM
-from ecc_jax.phantom.volumes import generate_volume
 from tests.annotator.browser.driver import iou
 from tests.annotator.browser.processes import annotator
+from tests.annotator.browser.scene import built_in_lesion, middle
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def truth():
-    """The lesion of the built-in volume: slices, rows, columns."""
-    return generate_volume(**PHANTOM).mask.astype(bool)
+    return built_in_lesion()
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +37,6 @@ def viewer(running, show):
     for lesion in client.open(document["id"])["session"]["lesions"]:
         client.event(document["id"], "remove", lesion=lesion["id"])
     return show(running.url)
-
-
-def middle(truth):
-    """Returns the slice with most of the lesion, its centre, and the radius to its edge."""
-    index = int(truth.sum((1, 2)).argmax())
-    places = np.argwhere(truth[index])
-    y, x = places.mean(0)
-    return index, y, x, float(np.hypot(*(places - [y, x]).T).max())
 
 
 def lesion_of(viewer):
@@ -143,10 +133,10 @@ def test_measures_are_those_of_the_server(viewer, truth):
     viewer.page.wait_for_function("() => /mm/.test(document.querySelector('#measures').innerText)")
     viewer.page.wait_for_timeout(500)
     text = viewer.text("#measures")
-    here = told["slice"]
-    assert is_shown(here["long_axis"]["mm"], text) and is_shown(here["short_axis"]["mm"], text)
-    assert is_shown(here["area_mm2"], text) and is_shown(here["mean_hu"], text)
-    assert is_shown(told["lesion"]["volume_ml"], text)
+    for name in ("area_mm2", "long_axis_mm", "short_axis_mm", "mean_hu", "sd_hu"):
+        assert is_shown(told["slice"][name], text), name
+    for name in ("volume_ml", "long_axis_mm", "mean_hu", "sd_hu"):
+        assert is_shown(told["lesion"][name], text), name
 
 
 def saved(viewer, folder, form):
