@@ -241,6 +241,14 @@ class Viewer:
         shot = self.page.locator("#view").screenshot()
         return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"))
 
+    def colour(self, y, x):
+        """Returns how far from grey the canvas is at a voxel, 0 to 255."""
+        box, (left, top) = self.page.locator("#view").bounding_box(), self.at(y, x)
+        picture = self.picture()
+        ratio = picture.shape[0] / box["height"]
+        row, column = round((top - box["y"]) * ratio), round((left - box["x"]) * ratio)
+        return int(np.ptp(picture[row, column].astype(int)))
+
     def text(self, selector):
         """Returns the text of an element."""
         return self.page.locator(selector).inner_text()

@@ -1,4 +1,4 @@
-"""Measures the page from letting go of the mouse to the painted mask.
+"""Measures the page: from letting go of the mouse to the painted mask, and slices in a second.
 
   python -m tests.annotator.browser.speed
 
@@ -34,6 +34,33 @@ WATCH = """() => {
   }).observe(view, {attributes: true});
 }"""
 
+# The next key follows as soon as the slice before is painted; no slice was seen before.
+SCROLL = """async count => {
+  const view = document.querySelector('#view');
+  const start = performance.now();
+  for (let slice = 1; slice <= count; slice += 1) {
+    const shown = new Promise((resolve, reject) => {
+      setTimeout(() => reject(Error(`slice ${slice} is not shown`)), 30_000);
+      const watch = new MutationObserver(() => {
+        if (Number(view.dataset.slice) !== slice) return;
+        watch.disconnect();
+        resolve();
+      });
+      watch.observe(view, {attributes: true});
+    });
+    document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowDown', bubbles: true}));
+    await shown;
+  }
+  return count / (performance.now() - start) * 1000;
+}"""
+
+
+def scroll(viewer):
+    """Returns slices in a second, from the first to the last, as fast as they are painted."""
+    last = int(viewer.page.locator("#slice").get_attribute("max"))
+    viewer.go_to(0)
+    return viewer.page.evaluate(SCROLL, last)
+
 
 def measure(viewer, presses):
     """Returns milliseconds from letting go to the painted mask, and of them the network's."""
@@ -60,7 +87,9 @@ def main():
         parser.error(f"--presses must be at least 1, got {args.presses}")
     with tempfile.TemporaryDirectory() as work, annotator(Path(work)) as started:
         with tab(started.url) as viewer:
+            rate = scroll(viewer)
             times = measure(viewer, args.presses)
+    sys.stdout.write(f"scrolling: {rate:.0f} slices/s\n")
     for name, values in zip(("let go to painted", "of it the network"), times.T, strict=True):
         low, high = np.percentile(values, [50, 95])
         sys.stdout.write(f"{name}: p50 {low:.0f} ms, p95 {high:.0f} ms ({args.presses} presses)\n")

@@ -37,11 +37,12 @@ def test_right_button_and_toggle_mark_background(viewer):
     viewer.press(Y, X + 12, 7, button="right")
     assert check_mask(viewer).sum() < before
     assert viewer.page.evaluate("menus.every(event => event.defaultPrevented)")
-    for presses in (lambda: viewer.key("t"), viewer.page.locator("#positive").click):
+    toggles = (lambda: viewer.key("t"), viewer.page.locator("#positive").click)
+    for toggle, row in zip(toggles, (Y - 9, Y + 9), strict=True):
         viewer.until("#positive", "aria-pressed", "true")
-        presses()
+        toggle()
         viewer.until("#positive", "aria-pressed", "false")
-        viewer.press(Y, X - 12, 5)
+        viewer.press(row, X - 12, 5)
         viewer.key("t")
     assert [ring["positive"] for ring in viewer.rings(1, SLICE)] == [True, False, False, False]
     check_mask(viewer)
@@ -179,8 +180,7 @@ def test_one_finger_is_a_disk_and_two_zoom_and_pan(show, viewer):
 
 
 def test_a_disk_without_a_mouse(viewer):
-    viewer.page.locator("#view").focus()
-    viewer.key("k")
+    viewer.key("k")  # of whatever has the focus
     viewer.key(*["Shift+ArrowUp"] * 2, *["ArrowLeft"] * 3, *["+"] * 4, "-")
     with viewer.changing():
         viewer.key("Space")

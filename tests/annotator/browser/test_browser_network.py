@@ -143,7 +143,7 @@ def saved(viewer, folder, form):
     """Saves in a format and returns the files that this has made."""
     before = set(folder.rglob("*"))
     page = viewer.page
-    page.locator("#save").click()
+    viewer.key("Control+s")
     page.locator(f"input[name=format][value={form}]").check()
     page.locator("#save-now").click()
     page.wait_for_function("() => /\\.\\w+/.test(document.querySelector('#saved').innerText)")

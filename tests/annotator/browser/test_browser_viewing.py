@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.annotator.browser.scene import CENTRE, SHAPE, write_ball
+from tests.annotator.serving import Painter
 
 pytestmark = pytest.mark.slow
 SLICE, Y, X = CENTRE
@@ -126,35 +127,54 @@ def test_middle_button_and_space_pan(viewer):
     assert viewer.state("version") == version
 
 
-def colour_at(viewer, y, x):
-    """Returns how far from grey the canvas is at a voxel."""
-    left, top = viewer.at(y, x)
-    box = viewer.page.locator("#view").bounding_box()
-    picture = viewer.picture()
-    ratio = picture.shape[0] / box["height"]
-    row, column = round((top - box["y"]) * ratio), round((left - box["x"]) * ratio)
-    return int(np.ptp(picture[row, column].astype(int)))
-
-
 def test_hide_outline_and_opacity(viewer):
     viewer.press(Y, X, 25)
     place = (Y - 11, X - 7)
-    full = colour_at(viewer, *place)
+    full = viewer.colour(*place)
     assert full > 10
     viewer.key("v")
-    assert colour_at(viewer, *place) == 0
+    assert viewer.colour(*place) == 0
     viewer.key("v")
-    assert colour_at(viewer, *place) == full
+    assert viewer.colour(*place) == full
     viewer.key("o")
-    assert colour_at(viewer, *place) == 0
+    assert viewer.colour(*place) == 0
     viewer.page.locator("#outline").click()
-    assert colour_at(viewer, *place) == full
+    assert viewer.colour(*place) == full
     viewer.key(".", ".")
-    more = colour_at(viewer, *place)
+    more = viewer.colour(*place)
     viewer.key(",", ",", ",")
-    assert colour_at(viewer, *place) < full < more
+    assert viewer.colour(*place) < full < more
     viewer.page.locator("#hide").click()
-    assert colour_at(viewer, *place) == 0
+    assert viewer.colour(*place) == 0
+
+
+def test_measures_are_drawn_and_left_out(viewer):
+    viewer.press(Y, X, 25)
+    viewer.page.wait_for_function(
+        "() => /long/.test(document.querySelector('#measures').innerText)"
+    )
+    viewer.page.mouse.move(5, 5)
+    with_axes = viewer.picture()
+    viewer.key("m")
+    without = viewer.picture()
+    assert (with_axes != without).any()
+    viewer.key("m")
+    np.testing.assert_array_equal(viewer.picture(), with_axes)
+
+
+def test_a_mask_that_is_answered_anew_is_grey_meanwhile(show, serve, tmp_path):
+    write_ball(tmp_path / "data" / "ct.nii.gz")
+    viewer = show(serve(tmp_path / "data", painter=Painter(seconds=0.8)))
+    viewer.go_to(SLICE)
+    viewer.press(Y, X, 25)
+    place = (Y - 11, X - 7)
+    fresh = viewer.colour(*place)
+    with viewer.changing():
+        viewer.drag(viewer.at(Y, X + 20), viewer.rim(Y, X + 20, 6), button="right")
+        viewer.until("#view", "data-busy", "yes")
+        assert viewer.colour(*place) < fresh / 2
+    assert viewer.colour(*place) == fresh
+    assert viewer.number("ms") > 800
 
 
 def test_thumbnails_lead_to_slices_with_a_mask(viewer):
