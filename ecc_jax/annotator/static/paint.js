@@ -109,8 +109,8 @@ function drawMask(context, t, lesion, state) {
 }
 
 function stroke(context, path, colour, width) {
-  context.lineWidth = unit * (width + 1.5);
-  context.strokeStyle = "#000a";
+  context.lineWidth = unit * (width + 1.2);
+  context.strokeStyle = "#0008";
   context.stroke(path);
   context.lineWidth = unit * width;
   context.strokeStyle = colour;
@@ -121,19 +121,20 @@ function drawRings(context, t, state) {
   const pending = state.pending?.slice === state.shown ? state.pending : null;
   for (const ring of ringsShown(state)) {
     const isElsewhere = ring.id === state.drag?.ring || ring.id === pending?.ring;
-    if (!isElsewhere) drawRing(context, t, ring, ring.id === state.ring);
+    if (!isElsewhere) drawRing(context, t, ring, ring.id === state.ring ? "selected" : "plain");
   }
-  if (pending) drawRing(context, t, pending, false);
+  if (pending) drawRing(context, t, pending, "live");
 }
 
-// Lesion and background differ in colour, dashes and sign, so that no colour is needed.
-function drawRing(context, t, ring, isSelected) {
+// Lesion and background differ in colour, dashes and sign, so that no colour is needed. `look`:
+// selected (with handles), plain, or live, which is not on the server yet.
+function drawRing(context, t, ring, look) {
   const { top, left } = toScreen(t, ring.y, ring.x);
   const path = new Path2D();
   path.arc(left, top, Math.max(ring.radius * t.zoom, 1), 0, 2 * Math.PI);
   context.setLineDash(ring.positive ? [] : [6, 4]);
   const colour = ring.positive ? LESION : BACKGROUND;
-  stroke(context, path, colour, isSelected ? 1.8 : 1);
+  stroke(context, path, colour, look === "plain" ? 1.3 : 2.2);
   context.setLineDash([]);
   const sign = new Path2D();
   const arm = HANDLE * unit;
@@ -144,7 +145,7 @@ function drawRing(context, t, ring, isSelected) {
     sign.lineTo(left, top + arm);
   }
   stroke(context, sign, colour, 1.5);
-  if (!isSelected) return;
+  if (look !== "selected") return;
   for (const handle of handlesOf(t, ring)) {
     const box = new Path2D();
     box.rect(handle.left - arm, handle.top - arm, 2 * arm, 2 * arm);
@@ -195,10 +196,10 @@ function drawDrag(context, t, state) {
     path.lineTo(to.left, to.top);
     stroke(context, path, "#ffffff", 1.5);
     const disk = diskOfLine(drag.from, drag.to, facts);
-    drawRing(context, t, { ...disk, positive: drag.positive }, false);
+    drawRing(context, t, { ...disk, positive: drag.positive }, "live");
     label(context, `⌀ ${lengthText(2 * disk.radius, facts)}`, to.left + 12, to.top - 10, "left");
   } else if (drag.radius) {
-    drawRing(context, t, drag, false);
+    drawRing(context, t, drag, "live");
     const { top, left } = toScreen(t, drag.y, drag.x);
     const right = left + Math.max(drag.radius * t.zoom, 4) + 8;
     const value = valueAt(state, state.hover ?? drag);
@@ -217,7 +218,7 @@ function drawCursor(context, t, state) {
   context.lineWidth = 1;
   context.strokeStyle = "#ffffff66";
   context.stroke(path);
-  drawRing(context, t, { ...cursor, radius: state.radius, positive: state.positive }, false);
+  drawRing(context, t, { ...cursor, radius: state.radius, positive: state.positive }, "live");
   label(context, `r ${lengthText(state.radius, state.facts)}`, left + 12, top - 12, "left");
 }
 

@@ -127,7 +127,7 @@ function factsText(state) {
 export function showDocuments(documents, onOpen) {
   const list = byId("documents");
   const options = documents.map(({ id, name, kind, detail }) =>
-    element("option", { value: id, "data-id": id }, [name, kind, detail].filter(Boolean).join(", ")),
+    element("option", { value: id, "data-id": id, title: [kind, detail].filter(Boolean).join(", ") }, name),
   );
   if (documents.length > 1) {
     options.unshift(element("option", { value: "" }, "choose a volume …"));
