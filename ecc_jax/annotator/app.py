@@ -134,9 +134,8 @@ async def _mask(request: Request) -> Response:
 async def _measures(request: Request) -> Response:
     """Answers what a lesion measures, and one slice of it."""
     work, lesion = _work(request), _whole(request.path_params["lesion"])
-    index = request.query_params.get("slice")
-    if index is not None:
-        index = check_slice(work.session.frame, _whole(index))
+    asked = request.query_params.get("slice")
+    index = None if asked is None else check_slice(work.session.frame, _whole(asked))
     version = work.session.version
     future = request.app.state.desk.measures(work, lesion, index)
     return reply({**await asyncio.wrap_future(future), "version": version})
