@@ -250,9 +250,9 @@ class Desk:
             slices, gone = [], []
             for step in steps:
                 carried = propagation.propagate(
-                    self._answers,
+                    # Kept as well, so that a restart shows the same with other weights.
+                    lambda number, annotation: self._answer(work, number, annotation).mask,
                     work.document,
-                    work.image,
                     found,
                     start=index,
                     step=step,

@@ -309,6 +309,20 @@ def test_a_refusal_tells_no_folder_of_the_sessions(running, scan, tmp_path):
         assert str(tmp_path) not in str(error.value)
 
 
+def test_carried_masks_are_shown_again_without_the_network(running, scan, tmp_path):
+    client, volume, _ = running
+    client.event(volume, "press", **{**PRESS, "radius": 6})
+    client.event(volume, "propagate", lesion=1, slice=3)
+    masks = [client.mask(volume, 1, index) for index in (2, 3, 4)]
+    killed, painter = copy_of(tmp_path / "work", tmp_path, "killed"), Painter()
+    with serving(scan[0], killed, painter=painter) as (again, _):
+        again.open(volume)
+        calls = painter.calls  # of the warm-up
+        for index, mask in zip((2, 3, 4), masks, strict=True):
+            np.testing.assert_array_equal(again.mask(volume, 1, index), mask)
+        assert painter.calls == calls
+
+
 def test_other_weights_say_so_and_keep_old_masks(running, scan, tmp_path):
     client, volume, _ = running
     client.event(volume, "press", **PRESS)
