@@ -123,7 +123,10 @@ async def _mask(request: Request) -> Response:
     if form not in ("uint8", "bits", "png"):
         raise Refusal(422, f"format must be uint8, bits or png, got {form[:20]}")
     check_slice(work.session.frame, index)
+    asked = work.annotation(lesion, index)
     answered = await asyncio.wrap_future(request.app.state.desk.mask(work, lesion, index))
+    if work.annotation(lesion, index) != asked:
+        raise Superseded("the disks have changed meanwhile; ask again")
     if form == "bits":
         return reply(_shown(lesion, index, answered))
     if form == "png":
