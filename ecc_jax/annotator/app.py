@@ -123,7 +123,10 @@ async def _mask(request: Request) -> Response:
     if form not in ("uint8", "bits", "png"):
         raise Refusal(422, f"format must be uint8, bits or png, got {form[:20]}")
     check_slice(work.session.frame, index)
+    asked = work.annotation(lesion, index)
     answered = await asyncio.wrap_future(request.app.state.desk.mask(work, lesion, index))
+    if work.annotation(lesion, index) != asked:
+        raise Superseded("the disks have changed meanwhile; ask again")
     if form == "bits":
         return reply(_shown(lesion, index, answered))
     if form == "png":
@@ -134,9 +137,8 @@ async def _mask(request: Request) -> Response:
 async def _measures(request: Request) -> Response:
     """Answers what a lesion measures, and one slice of it."""
     work, lesion = _work(request), _whole(request.path_params["lesion"])
-    index = request.query_params.get("slice")
-    if index is not None:
-        index = check_slice(work.session.frame, _whole(index))
+    asked = request.query_params.get("slice")
+    index = None if asked is None else check_slice(work.session.frame, _whole(asked))
     version = work.session.version
     future = request.app.state.desk.measures(work, lesion, index)
     return reply({**await asyncio.wrap_future(future), "version": version})

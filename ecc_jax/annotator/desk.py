@@ -193,11 +193,12 @@ class Desk:
         """
         annotation = work.annotation(lesion, index)
         packed = self._answers.remembered(Place(work.image, index), annotation)
+        key = ("mask", work.image, lesion, index)
         if packed is not None:
+            self.worker.drop(key)
             done: Future[Answered] = Future()
             done.set_result(Answered(unpack(packed, work.document.shape), 0.0))
             return done
-        key = ("mask", work.image, lesion, index)
         return self.worker.submit(key, lambda: self._answer(work, index, annotation))
 
     def measures(self, work: Work, lesion: int, index: int | None) -> "Future[dict[str, Any]]":
@@ -250,9 +251,9 @@ class Desk:
             slices, gone = [], []
             for step in steps:
                 carried = propagation.propagate(
-                    self._answers,
+                    # Kept as well, so that a restart shows the same with other weights.
+                    lambda number, annotation: self._answer(work, number, annotation).mask,
                     work.document,
-                    work.image,
                     found,
                     start=index,
                     step=step,

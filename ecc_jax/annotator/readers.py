@@ -170,7 +170,9 @@ def _read(file: BinaryIO, encoding: str, need: int, path: Path) -> bytearray:
         raise ValueError(f"{path.name}: expected encoding raw, gzip or bzip2, got {encoding}")
     make = tools[encoding]
     if make is None:
-        raw = bytearray(file.read(need))
+        raw = bytearray()
+        while part := file.read(min(CHUNK_BYTES, need - len(raw))):
+            raw += part
     else:
         try:
             raw = _unpacked(file, make(), need)
@@ -207,7 +209,8 @@ def _narrowed(stored: Num[np.ndarray, "d h w"], path: Path) -> Num[np.ndarray, "
         np.array_equal(part, np.rint(part)) for part in np.moveaxis(stored, 2, 0)
     )
     fits = is_whole and -(2**15) <= low and high < 2**15
-    return stored.astype(np.int16 if fits else np.float32)
+    # What is int16 already is not copied: that would take as much memory again.
+    return stored.astype(np.int16 if fits else np.float32, copy=False)
 
 
 def _affine(header: dict[str, Any], path: Path) -> tuple[Float[np.ndarray, "4 4"], bool, bool]:

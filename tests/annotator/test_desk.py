@@ -13,9 +13,7 @@ import pytest
 
 from ecc_jax.annotator import autosave
 from ecc_jax.annotator.client import ApiError
-from tests.annotator.serving import Painter, ball, serving
-
-PRESS = {"lesion": 1, "slice": 3, "y": 11, "x": 9, "radius": 4, "positive": True}
+from tests.annotator.serving import PRESS, Painter, ball, serving
 
 
 def test_volumes_of_any_shape_are_opened_and_each_shape_is_warmed_up(tmp_path):
