@@ -120,6 +120,15 @@ def test_the_dot_moves_selects_and_delete_removes(viewer):
     assert viewer.rings(1, SLICE) == []
 
 
+def test_a_small_disk_leaves_room_for_another(viewer):
+    viewer.press(Y, X, 3)
+    # Between its centre and its handles, none of which is meant.
+    viewer.press(Y + 1.3, X + 1.3, 9, angle=0.7, button="left")
+    first, second = viewer.rings(1, SLICE)
+    near(first, Y, X, 3, viewer)
+    near(second, Y + 1.3, X + 1.3, 9, viewer)
+
+
 def test_undo_and_redo_by_keys_and_buttons_are_equal_bytes(viewer):
     masks = []
     for number, (radius, button) in enumerate([(20, "left"), (8, "right"), (11, "left")]):

@@ -287,3 +287,41 @@ def test_a_disk_is_round_on_oblong_voxels(show, serve, tmp_path, spacing):
     mask = viewer.mask(1, SLICE)
     rim = np.abs(away - ring["radius"] * pixel_mm) <= max(spacing[:2])
     np.testing.assert_array_equal(mask[~rim], (inside & (away <= 15))[~rim])
+
+
+def test_space_and_a_drag_pan_after_a_button_was_clicked(viewer):
+    viewer.page.locator("#outline").click()
+    version, (left, top) = viewer.state("version"), viewer.at(Y, X)
+    viewer.page.mouse.move(left, top)
+    viewer.page.keyboard.down("Space")
+    viewer.drag((left, top), (left + 25, top + 10))
+    viewer.page.keyboard.up("Space")
+    viewer.page.wait_for_timeout(200)
+    assert viewer.state("version") == version, "no disk was placed"
+    np.testing.assert_allclose(viewer.at(Y, X), (left + 25, top + 10), atol=1)
+    assert viewer.page.locator("#outline").get_attribute("aria-pressed") == "true"
+
+
+def test_lesions_are_renamed_and_removed(viewer):
+    viewer.press(Y, X, 10)
+    name = "liver <b>S4</b> & 'ü'"
+    viewer.page.get_by_role("button", name="Rename").click()
+    viewer.page.locator("#lesions input").fill(name)
+    with viewer.changing():
+        viewer.key("Enter")
+    item = viewer.page.locator("#lesions [data-lesion]")
+    assert name in item.inner_text() and viewer.session()["lesions"][0]["name"] == name
+    with viewer.changing():
+        viewer.page.get_by_role("button", name="Remove liver").click()
+    assert item.count() == 0
+    with viewer.changing():
+        viewer.key("Control+z")
+    assert name in item.inner_text() and len(viewer.rings(1, SLICE)) == 1
+
+
+def test_undo_shows_the_slice_that_it_changes(viewer):
+    viewer.press(Y, X, 10)
+    viewer.go_to(SLICE + 4)
+    with viewer.changing():
+        viewer.key("Control+z")
+    viewer.until("#view", "data-slice", SLICE)
