@@ -95,8 +95,8 @@ class Work:
         except OSError as error:
             why = error.strerror or type(error).__name__
             return (
-                f"the disks are kept, but {len(self._unkept)} masks could not be written ({why}): "
-                "unless a later one can be, a restart answers them anew; free space"
+                f"the disks are kept; masks that could not be written: {len(self._unkept)} ({why}). "
+                "Free space: they are written with the next one, else a restart answers them anew"
             )
         return ""
 
