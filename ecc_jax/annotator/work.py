@@ -96,7 +96,7 @@ class Work:
             why = error.strerror or type(error).__name__
             return (
                 f"the disks are kept; masks that could not be written: {len(self._unkept)} ({why}). "
-                "Free space: they are written with the next one, else a restart answers them anew"
+                "Free space: they go with the next one, else a restart answers them anew"
             )
         return ""
 
