@@ -123,7 +123,10 @@ async def _mask(request: Request) -> Response:
     if form not in ("uint8", "bits", "png"):
         raise Refusal(422, f"format must be uint8, bits or png, got {form[:20]}")
     check_slice(work.session.frame, index)
+    asked = work.annotation(lesion, index)
     answered = await asyncio.wrap_future(request.app.state.desk.mask(work, lesion, index))
+    if work.annotation(lesion, index) != asked:
+        raise Superseded("the disks have changed meanwhile; ask again")
     if form == "bits":
         return reply(_shown(lesion, index, answered))
     if form == "png":
@@ -134,9 +137,8 @@ async def _mask(request: Request) -> Response:
 async def _measures(request: Request) -> Response:
     """Answers what a lesion measures, and one slice of it."""
     work, lesion = _work(request), _whole(request.path_params["lesion"])
-    index = request.query_params.get("slice")
-    if index is not None:
-        index = check_slice(work.session.frame, _whole(index))
+    asked = request.query_params.get("slice")
+    index = None if asked is None else check_slice(work.session.frame, _whole(asked))
     version = work.session.version
     future = request.app.state.desk.measures(work, lesion, index)
     return reply({**await asyncio.wrap_future(future), "version": version})
@@ -188,17 +190,18 @@ async def _save(request: Request) -> Response:
     form = body["format"]
     if not isinstance(form, str):
         raise Refused("format must be a name")
-    paths = await asyncio.wrap_future(request.app.state.desk.save(work, form))
-    return reply({"files": [path.name for path in paths], "folder": work.folder.name})
+    saved = await asyncio.wrap_future(request.app.state.desk.save(work, form))
+    names = [path.name for path in saved.files]
+    return reply({**saved._asdict(), "files": names, "folder": work.folder.name})
 
 
 async def _changes(
     request: Request, work: Work, pairs: list[tuple[int, int]], *, is_shown: bool
 ) -> Response:
     """Answers the session after an event; with the mask, where one slice of one lesion changed."""
-    version = work.session.version
+    request.state.is_kept = True
     told: dict[str, Any] = {
-        "version": version,
+        "version": work.session.version,
         "changed": pairs,
         "lesions": plain(work.session.state),
         "can_undo": bool(work.session.past),
@@ -277,6 +280,7 @@ def _shown(lesion: int, index: int, answered: Answered) -> dict[str, Any]:
         "bits": bits_of(answered.mask),
         "pixels": int(np.count_nonzero(answered.mask)),
         "ms": round(answered.ms, 2),
+        "warning": answered.warning,
     }
 
 

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,10 +39,12 @@ class Answered(NamedTuple):
     Attributes:
       mask: On the upright slice, voxels.
       ms: Milliseconds that it took; 0 if it was remembered.
+      warning: What went wrong although the mask is right; empty if nothing did.
     """
 
     mask: Bool[np.ndarray, "h w"]
     ms: float
+    warning: str = ""
 
 
 class ToSave(NamedTuple):
@@ -53,11 +55,27 @@ class ToSave(NamedTuple):
       lesions: Each with its masks on upright slices, by slice index;
         `data.slices.turn_back` takes one to the array order of the source.
       folder: Of the session, where files go.
+      network: Hash of what answered all masks; empty if several networks did.
     """
 
     document: Document
     lesions: tuple[tuple[Lesion, Mapping[int, Bool[np.ndarray, "h w"]]], ...]
     folder: Path
+    network: str = ""
+
+
+class Saved(NamedTuple):
+    """What was saved.
+
+    Attributes:
+      files: That were written.
+      left_out: What is not in them because it is empty, a line each.
+      unfinished: Names of lesions that are saved although nobody has said that they are finished.
+    """
+
+    files: list[Path]
+    left_out: list[str]
+    unfinished: list[str]
 
 
 # Writes files and returns them; raises ValueError in one line.
@@ -175,11 +193,12 @@ class Desk:
         """
         annotation = work.annotation(lesion, index)
         packed = self._answers.remembered(Place(work.image, index), annotation)
+        key = ("mask", work.image, lesion, index)
         if packed is not None:
+            self.worker.drop(key)
             done: Future[Answered] = Future()
             done.set_result(Answered(unpack(packed, work.document.shape), 0.0))
             return done
-        key = ("mask", work.image, lesion, index)
         return self.worker.submit(key, lambda: self._answer(work, index, annotation))
 
     def measures(self, work: Work, lesion: int, index: int | None) -> "Future[dict[str, Any]]":
@@ -232,9 +251,9 @@ class Desk:
             slices, gone = [], []
             for step in steps:
                 carried = propagation.propagate(
-                    self._answers,
+                    # Kept as well, so that a restart shows the same with other weights.
+                    lambda number, annotation: self._answer(work, number, annotation).mask,
                     work.document,
-                    work.image,
                     found,
                     start=index,
                     step=step,
@@ -247,7 +266,7 @@ class Desk:
 
         return self.worker.submit(("propagate", work.image), job)
 
-    def save(self, work: Work, form: str) -> "Future[list[Path]]":
+    def save(self, work: Work, form: str) -> "Future[Saved]":
         """Writes all masks of a session in a format.
 
         Raises:
@@ -259,7 +278,7 @@ class Desk:
             raise Missing(f"format must be one of those that save: {names}")
         state = work.session.state
 
-        def job() -> list[Path]:
+        def job() -> Saved:
             lesions = tuple(
                 (
                     lesion,
@@ -270,7 +289,10 @@ class Desk:
                 )
                 for lesion in state.lesions.values()
             )
-            return self.savers[form](ToSave(work.document, lesions, work.folder))
+            network = "" if OTHER_NETWORK in work.remarks else self._network
+            files = self.savers[form](ToSave(work.document, lesions, work.folder, network))
+            names = [each.name for each, masks in lesions if masks and not each.finished]
+            return Saved(files, _left_out(lesions, has_disks=form == "prompts"), names)
 
         return self.worker.submit(("save", work.image, form), job)
 
@@ -316,9 +338,29 @@ class Desk:
         start = time.perf_counter()
         mask = self._answers.answer(work.document, place, annotation)
         ms = 1000 * (time.perf_counter() - start) if is_new else 0.0
-        if is_new:
-            work.keep(key_of(place, annotation), pack(mask))
-        return Answered(mask, ms)
+        warning = work.keep(key_of(place, annotation), pack(mask)) if is_new else ""
+        return Answered(mask, ms, warning)
+
+
+def _left_out(
+    lesions: Iterable[tuple[Lesion, Mapping[int, Bool[np.ndarray, "h w"]]]], *, has_disks: bool
+) -> list[str]:
+    """Returns which lesions and slices a file does not hold, a line each.
+
+    Args:
+      lesions: With their masks.
+      has_disks: Whether the file holds disks, those that have left no pixel as well.
+    """
+    lines = []
+    for lesion, masks in lesions:
+        empty = [] if has_disks else [index for index, mask in masks.items() if not mask.any()]
+        if not masks:
+            lines.append(f"{lesion.name}: nothing is drawn")
+        elif len(empty) == len(masks):
+            lines.append(f"{lesion.name}: its disks have left no pixel")
+        elif empty:
+            lines.append(f"{lesion.name}: no pixel on slices {', '.join(map(str, empty))}")
+    return lines
 
 
 def fingerprint(document: Document) -> str:

@@ -17,11 +17,11 @@ from ecc_jax.annotator import sources
 from ecc_jax.annotator.sources import Source
 from ecc_jax.data.slices import turn
 from ecc_jax.volumes import (
-    ARRAY_ORDER,
     FileRemark,
     Orientation,
     Volume,
     display_orientation,
+    in_plane_mm,
     slice_axis,
 )
 
@@ -76,7 +76,13 @@ class Document(NamedTuple):
     @property
     def pixel_mm(self) -> float:
         """Side of a display pixel, mm; NaN if unknown."""
-        return float(min(np.delete(self.volume.spacing_mm, self.axis)))
+        return min(self.voxel_mm)
+
+    @property
+    def voxel_mm(self) -> tuple[float, float]:
+        """Height and width of a voxel of an upright slice, mm; NaN if unknown."""
+        spacing_mm, orientation = self.volume.spacing_mm, self.orientation
+        return in_plane_mm(spacing_mm, slice_axis=self.axis, orientation=orientation)
 
     @property
     def is_hu(self) -> bool:
@@ -114,13 +120,16 @@ def document_of(source: Source, volume: Volume, *, remarks: tuple[str, ...] = ()
         axis = 0
     else:
         axis = slice_axis(volume.spacing_mm)
-    orientation = ARRAY_ORDER
-    if volume.has_affine:
-        orientation = display_orientation(volume.geometry, slice_axis=axis)
-    rows, columns = np.delete(np.asarray(volume.spacing_mm, float), axis)
-    if orientation.transpose:
-        rows, columns = columns, rows
-    return Document(source, volume, axis, orientation, _factors(rows, columns), remarks)
+    return shown_along(axis, source, volume, remarks=remarks)
+
+
+def shown_along(
+    axis: int, source: Source, volume: Volume, *, remarks: tuple[str, ...] = ()
+) -> Document:
+    """Returns how a volume is shown that is cut along a given array axis."""
+    orientation = display_orientation(volume.geometry, slice_axis=axis)
+    document = Document(source, volume, axis, orientation, (1.0, 1.0), remarks)
+    return document._replace(factors=_factors(*document.voxel_mm))
 
 
 def slice_of(document: Document, index: int) -> Num[np.ndarray, "r c"]:
@@ -234,10 +243,8 @@ def automatic_window(
 def facts_of(document: Document) -> dict[str, Any]:
     """Returns what a page shows of a volume, in plain types; unknown lengths are None."""
     volume = document.volume
-    spacing = np.asarray(volume.spacing_mm, float)
-    has_spacing = bool(np.isfinite(spacing).all())
-    rows, columns = np.delete(spacing, document.axis)
-    in_plane = (columns, rows) if document.orientation.transpose else (rows, columns)
+    spacing_mm = (float(volume.spacing_mm[document.axis]), *map(float, document.voxel_mm))
+    has_spacing = bool(np.isfinite(spacing_mm).all())
     return {
         "id": document.source.id,
         "name": document.source.name,
@@ -247,9 +254,7 @@ def facts_of(document: Document) -> dict[str, Any]:
         "display_shape": list(display_shape(document)),
         "factors": list(document.factors),
         "pixel_mm": document.pixel_mm if has_spacing else None,
-        "spacing_mm": [float(s) for s in (spacing[document.axis], *in_plane)]
-        if has_spacing
-        else None,
+        "spacing_mm": list(spacing_mm) if has_spacing else None,
         "letters": letters_of(document),
         "affine": affine_of(document).tolist() if volume.has_affine else None,
         "is_hu": document.is_hu,

@@ -8,7 +8,6 @@ from jaxtyping import Bool
 from scipy import ndimage
 
 from ecc_jax.annotator import documents
-from ecc_jax.annotator.answers import Answers, Place
 from ecc_jax.annotator.documents import Document
 from ecc_jax.annotator.packing import pack
 from ecc_jax.annotator.state import Annotation, Lesion, Ring
@@ -20,11 +19,12 @@ LEAST_PIXELS, LEAST_OVERLAP, LEAST_CONTRAST = 4, 0.25, 0.5
 # A lesion that stands out by less, HU, is not recognised by it.
 FAINT_HU = 5.0
 
+Answer = Callable[[int, Annotation], Bool[np.ndarray, "h w"]]
+
 
 def propagate(
-    answers: Answers,
+    answer: Answer,
     document: Document,
-    image: str,
     lesion: Lesion,
     *,
     start: int,
@@ -39,9 +39,8 @@ def propagate(
     stands out from its surroundings; at a slice that a person has drawn on; at the volume's end.
 
     Args:
-      answers: The network.
+      answer: Returns the mask of an annotation on a slice.
       document: The volume.
-      image: Its identity.
       lesion: Whose slice `start` has rings.
       start: Slice to begin at.
       step: 1 or -1.
@@ -52,7 +51,7 @@ def propagate(
       The slices of an event of kind propagate, in the order in which they were answered.
     """
     annotation = lesion.slices[start]
-    mask = answers.answer(document, Place(image, start), annotation)
+    mask = answer(start, annotation)
     first = contrast(document, start, mask, annotation.window_hu)
     found: list[dict[str, Any]] = []
     for index in range(start + step, start + step * (most + 1), step):
@@ -64,9 +63,7 @@ def propagate(
         y, x, radius = fitted_disk(document, mask)
         prior = pack(mask)
         ring = Ring(0, y, x, radius, True)
-        after = answers.answer(
-            document, Place(image, index), Annotation((ring,), annotation.window_hu, prior)
-        )
+        after = answer(index, Annotation((ring,), annotation.window_hu, prior))
         stands_out = contrast(document, index, after, annotation.window_hu)
         if has_vanished(mask, after) or (
             abs(first) >= FAINT_HU and stands_out / first < LEAST_CONTRAST

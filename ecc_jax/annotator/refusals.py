@@ -46,16 +46,18 @@ def _refused(error: Exception, request: Request) -> Response:
             return refusal(status, str(error))
     if isinstance(error, Refusal):
         return refusal(error.status, str(error))
+    # An event is on the disk before its mask is answered.
+    kept = "; the change itself is kept" if getattr(request.state, "is_kept", False) else ""
     if isinstance(error, OSError):
         text = f"the server could not write or read: {error.strerror or type(error).__name__}"
         if error.errno in FULL:
-            return refusal(507, f"{text}; free space, or choose another --workdir")
-        return refusal(500, text)
+            return refusal(507, f"{text}; free space, or choose another --workdir{kept}")
+        return refusal(500, text + kept)
     if isinstance(error, ValueError):
         return refusal(422, _without_path(str(error), request))
     trace = "".join(traceback.format_tb(error.__traceback__))
     sys.stderr.write(f"unexpected {type(error).__name__}\n{trace}")
-    return refusal(500, f"unexpected {type(error).__name__}; the terminal says where")
+    return refusal(500, f"unexpected {type(error).__name__}; the terminal says where{kept}")
 
 
 def _without_path(text: str, request: Request) -> str:

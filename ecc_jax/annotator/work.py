@@ -40,6 +40,7 @@ class Work:
         self.remarks: tuple[str, ...] = (restored.remark,) if restored.remark else ()
         self._is_open = True
         self._log = log
+        self._unkept: dict[str, str] = {}
         frame = Frame(document.num_slices, document.shape, documents.display_shape(document))
         self.session = Session(frame)
         for entry in restored.entries:
@@ -71,10 +72,33 @@ class Work:
         self.session = after
         return pairs
 
-    def keep(self, key: str, packed: str) -> None:
-        """Writes an answer beside the events, so that a restart shows the very same mask."""
-        if self._log is not None and self._is_open:
-            self._log.append({"answer": key, "mask": packed})
+    def keep(self, key: str, packed: str) -> str:
+        """Writes an answer beside the events, so that a restart shows the very same mask.
+
+        Its disks are in the log already. An answer that the disk does not take is held back and
+        tried again with the next one.
+
+        Args:
+          key: Of `answers.key_of`.
+          packed: Of `packing.pack`.
+
+        Returns:
+          What a person has to know if it could not be written; empty if it was.
+        """
+        if self._log is None or not self._is_open:
+            return ""
+        self._unkept[key] = packed
+        try:
+            for each, mask in list(self._unkept.items()):
+                self._log.append({"answer": each, "mask": mask})
+                del self._unkept[each]
+        except OSError as error:
+            count, why = len(self._unkept), error.strerror or type(error).__name__
+            return (
+                f"the disks are kept; masks that could not be written: {count} ({why}). "
+                "Free space: they go with the next one, else a restart answers them anew"
+            )
+        return ""
 
     def annotation(self, lesion: int, index: int) -> Annotation:
         """Returns what a lesion has on a slice.

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 MAX_WAITING = 8
+OVERTAKEN = "a newer request has taken its place"
 
 
 class Superseded(Exception):
@@ -52,8 +53,15 @@ class Worker:
             self._waiting[key] = (future, job)
             self._changed.notify()
         if former is not None:
-            _fail(former[0], "a newer request has taken its place")
+            _fail(former[0], OVERTAKEN)
         return future
+
+    def drop(self, key: Hashable) -> None:
+        """Fails the waiting job of a key with `Superseded`, if there is one."""
+        with self._changed:
+            former = self._waiting.pop(key, None)
+        if former is not None:
+            _fail(former[0], OVERTAKEN)
 
     def waiting(self) -> tuple[Hashable, ...]:
         """Returns the keys of the jobs that wait, the oldest first."""

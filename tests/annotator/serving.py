@@ -15,6 +15,8 @@ from ecc_jax.annotator.server import listen, make_server
 from ecc_jax.annotator.sources import sources_of
 
 TOKEN = "a-token-of-the-tests"
+# In the middle of `ball`.
+PRESS = {"lesion": 1, "slice": 3, "y": 11, "x": 9, "radius": 4, "positive": True}
 
 
 class Painter:

@@ -127,9 +127,11 @@ def carried(image, start, **options):
     first = Annotation(options.pop("disks", DISKS[:1]), WINDOW)
     lesion = Lesion(1, "a", "#000000", False, {start: first})
     lesion = lesion._replace(slices={**lesion.slices, **options.pop("drawn", {})})
-    found = propagate(
-        answers, document, "v", lesion, start=start, **{"step": 1, "most": 99, **options}
-    )
+
+    def answer(index, annotation):
+        return answers.answer(document, Place("v", index), annotation)
+
+    found = propagate(answer, document, lesion, start=start, **{"step": 1, "most": 99, **options})
     return [entry["slice"] for entry in found], found
 
 

@@ -1,5 +1,6 @@
 """One test for each guard: who is let in, and what every answer says."""
 
+import asyncio
 import json
 import re
 import socket
@@ -9,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from ecc_jax.annotator import guards, readers, server
+from ecc_jax.annotator import __main__, guards, readers, replies, server
 from ecc_jax.annotator.client import ApiError, Client
 from ecc_jax.annotator.server import Options
 from tests.annotator.serving import TOKEN, ball, serving
@@ -57,7 +58,7 @@ def raw_request(running, text):
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
 def test_others_are_let_in_only_on_purpose(host):
     options = Options(None, "shipped", Path("x"), host=host)
-    with pytest.raises(ValueError, match="--host .* lets other machines in; give --token"):
+    with pytest.raises(ValueError, match="--host .* lets other machines in; give --token-file"):
         server.check(options)
     with pytest.raises(ValueError, match="at least 16"):
         server.check(options._replace(token="short"))
@@ -243,6 +244,74 @@ def test_an_error_that_nobody_foresaw_is_told_without_values(folder, tmp_path, c
         assert error.value.status == 500
     printed = capfd.readouterr().err
     assert "RuntimeError" in printed and client.netloc not in printed
+
+
+def test_connections_that_stay_open_lock_nobody_out(running):
+    port, idle = int(port_of(running)), []
+    try:
+        for number in range(2 * guards.MAX_IN_WORK):
+            connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+            idle.append(connection)
+            if number % 2:  # the others say nothing at all
+                connection.sendall(f"GET /x HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+                assert connection.recv(65536).startswith(b"HTTP/1.1 401")
+        assert status(running) == 200
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_only_so_many_requests_are_answered_at_once():
+    async def ask(guard, token=TOKEN):
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        headers = [(b"host", b"h:1"), (b"authorization", f"Bearer {token}".encode())]
+        scope = {"type": "http", "method": "GET", "path": "/api/documents", "headers": headers}
+        await guard(scope, receive, send)
+        return sent[0]["status"]
+
+    async def work():
+        gate = asyncio.Event()
+
+        async def app(scope, receive, send):
+            await gate.wait()
+            await replies.reply({})(scope, receive, send)
+
+        guard = guards.Guard(app, guards.Policy(TOKEN, frozenset({"h:1"})))
+        first = [asyncio.create_task(ask(guard)) for _ in range(guards.MAX_IN_WORK)]
+        await asyncio.sleep(0)
+        # Who has no token takes nobody's place, and is told no more than that.
+        strangers = [await ask(guard, token="x") for _ in range(3)]
+        more = await ask(guard)
+        gate.set()
+        done = [await task for task in first]
+        return strangers, more, done, await ask(guard)
+
+    strangers, more, done, after = asyncio.run(work())
+    assert strangers == [401] * 3 and more == 429 and after == 200
+    assert done == [200] * guards.MAX_IN_WORK
+
+
+def test_a_secret_that_no_list_of_processes_shows(tmp_path):
+    file, environment = tmp_path / "token", {"ECC_ANNOTATOR_TOKEN": "of-the-environment"}
+    file.write_text("of-the-file-itself\n", "utf-8")
+    assert __main__.token_of("", None, {}) == ""
+    assert __main__.token_of("", None, environment) == "of-the-environment"
+    assert __main__.token_of("given", None, environment) == "given"
+    assert __main__.token_of("", file, environment) == "of-the-file-itself"
+    file.write_text(" \n", "utf-8")
+    with pytest.raises(ValueError, match="--token-file .* is empty; write a secret"):
+        __main__.token_of("", file, environment)
+    with pytest.raises(ValueError, match="cannot be read .*; check the path"):
+        __main__.token_of("", tmp_path / "none", environment)
+    told = " ".join(__main__.parser().format_help().split())
+    assert "ECC_ANNOTATOR_TOKEN" in told and "--token-file FILE" in told
 
 
 def test_a_client_needs_the_whole_address():

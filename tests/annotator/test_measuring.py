@@ -12,10 +12,9 @@ from PIL import Image
 from ecc_jax.annotator import documents, measuring
 from ecc_jax.annotator.sources import Source
 from ecc_jax.volumes import Volume
-from tests.annotator.serving import ball, serving
+from tests.annotator.serving import PRESS, ball, serving
 
 SOURCE = Source("id", "name", "nifti", None)
-PRESS = {"lesion": 1, "slice": 3, "y": 11, "x": 9, "radius": 4, "positive": True}
 
 
 def geometry(seed):
