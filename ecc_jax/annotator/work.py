@@ -93,10 +93,10 @@ class Work:
                 self._log.append({"answer": each, "mask": mask})
                 del self._unkept[each]
         except OSError as error:
-            why = error.strerror or type(error).__name__
+            count, why = len(self._unkept), error.strerror or type(error).__name__
             return (
-                f"the disks are kept, but {len(self._unkept)} masks could not be written ({why}): "
-                "unless a later one can be, a restart answers them anew; free space"
+                f"the disks are kept; masks that could not be written: {count} ({why}). "
+                "Free space: they go with the next one, else a restart answers them anew"
             )
         return ""
 

@@ -79,7 +79,7 @@ def test_a_disk_that_takes_the_event_but_not_its_mask(running, scan, tmp_path, m
     monkeypatch.setattr(autosave.Log, "append", fails)
     first = client.event(volume, "press", **PRESS)
     warning = first["mask"]["warning"]
-    assert "the disks are kept, but 1 masks could not be written (No space left" in warning
+    assert "the disks are kept; masks that could not be written: 1 (No space left" in warning
     assert first["mask"]["pixels"] > 0 and first["version"] == 2
 
     def restored(name):

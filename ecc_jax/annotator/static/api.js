@@ -57,7 +57,7 @@ export async function slice(id, index) {
   return { height, width, values: new Int16Array(await response.arrayBuffer()) };
 }
 
-/** Returns a mask: `bytes` (Uint8Array of 0 and 1, row by row) with `height`, `width`, `ms`. */
+/** Returns a mask: `bytes` (Uint8Array of 0 and 1, row by row) with `height`, `width`, `ms`, `warning`. */
 export async function mask(id, lesion, index) {
   const told = await json("GET", `${place(id)}/masks/${lesion}/${index}?format=bits`);
   const [height, width] = told.shape;
@@ -66,5 +66,5 @@ export async function mask(id, lesion, index) {
   for (let i = 0; i < bytes.length; i += 1) {
     bytes[i] = (packed.charCodeAt(i >> 3) >> (7 - (i & 7))) & 1;
   }
-  return { height, width, bytes, pixels: told.pixels, ms: told.ms };
+  return { height, width, bytes, ms: told.ms, warning: told.warning };
 }

@@ -215,9 +215,10 @@ async function saveNow() {
   }
 }
 
-function savedText({ files, folder, left_out: leftOut = [] }) {
+function savedText({ files, folder, left_out: leftOut, unfinished }) {
   const lines = [`saved in the folder ${folder}:`, ...files];
   if (leftOut.length) lines.push(`left out: ${leftOut.join("; ")}`);
+  if (unfinished.length) lines.push(`saved, though not finished: ${unfinished.join(", ")}`);
   return lines.join("\n");
 }
 

@@ -156,6 +156,7 @@ async function reload(id) {
 
 function onMask(lesion, slice, mask) {
   if (slice === get().shown && mask.ms) set({ ms: mask.ms });
+  if (mask.warning) say(mask.warning, true);
   wantMeasures();
   redraw();
 }
