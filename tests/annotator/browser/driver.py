@@ -169,6 +169,7 @@ class Viewer:
         mouse.down(button=button)
         mouse.move(*end, steps=steps)
         mouse.up(button=button)
+        self.frame()
 
     def press(self, y, x, radius, *, button="left", angle=0.0):
         """Places a disk and waits for its mask."""
@@ -179,6 +180,11 @@ class Viewer:
         """Presses keys, one after the other."""
         for name in names:
             self.page.keyboard.press(name)
+        self.frame()
+
+    def frame(self):
+        """Waits until what has happened is painted."""
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(done))")
 
     def go_to(self, index):
         """Shows a slice, as a person with the slider does."""
