@@ -46,11 +46,11 @@ def launch(playwright):
 
 
 @contextlib.contextmanager
-def tab(url, **options):
-    """Yields a tab with the annotator in a Chromium of its own, for tools.
+def chromium():
+    """Yields a Chromium, for tools.
 
     Raises:
-      ValueError: No Chromium or Playwright, or the page has complained.
+      ValueError: There is none, or no Playwright.
     """
     if find_chromium() is None:
         raise ValueError(NO_CHROMIUM)
@@ -59,10 +59,7 @@ def tab(url, **options):
     except ModuleNotFoundError as error:
         raise ValueError(NO_PLAYWRIGHT) from error
     with sync_playwright() as playwright, contextlib.closing(launch(playwright)) as browser:
-        viewer = Viewer(browser.new_context(**options), url)
-        yield viewer.open()
-        if viewer.complaints:
-            raise ValueError("; ".join(viewer.complaints))
+        yield browser
 
 
 class Viewer:
@@ -95,6 +92,11 @@ class Viewer:
     def _complain(self, text):
         if not any(allowed in text for allowed in self.allowed):
             self.complaints.append(text)
+
+    def check(self):
+        """Raises a ValueError if the page has complained."""
+        if self.complaints:
+            raise ValueError("; ".join(self.complaints))
 
     def open(self):
         """Loads the page and waits for the slice."""

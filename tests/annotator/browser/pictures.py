@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ecc_jax import console
-from tests.annotator.browser.driver import tab
+from tests.annotator.browser.driver import Viewer, chromium
 from tests.annotator.browser.processes import ROOT, annotator
 from tests.annotator.browser.scene import built_in_lesion, middle
 
@@ -68,9 +68,11 @@ def main():
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     lesion = built_in_lesion()
-    with tempfile.TemporaryDirectory() as work, annotator(Path(work)) as started:
-        with tab(started.url, viewport=SIZE) as viewer:
+    with chromium() as browser, tempfile.TemporaryDirectory() as work:
+        with annotator(Path(work)) as started:
+            viewer = Viewer(browser.new_context(viewport=SIZE), started.url).open()
             draw(viewer, lesion, args.out)
+            viewer.check()
     sys.stdout.write(f"{args.out}\n")
     return 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ecc_jax import console
-from tests.annotator.browser.driver import tab
+from tests.annotator.browser.driver import Viewer, chromium
 from tests.annotator.browser.processes import annotator
 
 # The mask is painted in the first frame after which nothing of the new version is awaited.
@@ -85,10 +85,11 @@ def main():
     args = parser.parse_args()
     if args.presses < 1:
         parser.error(f"--presses must be at least 1, got {args.presses}")
-    with tempfile.TemporaryDirectory() as work, annotator(Path(work)) as started:
-        with tab(started.url) as viewer:
-            rate = scroll(viewer)
-            times = measure(viewer, args.presses)
+    with chromium() as browser, tempfile.TemporaryDirectory() as work:
+        with annotator(Path(work)) as started:
+            viewer = Viewer(browser.new_context(), started.url).open()
+            rate, times = scroll(viewer), measure(viewer, args.presses)
+            viewer.check()
     sys.stdout.write(f"scrolling: {rate:.0f} slices/s\n")
     for name, values in zip(("let go to painted", "of it the network"), times.T, strict=True):
         low, high = np.percentile(values, [50, 95])
