@@ -131,12 +131,12 @@ function showRing(point, voxel) {
   set({ drag: { ...(isClick(point) ? ring : changed), kind: "ring", ring: ring.id } });
 }
 
-// Downwards brightens, as in other viewers: the level falls; rightwards widens.
+// Rightwards widens; downwards raises the level, so that the slice darkens, as in OHIF.
 function showWindow(point) {
   const { low, high } = gesture.start.window;
   const perPixel = Math.max((high - low) / 400, 0.05);
   const width = Math.max(high - low + (point.left - gesture.from.left) * perPixel, 1);
-  const level = (low + high) / 2 + (gesture.from.top - point.top) * -perPixel;
+  const level = (low + high) / 2 + (point.top - gesture.from.top) * perPixel;
   set({ window: { low: level - width / 2, high: level + width / 2, name: "" } });
 }
 

@@ -144,7 +144,7 @@ export const GESTURES = [
   ["wheel", "slices"],
   ["Ctrl and wheel", "zoom"],
   ["middle button, or Space and drag", "pan"],
-  ["W and drag", "window: across its width, up and down its level"],
+  ["W and drag", "window: right is wider, down is darker"],
   ["one finger", "a disk"],
   ["two fingers", "zoom and pan"],
 ];
