@@ -2,7 +2,8 @@
 
 import * as geometry from "./geometry.js";
 import { get, ringsShown, set } from "./store.js";
-import { changeRing, goTo, press, say } from "./work.js";
+import { say } from "./talk.js";
+import { changeRing, goTo, press } from "./work.js";
 
 const CLICK_PX = 3; // a drag shorter than this is a click
 const REACH_PX = 8; // around handles and centres
@@ -10,11 +11,14 @@ const TOUCH_REACH_PX = 18;
 const LEAST_RADIUS = 0.5;
 const WHEEL_PX = 60; // of a touchpad, per slice
 const ZOOM_PER_PX = 0.0025;
+// A hand that writes rests on the screen: touches so soon after a pen are not meant.
+const PALM_MS = 1000;
 
 export const held = { pan: false, window: false }; // keys that change what a drag does
 const fingers = new Map();
 let gesture = null;
 let rolled = 0;
+let lastPen = -PALM_MS;
 
 /** Makes a canvas take gestures. */
 export function listenTo(canvas) {
@@ -23,8 +27,8 @@ export function listenTo(canvas) {
   on("pointermove", (event) => move(canvas, event));
   on("pointerup", (event) => end(canvas, event));
   on("pointercancel", (event) => {
-    fingers.delete(event.pointerId);
-    cancel();
+    const isFinger = fingers.delete(event.pointerId);
+    if (gesture?.pointer === event.pointerId || (isFinger && gesture?.kind === "pinch")) cancel();
   });
   on("pointerleave", () => set({ hover: null }));
   on("contextmenu", (event) => event.preventDefault());
@@ -56,9 +60,11 @@ const voxelAt = (point) => geometry.toVoxel(transform(), point);
 function begin(canvas, event) {
   event.preventDefault();
   canvas.focus({ preventScroll: true });
-  if (!get().facts || !get().view) return;
+  if (!get().facts || !get().view || get().opening) return;
   const point = pointOf(canvas, event);
+  if (event.pointerType === "pen") overruleTouches();
   if (event.pointerType === "touch") {
+    if (performance.now() - lastPen < PALM_MS) return;
     fingers.set(event.pointerId, point);
     if (fingers.size === 2) return beginPinch();
     if (fingers.size > 2) return;
@@ -68,6 +74,12 @@ function begin(canvas, event) {
   gesture = { ...gestureOf(event, point), pointer: event.pointerId, from: point };
   if (gesture.kind === "pan") canvas.classList.add("is-panning");
   show(point, event);
+}
+
+function overruleTouches() {
+  lastPen = performance.now();
+  if (fingers.size) cancel();
+  fingers.clear();
 }
 
 function gestureOf(event, point) {
@@ -89,6 +101,7 @@ function gestureOf(event, point) {
 
 function move(canvas, event) {
   if (!get().facts || !get().view) return;
+  if (event.pointerType === "pen") lastPen = performance.now();
   const point = pointOf(canvas, event);
   if (fingers.has(event.pointerId)) fingers.set(event.pointerId, point);
   const voxel = voxelAt(point);
@@ -203,7 +216,7 @@ function pinch() {
 function wheel(canvas, event) {
   event.preventDefault();
   const { facts, view, size, slice } = get();
-  if (!facts || !view || gesture) return;
+  if (!facts || !view || gesture || get().opening) return;
   // Lines and pages of some mice, in pixels.
   const pixels = event.deltaY * [1, 40, 400][event.deltaMode];
   if (event.ctrlKey) {

@@ -1,32 +1,34 @@
 // The list of lesions, the measures of the selected one, and the thumbnails of its slices.
 
-import { boxOf } from "./shades.js";
+import { boxOf, STALE } from "./shades.js";
 import { select } from "./keys.js";
 import { element } from "./panels.js";
-import { annotationOf, lesionOf, set } from "./store.js";
-import { countText, goTo, maskOf, send, sliceOf, wantThumbnails } from "./work.js";
+import { annotationOf, lesionOf, measuresOf, redraw } from "./store.js";
+import { axisText, countText, goTo, maskOf, peekSlice, send, wantThumbnails } from "./work.js";
 
 const byId = (id) => document.getElementById(id);
 const THUMBNAIL = 96;
 const MARGIN_PX = 12;
 const number = (value, digits = 1) => (Number.isFinite(value) ? value.toFixed(digits) : "–");
+const drawnOn = new WeakMap(); // thumbnails: the mask and look that they show
 let drawn = "";
 
 /** Brings the list of lesions up to the state. */
 export function showLesions(state) {
-  const { session, lesion, shown, measures } = state;
-  const told = session.lesions.map((one) => measures.get(one.id) ?? null);
+  const { session, lesion, shown } = state;
+  if (byId("lesions").querySelector("input")) return; // a name is being written
+  const told = session.lesions.map((one) => measuresOf(one.id, state));
   const wanted = JSON.stringify([session.lesions, lesion, shown, told]);
   if (wanted === drawn) return;
   drawn = wanted;
   const focused = document.activeElement?.closest?.("#lesions li")?.dataset.lesion;
   byId("lesions").replaceChildren(...session.lesions.map((one) => itemOf(one, state)));
   if (focused) byId("lesions").querySelector(`[data-lesion="${focused}"] .name`)?.focus();
-  byId("measures").replaceChildren(...measuresOf(state));
+  byId("measures").replaceChildren(...tablesOf(state));
 }
 
 function itemOf(lesion, state) {
-  const told = state.measures.get(lesion.id);
+  const told = measuresOf(lesion.id, state);
   const here = annotationOf(lesion, state.shown);
   const disks = lesion.slices.reduce((sum, slice) => sum + slice.rings.length, 0);
   const chip = element("span", { class: "chip" });
@@ -72,21 +74,22 @@ function longestText({ long_axis_mm: mm, long_axis_slice: slice }) {
 }
 
 
-function measuresOf(state) {
-  const told = state.measures.get(state.lesion);
+function tablesOf(state) {
+  const told = measuresOf(state.lesion, state);
   const lesion = lesionOf(state.lesion, state);
   if (!lesion) return ["select a lesion"];
   if (!told) return [lesion.slices.length ? "…" : "press the lesion first"];
   const unit = state.facts.is_hu ? " HU" : "";
-  const values = (one) => [`mean ± SD`, `${number(one.mean_hu, 0)} ± ${number(one.sd_hu, 0)}${unit}`];
+  const values = (one) => ["mean ± SD", `${number(one.mean_hu, 0)} ± ${number(one.sd_hu, 0)}${unit}`];
+  const axis = (one, name) => axisText(one[`${name}_axis`], one[`${name}_axis_mm`], state.facts);
   const tables = [];
   const { slice } = told;
   if (slice) {
     tables.push(
       table(`on this slice`, [
         ["area", areaText(slice)],
-        ["long axis", `${number(slice.long_axis_mm)} mm`],
-        ["short axis", `${number(slice.short_axis_mm)} mm`],
+        ["long axis", axis(slice, "long")],
+        ["short axis", axis(slice, "short")],
         values(slice),
       ]),
     );
@@ -95,7 +98,7 @@ function measuresOf(state) {
   tables.push(
     table(`${lesion.name}, all slices`, [
       ["volume", volumeText(whole)],
-      ["longest axis", longestText(whole)],
+      ...(whole.long_axis_mm === null ? [] : [["longest axis", longestText(whole)]]),
       values(whole),
     ]),
   );
@@ -116,7 +119,7 @@ function rename(lesion) {
     input.removeEventListener("blur", leave);
     drawn = ""; // the list is made anew
     if (isKept && name && name !== lesion.name) send("rename", { lesion: lesion.id, name });
-    else set({});
+    else redraw();
   };
   const leave = () => done(true);
   input.addEventListener("blur", leave);
@@ -136,7 +139,7 @@ export function showThumbnails(state) {
   const strip = byId("thumbnails");
   const lesion = lesionOf(state.lesion, state);
   const slices = lesion?.slices ?? [];
-  const wanted = [lesion?.id, ...slices.map((s) => `${s.slice} ${s.is_propagated}`)].join();
+  const wanted = [state.facts?.id, lesion?.id, ...slices.map((s) => `${s.slice} ${s.is_propagated}`)].join();
   if (strip.dataset.of !== wanted) {
     strip.dataset.of = wanted;
     strip.replaceChildren(...slices.map(thumbnailOf));
@@ -173,23 +176,24 @@ function thumbnailOf({ slice, is_propagated: isPropagated }) {
 }
 
 function drawThumbnail(canvas, lesion, annotation, state) {
-  const slice = sliceOf(annotation.slice);
+  const slice = peekSlice(annotation.slice);
   const entry = maskOf(lesion.id, annotation.slice);
   if (!slice || !entry?.mask) return;
-  const key = [entry.count, lesion.id, state.window.low, state.window.high].join();
-  if (canvas.dataset.key === key) return;
-  canvas.dataset.key = key;
-  const box = boxOf(entry.mask);
-  if (!box) return;
+  const { low, high } = state.window;
+  const hex = entry.isStale ? STALE : lesion.colour;
+  const before = drawnOn.get(canvas);
+  if (before?.mask === entry.mask && before.look === `${hex} ${low} ${high}`) return;
+  drawnOn.set(canvas, { mask: entry.mask, look: `${hex} ${low} ${high}` });
+  const ring = annotation.rings[0];
+  const box = boxOf(entry.mask) ?? { top: ring.y, bottom: ring.y, left: ring.x, right: ring.x };
   const [fy, fx] = state.facts.factors;
   const side = 2 * Math.max((box.bottom - box.top + 1) * fy, (box.right - box.left + 1) * fx, 12);
   const [y, x] = [(box.top + box.bottom) / 2, (box.left + box.right) / 2];
   const context = canvas.getContext("2d");
   const image = context.createImageData(THUMBNAIL, THUMBNAIL);
-  const { low, high } = state.window;
   const at = (row, column) => row * slice.width + column;
   const isMask = (row, column) => entry.mask.bytes[at(row, column)] === 1;
-  const colour = [1, 3, 5].map((i) => parseInt(lesion.colour.slice(i, i + 2), 16));
+  const colour = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
   for (let i = 0; i < THUMBNAIL * THUMBNAIL; i += 1) {
     const row = Math.round(y + ((Math.floor(i / THUMBNAIL) / THUMBNAIL - 0.5) * side) / fy);
     const column = Math.round(x + (((i % THUMBNAIL) / THUMBNAIL - 0.5) * side) / fx);

@@ -3,12 +3,14 @@
 import * as api from "./api.js";
 import { fit } from "./geometry.js";
 import { listenTo } from "./gestures.js";
-import { deleteRing, GESTURES, KEYS, listenToKeys, toggleFinished, travel } from "./keys.js";
+import { deleteRing, GESTURES, KEYS, listenToKeys, toggleFinished } from "./keys.js";
 import { showLesions, showThumbnails } from "./lesions.js";
 import { paint } from "./paint.js";
 import * as panels from "./panels.js";
 import { get, listen, redraw, set } from "./store.js";
-import { addLesion, goTo, openVolume, propagate, sayError, settle, sliceOf, wantMeasures } from "./work.js";
+import { sayError } from "./talk.js";
+import { OpenVolume } from "./volume.js";
+import { addLesion, goTo, openVolume, peekSlice, propagate, settle, travel, wantMeasures } from "./work.js";
 
 const USUAL_FONT_PX = 14;
 const byId = (id) => document.getElementById(id);
@@ -19,14 +21,14 @@ function frame(state) {
   settle(state);
   const now = get();
   if (now.facts && now.window.name === "auto" && now.window.of !== now.facts.id) {
-    if (sliceOf(now.shown)) panels.drawWindow(0);
+    if (peekSlice(now.shown)) panels.chooseWindow(0);
   }
   const place = `${now.facts?.id} ${now.shown} ${now.lesion} ${now.session.version}`;
   if (now.facts && measured !== place) {
     measured = place;
     wantMeasures();
   }
-  paint(canvas, get(), devicePixelRatio);
+  paint(canvas, get());
   panels.showControls(get());
   showLesions(get());
   showThumbnails(get());
@@ -50,7 +52,7 @@ function listenToControls() {
   on("redo", () => travel("redo"));
   on("positive", () => set({ positive: !get().positive }));
   on("delete", deleteRing);
-  on("window-auto", () => panels.drawWindow(0));
+  on("window-auto", () => panels.chooseWindow(0));
   on("hide", () => set({ hidden: !get().hidden }));
   on("outline", () => set({ outline: !get().outline }));
   on("propagate", propagate);
@@ -58,9 +60,34 @@ function listenToControls() {
   on("add", addLesion);
   on("save", panels.openSave);
   on("keys", panels.openHelp);
+  on("panel", () => document.body.classList.toggle("with-side"));
   byId("thumbnails").addEventListener("scroll", redraw);
   byId("opacity").addEventListener("input", (event) => set({ opacity: event.target.value / 100 }));
   byId("slice").addEventListener("input", (event) => goTo(Number(event.target.value)));
+}
+
+/** Calls back when the window comes to a screen of another density. */
+function listenToDensity(run) {
+  const query = matchMedia(`(resolution: ${devicePixelRatio}dppx)`);
+  const changed = () => {
+    run();
+    listenToDensity(run);
+  };
+  query.addEventListener("change", changed, { once: true });
+}
+
+function listenToWindow() {
+  new ResizeObserver(resize).observe(canvas);
+  listenToDensity(resize);
+  addEventListener("beforeunload", (event) => {
+    if (get().working) event.preventDefault();
+  });
+  // Another window may have changed the session meanwhile.
+  addEventListener("focus", async () => {
+    const volume = OpenVolume.current;
+    const facts = volume && (await api.facts(volume.id).catch(() => null));
+    if (facts) volume.notice(facts.session.version);
+  });
 }
 
 async function start() {
@@ -70,7 +97,7 @@ async function start() {
   listenTo(canvas);
   listenToKeys();
   listen(frame);
-  new ResizeObserver(resize).observe(canvas);
+  listenToWindow();
   resize();
   try {
     await api.login();

@@ -1,13 +1,12 @@
 // Draws a frame: slice, masks, disks, measures, and what is being dragged.
 
 import { diskOfLine, handlesOf, toScreen, transformOf } from "./geometry.js";
-import { drawGrey, fillOf, outlineOf } from "./shades.js";
-import { annotationOf, lesionOf, ringsShown } from "./store.js";
-import { isBusy, maskOf, sliceOf } from "./work.js";
+import { drawGrey, fillOf, outlineOf, STALE } from "./shades.js";
+import { annotationOf, lesionOf, measuresOf, ringsShown } from "./store.js";
+import { axisText, isBusy, lengthText, maskOf, sliceOf } from "./work.js";
 
 const LESION = "#56b4e9";
 const BACKGROUND = "#e69f00";
-const STALE = "#9aa3ab";
 const HANDLE = 4;
 const LABEL_GAP = 8;
 // A voxel wider than this is drawn as a square, so that single ones can be told apart.
@@ -16,25 +15,29 @@ const SQUARES_FROM = 6;
 const grey = document.createElement("canvas");
 let greyOf = "";
 let unit = 1;
-const pictures = new WeakMap(); // of masks: outline, and fills by colour
+// Of masks: outline, and fills by colour; only of those in the last frame, for they are large.
+const pictures = new Map();
+const used = new Set();
 let frames = 0;
 
 /** Draws the state into the canvas and writes it into the canvas' data attributes. */
-export function paint(canvas, state, pixelRatio) {
+export function paint(canvas, state) {
+  const pixelRatio = canvas.width / state.size.width;
   const context = canvas.getContext("2d");
   context.setTransform(pixelRatio, 0, 0, pixelRatio, 0, 0);
   context.clearRect(0, 0, state.size.width, state.size.height);
   frames += 1;
   unit = state.size.unit;
   if (!state.facts || !state.view) {
-    const text = state.task || (state.documents.length ? "choose a volume on the left" : "");
+    const text = state.opening || (state.documents.length ? "choose a volume on the left" : "");
     label(context, text, state.size.width / 2, state.size.height / 2, "center");
-    Object.assign(canvas.dataset, { busy: state.task ? "yes" : "no", drawn: frames });
+    Object.assign(canvas.dataset, { busy: state.opening ? "yes" : "no", drawn: frames });
     return;
   }
   const t = transformOf(state.view, state.facts, state.size);
   const slice = sliceOf(state.shown);
   if (slice) drawSlice(context, t, slice, state);
+  used.clear();
   if (!state.hidden) {
     for (const lesion of state.session.lesions) {
       if (annotationOf(lesion, state.shown)) drawMask(context, t, lesion, state);
@@ -42,11 +45,12 @@ export function paint(canvas, state, pixelRatio) {
     if (state.withMeasures) drawAxes(context, t, state);
     drawRings(context, t, state);
   }
+  for (const mask of pictures.keys()) if (!used.has(mask)) pictures.delete(mask);
   drawLetters(context, state);
   if (state.drag) drawDrag(context, t, state);
   if (state.cursor) drawCursor(context, t, state);
-  if (state.task || state.slice !== state.shown) {
-    const text = state.task || `loading slice ${state.slice + 1} …`;
+  if (state.opening || state.task || state.slice !== state.shown) {
+    const text = state.opening || state.task || `loading slice ${state.slice + 1} …`;
     label(context, text, state.size.width / 2, 16 * unit, "center");
   }
   tell(canvas, state, t);
@@ -92,6 +96,7 @@ function drawMask(context, t, lesion, state) {
   if (!pictures.has(entry.mask)) {
     pictures.set(entry.mask, { outline: outlineOf(entry.mask), fills: new Map() });
   }
+  used.add(entry.mask);
   const { outline, fills } = pictures.get(entry.mask);
   const colour = entry.isStale ? STALE : lesion.colour;
   if (!state.outline && state.opacity > 0) {
@@ -118,12 +123,12 @@ function stroke(context, path, colour, width) {
 }
 
 function drawRings(context, t, state) {
-  const pending = state.pending?.slice === state.shown ? state.pending : null;
+  const pending = state.pending.filter((one) => one.slice === state.shown);
+  const elsewhere = new Set([state.drag?.ring, ...pending.map((one) => one.ring)]);
   for (const ring of ringsShown(state)) {
-    const isElsewhere = ring.id === state.drag?.ring || ring.id === pending?.ring;
-    if (!isElsewhere) drawRing(context, t, ring, ring.id === state.ring ? "selected" : "plain");
+    if (!elsewhere.has(ring.id)) drawRing(context, t, ring, ring.id === state.ring ? "selected" : "plain");
   }
-  if (pending) drawRing(context, t, pending, "live");
+  for (const one of pending) drawRing(context, t, one, "live");
 }
 
 // Lesion and background differ in colour, dashes and sign, so that no colour is needed. `look`:
@@ -156,7 +161,7 @@ function drawRing(context, t, ring, look) {
 }
 
 function drawAxes(context, t, state) {
-  const axes = state.measures.get(state.lesion)?.slice;
+  const axes = measuresOf(state.lesion, state)?.slice;
   const lesion = lesionOf(state.lesion, state);
   if (!axes || !lesion || maskOf(lesion.id, state.shown)?.isStale !== false) return;
   // Their labels stand on different sides, so that they do not cover each other.
@@ -171,16 +176,19 @@ function drawAxes(context, t, state) {
     path.moveTo(from.left, from.top);
     path.lineTo(to.left, to.top);
     stroke(context, path, "#ffffff", 1.2);
-    if (mm !== null && mm !== undefined) {
-      const gap = side === "left" ? LABEL_GAP : -LABEL_GAP;
-      label(context, `${name} ${mm.toFixed(1)} mm`, to.left + gap, to.top, side);
-    }
+    const gap = side === "left" ? LABEL_GAP : -LABEL_GAP;
+    label(context, `${name} ${axisText(ends, mm, state.facts)}`, to.left + gap, to.top, side);
   }
 }
 
 function drawLetters(context, state) {
   const { width, height } = state.size;
-  const { letters } = state.facts;
+  const { letters, is_hu: isHu, orientation_known: isKnown } = state.facts;
+  if (!isKnown && isHu) {
+    const text = "orientation unknown: left and right may be swapped";
+    label(context, text, width / 2, 34 * unit, "center");
+    return;
+  }
   label(context, letters.top ?? "", width / 2, 34 * unit, "center");
   label(context, letters.bottom ?? "", width / 2, height - 12 * unit, "center");
   label(context, letters.left ?? "", 12 * unit, height / 2, "left");
@@ -227,12 +235,6 @@ function valueAt({ shown, facts }, place) {
   if (!slice) return "";
   const value = slice.values[Math.round(place.y) * slice.width + Math.round(place.x)];
   return `, ${value}${facts.is_hu ? " HU" : ""}`;
-}
-
-/** Returns a length in mm, or in pixels where the volume does not say how long one is. */
-export function lengthText(displayPixels, facts) {
-  const mm = facts.pixel_mm;
-  return mm ? `${(displayPixels * mm).toFixed(1)} mm` : `${displayPixels.toFixed(1)} px`;
 }
 
 function label(context, text, left, top, align) {

@@ -4,8 +4,11 @@ import * as api from "./api.js";
 import { patientPoint, patientText } from "./geometry.js";
 import { automaticWindow } from "./shades.js";
 import { get, lesionOf, set } from "./store.js";
-import { say, sayError, sliceOf } from "./work.js";
+import { say, sayError } from "./talk.js";
+import { OpenVolume } from "./volume.js";
+import { countText, sliceOf } from "./work.js";
 
+const SAVE_WITHIN_MS = 10000;
 const byId = (id) => document.getElementById(id);
 
 /** Returns an element with attributes, texts and children. */
@@ -20,7 +23,7 @@ export function element(tag, attributes = {}, ...children) {
 }
 
 /** Chooses a window: 0 that of the shown slice's own values, 1 to 5 a preset. */
-export function drawWindow(number) {
+export function chooseWindow(number) {
   const { facts, shown } = get();
   const slice = sliceOf(shown);
   if (!facts || !slice) return;
@@ -45,7 +48,7 @@ function showPresets(facts) {
       {
         id: `window-${preset.name.replaceAll(" ", "-")}`,
         title: `Window ${preset.width}, level ${preset.level} (${i + 1})`,
-        onclick: () => drawWindow(i + 1),
+        onclick: () => chooseWindow(i + 1),
       },
       preset.name,
     ),
@@ -64,8 +67,10 @@ export function showControls(state) {
     const remarks = [...facts.remarks, ...session.remarks];
     byId("remarks").replaceChildren(...remarks.map((text) => element("li", {}, text)));
     byId("slice").max = facts.num_slices - 1;
-    document.title = `${facts.name} – ecc_jax annotator`;
   }
+  const list = byId("documents");
+  list.disabled = Boolean(state.opening);
+  if (!state.opening && document.activeElement !== list) list.value = facts?.id ?? list.options[0]?.value;
   const lesion = lesionOf(state.lesion, state);
   enable("undo", session.can_undo && !state.readOnly);
   enable("redo", session.can_redo && !state.readOnly);
@@ -106,7 +111,7 @@ function factsText(state) {
   const { facts, shown, window, cursor, ms } = state;
   if (!facts) return "";
   const { low, high } = window;
-  const lines = [`slice ${shown + 1}/${facts.num_slices}`];
+  const lines = [`${facts.name}, slice ${shown + 1}/${facts.num_slices}`];
   const place = cursor ?? state.hover;
   const slice = sliceOf(shown);
   if (place && slice) {
@@ -120,6 +125,7 @@ function factsText(state) {
   lines.push(spacing ? `voxel ${spacing} mm` : "voxel size unknown");
   lines.push(`window ${Math.round(high - low)}, level ${Math.round((low + high) / 2)}`);
   if (ms !== null) lines.push(`last answer ${Math.round(ms)} ms`);
+  if (state.working > 1) lines.push(`${state.working} changes not saved yet`);
   return lines.join("\n");
 }
 
@@ -127,15 +133,16 @@ function factsText(state) {
 export function showDocuments(documents, onOpen) {
   const list = byId("documents");
   const options = documents.map(({ id, name, kind, detail }) =>
-    element("option", { value: id, "data-id": id, title: [kind, detail].filter(Boolean).join(", ") }, name),
+    element("option", { value: id, "data-id": id }, [name, kind, detail].filter(Boolean).join(", ")),
   );
   if (documents.length > 1) {
     options.unshift(element("option", { value: "" }, "choose a volume …"));
   }
   list.replaceChildren(...options);
   list.addEventListener("change", () => {
-    if (list.value) onOpen(list.value);
-    list.blur();
+    const chosen = list.value;
+    list.blur(); // the list says what is open, not what was chosen
+    if (chosen) onOpen(chosen);
   });
 }
 
@@ -172,14 +179,6 @@ export function fillHelp(keys, gestures) {
   );
 }
 
-const FORMATS = {
-  nifti: "NIfTI label map (.nii.gz)",
-  nrrd: "NRRD segmentation for 3D Slicer (.seg.nrrd)",
-  dicom: "DICOM segmentation and measurement report (of a DICOM series)",
-  measures: "Measures (CSV and JSON)",
-  prompts: "Disks, to be replayed (JSON)",
-};
-
 /** Opens the dialog that saves. */
 export function openSave() {
   const { formats, facts, readOnly } = get();
@@ -187,12 +186,14 @@ export function openSave() {
     say("started with --read-only: nothing can be saved", true);
     return;
   }
-  const known = Object.keys(FORMATS).filter((name) => formats.includes(name));
-  const radios = [...new Set([...known, ...formats])].map((name, i) => {
+  const canSave = ({ kinds }) => !kinds || kinds.includes(facts.kind);
+  const first = formats.find(canSave);
+  const radios = formats.map((format) => {
+    const { name, meaning } = format;
     const attributes = { type: "radio", name: "format", value: name };
-    if (i === 0) attributes.checked = "";
-    if (name === "dicom" && facts.kind !== "dicom") attributes.disabled = "";
-    return element("label", {}, element("input", attributes), ` ${FORMATS[name] ?? name}`);
+    if (format === first) attributes.checked = "";
+    if (!canSave(format)) attributes.disabled = "";
+    return element("label", {}, element("input", attributes), ` ${name}: ${meaning}`);
   });
   byId("formats").replaceChildren(element("legend", {}, "Format"), ...radios);
   byId("saved").textContent = "";
@@ -205,9 +206,12 @@ async function saveNow() {
   button.disabled = true;
   byId("saved").textContent = "saving …";
   try {
-    const told = await api.save(get().facts.id, chosen.value);
+    const volume = OpenVolume.current;
+    if (!(await volume.isIdleWithin(SAVE_WITHIN_MS))) throw new Error("changes are on their way");
+    const told = await api.save(volume.id, chosen.value, get().session.version);
     byId("saved").textContent = savedText(told);
   } catch (error) {
+    if (error.reason === "version") OpenVolume.current.reload();
     byId("saved").textContent = `not saved: ${error.message}`;
     if (error.status === 0) sayError(error);
   } finally {
@@ -217,7 +221,10 @@ async function saveNow() {
 
 function savedText({ files, folder, left_out: leftOut, unfinished }) {
   const lines = [`saved in the folder ${folder}:`, ...files];
-  if (leftOut.length) lines.push(`left out: ${leftOut.join("; ")}`);
+  for (const { lesion, slices, why } of leftOut) {
+    const where = slices.length ? ` in ${countText(slices.length)}: ${slices.map((s) => s + 1).join(", ")}` : "";
+    lines.push(`left out of ${lesion}${where} (${why})`);
+  }
   if (unfinished.length) lines.push(`saved, though not finished: ${unfinished.join(", ")}`);
   return lines.join("\n");
 }

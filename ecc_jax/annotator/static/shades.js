@@ -1,5 +1,6 @@
 // Grey values of a slice and colours of masks as pictures. Pure but for the canvases they return.
 
+export const STALE = "#9aa3ab"; // of a mask whose disks have changed
 const COVERED = 65536;
 
 // HU: air outside the body lies below the first, soft tissue and bone above the second.
@@ -24,16 +25,17 @@ export function automaticWindow(slice, isHu) {
   return { low, high: Math.max(at(tissue.length ? tissue : lung, 0.97), low + 200) };
 }
 
-const tables = { key: "", values: new Uint8ClampedArray(COVERED) };
+const table = { key: "", values: new Uint8ClampedArray(COVERED) };
 
-function tableOf({ low, high }) {
-  const key = `${low} ${high}`;
-  if (tables.key !== key) {
+// Grey values of all that 16 bits can hold, from `first` on.
+function tableOf({ low, high }, first) {
+  const key = `${low} ${high} ${first}`;
+  if (table.key !== key) {
     const scale = 255 / (high - low);
-    for (let i = 0; i < COVERED; i += 1) tables.values[i] = (i - 32768 - low) * scale;
-    tables.key = key;
+    for (let i = 0; i < COVERED; i += 1) table.values[i] = (i + first - low) * scale;
+    table.key = key;
   }
-  return tables.values;
+  return table.values;
 }
 
 /** Draws a slice in a window into a canvas of its own size, one pixel per voxel. */
@@ -43,9 +45,10 @@ export function drawGrey(canvas, slice, window) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(slice.width, slice.height);
   const pixels = new Uint32Array(image.data.buffer);
-  const table = tableOf(window);
+  const first = slice.values instanceof Uint16Array ? 0 : -COVERED / 2;
+  const greys = tableOf(window, first);
   for (let i = 0; i < pixels.length; i += 1) {
-    pixels[i] = 0xff000000 | (table[slice.values[i] + 32768] * 0x010101);
+    pixels[i] = 0xff000000 | (greys[slice.values[i] - first] * 0x010101);
   }
   context.putImageData(image, 0, 0);
 }

@@ -20,13 +20,14 @@ const START = {
   positive: true, // what the left button marks
   radius: 8, // of a click that is not dragged, display pixels
   drag: null, // what is being dragged: { kind, y, x, radius, positive, … }
-  pending: null, // a disk that was let go of and that the server has not confirmed yet
+  pending: [], // disks that were let go of and that the server has not confirmed yet
   cursor: null, // the keyboard's crosshair, a place
   hover: null, // the place under the pointer
   working: 0, // events that the server has not answered yet
+  opening: "", // while a volume opens, in words: nothing can be changed
   task: "", // long work that is going on, in words
   ms: null, // of the last answer
-  measures: new Map(), // of lesions on the shown slice, by number
+  measures: new Map(), // of lesions by number, see `measuresOf`
   withMeasures: true,
 };
 
@@ -62,6 +63,13 @@ export const lesionOf = (number, from = state) =>
 
 /** Returns what a lesion has on a slice; undefined for nothing. */
 export const annotationOf = (lesion, slice) => lesion?.slices.find((s) => s.slice === slice);
+
+/** Returns what is known of a lesion's size, as long as nothing has changed since; else null. */
+export function measuresOf(number, from = state) {
+  const told = from.measures.get(number);
+  if (!told || told.version !== from.session.version) return null;
+  return { lesion: told.lesion, slice: told.slice?.slice === from.shown ? told.slice : null };
+}
 
 /** Returns the disks of the selected lesion on the shown slice. */
 export const ringsShown = (from = state) =>
