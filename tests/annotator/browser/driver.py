@@ -8,6 +8,7 @@ import base64
 import contextlib
 import io
 import os
+import re
 import shutil
 from urllib.parse import urlsplit
 
@@ -27,6 +28,9 @@ GET = """async path => {
   const response = await fetch(path, {credentials: 'same-origin'});
   return {status: response.status, value: await response.json()};
 }"""
+
+# What a newer press has overtaken is refused, which the browser itself logs as an error.
+OVERTAKEN = re.compile(r"status of (409|429) .*/(measures|masks)/")
 
 
 def find_chromium():
@@ -82,8 +86,9 @@ class Viewer:
         self.page.on("websocket", lambda socket: self._complain(f"socket: {socket.url}"))
 
     def _on_console(self, message):
-        if message.type in ("error", "warning"):
-            self._complain(f"{message.type}: {message.text} {message.location['url']}")
+        text = f"{message.type}: {message.text} {message.location['url']}"
+        if message.type in ("error", "warning") and not OVERTAKEN.search(text):
+            self._complain(text)
 
     def _on_request(self, request):
         if not request.url.startswith((self._origin, "data:", "blob:")):
