@@ -70,12 +70,9 @@ def test_propagated_slices_are_one_event_and_can_be_corrected(running, scan):
     client, volume, _ = running
     client.event(volume, "press", **{**PRESS, "radius": 6})
     answer = client.event(volume, "propagate", lesion=1, slice=3)
-    # The painter keeps the mask before, so that on slices 1 and 5, where the ball has less than
-    # half of its largest area, most of the mask is air.
-    areas = scan[2].sum((1, 2))
-    assert 2 * areas[5] < areas[4] < areas[3]
-    assert [entry["slice"] for entry in answer["lesions"][0]["slices"]] == [2, 3, 4]
-    assert answer["changed"] == [[1, 2], [1, 4]]
+    assert np.flatnonzero(scan[2].any((1, 2))).tolist() == [1, 2, 3, 4, 5]
+    assert [entry["slice"] for entry in answer["lesions"][0]["slices"]] == [1, 2, 3, 4, 5]
+    assert answer["changed"] == [[1, 1], [1, 2], [1, 4], [1, 5]]
     before = client.mask(volume, 1, 2)
     fixed = client.event(volume, "press", **{**PRESS, "slice": 2, "radius": 2, "positive": False})
     yy, xx = np.indices((24, 20))
@@ -97,14 +94,15 @@ def test_a_corrected_slice_outlives_the_next_propagation(running, kind, values):
     client, volume, _ = running
     client.event(volume, "press", **{**PRESS, "radius": 6})
     carried = client.event(volume, "propagate", lesion=1, slice=3)["lesions"][0]["slices"]
-    assert [entry["is_propagated"] for entry in carried] == [True, False, True]
-    assert carried[2]["rings"][0]["id"] == 2
+    assert [entry["is_propagated"] for entry in carried] == [True, True, False, True, True]
+    assert carried[3]["rings"][0]["id"] == 2
     client.event(volume, kind, **{**values, "lesion": 1, "slice": 4})
     mask = client.mask(volume, 1, 4)
-    told = client.open(volume)["session"]["lesions"][0]["slices"][2]
+    told = client.open(volume)["session"]["lesions"][0]["slices"][3]
     assert not told["is_propagated"]
     again = client.event(volume, "propagate", lesion=1, slice=3)
-    assert again["lesions"][0]["slices"][2] == told and again["changed"] == [[1, 2]]
+    # Nor is slice 5 beyond it touched.
+    assert again["lesions"][0]["slices"][3] == told and again["changed"] == [[1, 1], [1, 2]]
     np.testing.assert_array_equal(client.mask(volume, 1, 4), mask)
 
 
@@ -114,20 +112,20 @@ def test_a_cleared_slice_may_be_filled_again(running):
     client.event(volume, "propagate", lesion=1, slice=3)
     client.event(volume, "clear", lesion=1, slice=4)
     answer = client.event(volume, "propagate", lesion=1, slice=3)
-    assert [entry["slice"] for entry in answer["lesions"][0]["slices"]] == [2, 3, 4]
+    assert [entry["slice"] for entry in answer["lesions"][0]["slices"]] == [1, 2, 3, 4, 5]
 
 
 def test_slices_that_a_smaller_lesion_no_longer_reaches_are_gone(running, scan, tmp_path):
     client, volume, desk = running
     client.event(volume, "press", **{**PRESS, "radius": 6})
     client.event(volume, "propagate", lesion=1, slice=3)
-    before = [client.mask(volume, 1, index) for index in (2, 4)]
+    before = [client.mask(volume, 1, index) for index in (1, 2, 4, 5)]
     # In the air beside the ball the painter answers an empty mask, which is carried nowhere.
     client.event(volume, "move", lesion=1, slice=3, ring=1, y=1, x=18)
     client.event(volume, "resize", lesion=1, slice=3, ring=1, radius=1)
     up = client.event(volume, "propagate", lesion=1, slice=3, direction=1)
-    assert up["changed"] == [[1, 4]]
-    assert [entry["slice"] for entry in up["lesions"][0]["slices"]] == [2, 3]
+    assert up["changed"] == [[1, 4], [1, 5]]
+    assert [entry["slice"] for entry in up["lesions"][0]["slices"]] == [1, 2, 3]
     both = client.event(volume, "propagate", lesion=1, slice=3)
     assert [entry["slice"] for entry in both["lesions"][0]["slices"]] == [3]
     handed = []
@@ -139,7 +137,7 @@ def test_slices_that_a_smaller_lesion_no_longer_reaches_are_gone(running, scan, 
         assert again.open(volume)["session"] == session
     for _ in range(2):
         client.event(volume, "undo")
-    for index, mask in zip((2, 4), before, strict=True):
+    for index, mask in zip((1, 2, 4, 5), before, strict=True):
         np.testing.assert_array_equal(client.mask(volume, 1, index), mask)
 
 
