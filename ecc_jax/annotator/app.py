@@ -20,7 +20,14 @@ from starlette.staticfiles import StaticFiles
 
 from ecc_jax.annotator import documents
 from ecc_jax.annotator.desk import Answered, Desk
-from ecc_jax.annotator.events import KINDS, check_keys, point_of, radius_of
+from ecc_jax.annotator.events import (
+    KINDS,
+    check_keys,
+    check_press,
+    check_unfinished,
+    point_of,
+    radius_of,
+)
 from ecc_jax.annotator.guards import Guard, Policy, is_token, login_cookie
 from ecc_jax.annotator.packing import bits_of
 from ecc_jax.annotator.refusals import guarded, http_refused
@@ -172,6 +179,7 @@ async def _propagate(request: Request) -> Response:
     if not is_whole(most) or not 1 <= most <= MAX_PROPAGATED:
         raise Refused(f"most must be 1 to {MAX_PROPAGATED}, got {most!r:.40}")
     lesion, index = body["lesion"], check_slice(work.session.frame, body["slice"])
+    check_unfinished(work.session.state, lesion)
     version, steps = work.session.version, (direction,) if direction else (1, -1)
     found = await asyncio.wrap_future(
         request.app.state.desk.propagate(work, lesion, index, steps=steps, most=most)
@@ -224,9 +232,10 @@ async def _changes(
 
 def _with_window(work: Work, event: dict[str, Any]) -> dict[str, Any]:
     """Returns a press with its window: that of the slice, else the one asked for, else a rule's."""
-    check_keys(event, {"lesion", "slice", "y", "x", "radius", "positive"}, {"window_hu"})
-    index = check_slice(work.session.frame, event["slice"])
-    known = lesion_of(work.session.state, event["lesion"]).slices.get(index)
+    check_press(event, set(), {"window_hu"})
+    index, known = check_slice(work.session.frame, event["slice"]), None
+    if "lesion" in event:
+        known = lesion_of(work.session.state, event["lesion"]).slices.get(index)
     if known is not None:
         return {**event, "window_hu": list(known.window_hu)}
     if event.get("window_hu") is not None:

@@ -174,8 +174,8 @@ def measure_slice(
     """
     if slice_axis not in (0, 1, 2) or not 0 <= slice_index < geometry.shape[slice_axis]:
         raise ValueError(
-            f"expected a slice of a volume of shape {geometry.shape}, got slice {slice_index} "
-            f"along axis {slice_axis}"
+            f"expected a slice of a volume of shape {geometry.shape}, got slice index "
+            f"{slice_index} (from 0) along axis {slice_axis}"
         )
     expected = tuple(int(n) for n in np.delete(geometry.shape, slice_axis))
     if mask.shape != expected:

@@ -66,6 +66,41 @@ def test_press_move_undo_redo_by_equal_bytes(running, scan):
     assert [ring["id"] for ring in deleted["lesions"][0]["slices"][0]["rings"]] == [1]
 
 
+def test_a_press_begins_a_lesion_as_one_event(running, scan, tmp_path):
+    client, volume, _ = running
+    disk = {key: value for key, value in PRESS.items() if key != "lesion"}
+    before = client.open(volume)["session"]
+    answer = client.event(volume, "press", begin=True, **disk, version=before["version"])
+    assert answer["version"] == before["version"] + 1 and answer["changed"] == [[2, 3]]
+    assert [each["name"] for each in answer["lesions"]] == ["liver ✓", "lesion 2"]
+    assert answer["mask"]["lesion"] == 2
+    np.testing.assert_array_equal(shown(answer["mask"]), client.mask(volume, 2, 3))
+    (log,) = (tmp_path / "work").rglob("events.log")
+    events = [line for line in log.read_bytes().splitlines() if b'"event"' in line]
+    assert len(events) == answer["version"] and b'"begin":true' in events[-1]
+    with serving(scan[0], copy_of(tmp_path / "work", tmp_path, "killed")) as (again, _):
+        assert again.open(volume)["session"] == client.open(volume)["session"]
+    assert client.event(volume, "undo")["lesions"] == before["lesions"]
+    assert client.event(volume, "redo")["mask"] == answer["mask"] | {"ms": 0.0, "version": 4}
+    with pytest.raises(ApiError, match="begin must be true"):
+        client.event(volume, "press", begin=False, **disk)
+
+
+def test_a_finished_lesion_is_protected_until_it_is_opened_again(running):
+    client, volume, desk = running
+    client.event(volume, "press", **PRESS)
+    client.event(volume, "finish", lesion=1, finished=True)
+    asked = []
+    desk.propagate = lambda *args, **_: asked.append(args)
+    for kind, values in (("press", PRESS), ("propagate", {"lesion": 1, "slice": 3})):
+        with pytest.raises(ApiError, match="'liver ✓' is finished; open it again") as error:
+            client.event(volume, kind, **values)
+        assert error.value.status == 422
+    assert not asked  # nobody waits for what is refused anyway
+    client.event(volume, "finish", lesion=1, finished=False)
+    client.event(volume, "press", **PRESS)
+
+
 def test_propagated_slices_are_one_event_and_can_be_corrected(running, scan):
     client, volume, _ = running
     client.event(volume, "press", **{**PRESS, "radius": 6})
@@ -188,7 +223,7 @@ def test_events_without_a_mask_are_kept_and_never_wait_for_the_network(running, 
         ("delete", {"lesion": 1, "slice": 3, "ring": 2}),
         ("undo", {}),
         ("redo", {}),
-        ("finish", {"lesion": 1, "finished": True}),
+        ("rename", {"lesion": 1, "colour": "#000000"}),
         ("clear", {"lesion": 1, "slice": 3}),
         ("undo", {}),
     ]
