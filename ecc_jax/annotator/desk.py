@@ -25,7 +25,17 @@ from ecc_jax.annotator.saving import Saved, Saver, ToSave, left_out
 from ecc_jax.annotator.sources import Source
 from ecc_jax.annotator.state import Annotation, Missing, lesion_of
 from ecc_jax.annotator.work import Work
-from ecc_jax.annotator.worker import ENDS, INTERRUPTED, SUPERSEDED, Closing, Superseded, Worker
+from ecc_jax.annotator.worker import (
+    ENDS,
+    FIRST,
+    INTERRUPTED,
+    LAST,
+    SUPERSEDED,
+    Closing,
+    Later,
+    Superseded,
+    Worker,
+)
 
 MAX_OPEN = 2
 OTHER_NETWORK = (
@@ -77,6 +87,7 @@ class Desk:
         self.savers = dict(savers or {})
         self._network = network
         self._answers = answers
+        self._measurer = measuring.Measurer()
         self.workdir = workdir
         self._is_stopping = threading.Event()
         # Used last, last; changed by the thread of the server and by the worker.
@@ -170,10 +181,12 @@ class Desk:
             done: Future[Answered] = Future()
             done.set_result(Answered(unpack(packed, work.document.shape), 0.0))
             return done
-        return self.worker.submit(key, lambda: self._answer(work, index, annotation))
+        return self.worker.submit(key, lambda: self._answer(work, index, annotation), rank=FIRST)
 
     def measures(self, work: Work, lesion: int, index: int | None) -> "Future[dict[str, Any]]":
         """Measures a lesion, see `measuring.measures_of`; a newer event of the session ends it.
+
+        Masks and all else that is asked for meanwhile go first, after the slice that is measured.
 
         Args:
           work: The volume.
@@ -188,13 +201,20 @@ class Desk:
         check = self._unless_changed(work, SUPERSEDED)
 
         def job() -> dict[str, Any]:
-            masks = {}
+            parts = {}
             for number, annotation in sorted(found.slices.items()):
                 check()
-                masks[number] = self._answer(work, number, annotation).mask
-            return measuring.measures_of(work.document, found.name, masks, index=index)
+                if self.worker.is_wanted(LAST):
+                    raise Later
+                place = Place(work.image, number)
+                packed = self._answers.remembered(place, annotation)
+                if packed is None:
+                    packed = pack(self._answer(work, number, annotation).mask)
+                parts[number] = self._measurer.part(work.document, place, packed)
+            check()
+            return measuring.measures_of(work.document, found.name, parts, index=index)
 
-        return self.worker.submit(("measures", work.image, lesion), job)
+        return self.worker.submit(("measures", work.image, lesion), job, rank=LAST)
 
     def propagate(
         self, work: Work, lesion: int, index: int, *, steps: tuple[int, ...], most: int

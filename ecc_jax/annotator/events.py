@@ -92,7 +92,9 @@ def check_keys(event: Mapping[str, Any], needed: set[str], allowed: set[str] | N
         raise Refused(f"unknown keys {extra}; expected {', '.join(sorted(known)) or 'nothing'}")
 
 
-def check_press(event: Mapping[str, Any], needed: set[str], allowed: set[str] | None = None) -> None:
+def check_press(
+    event: Mapping[str, Any], needed: set[str], allowed: set[str] | None = None
+) -> None:
     """Refuses a press with keys too many or too few; either `lesion` or `begin` is needed.
 
     Args:

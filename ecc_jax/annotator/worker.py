@@ -74,9 +74,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="annotator", daemon=True)
         self._thread.start()
 
-    def submit(
-        self, key: Hashable, job: Callable[[], Any], *, rank: int = NORMAL
-    ) -> "Future[Any]":
+    def submit(self, key: Hashable, job: Callable[[], Any], *, rank: int = NORMAL) -> "Future[Any]":
         """Returns the future of a job.
 
         Args:

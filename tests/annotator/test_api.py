@@ -1,12 +1,14 @@
 """The API over HTTP: what a page or plug-in does, kills and restarts."""
 
 import base64
+import json
 import shutil
 import threading
 import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ecc_jax.annotator.client import ApiError
 from ecc_jax.annotator.desk import OTHER_NETWORK
@@ -39,6 +41,19 @@ def test_slices_in_every_form(running, scan):
     for query in ("format=jpeg", *(f"format=uint8{window}" for window in windows)):
         assert client.request("GET", f"{path}?{query}")[0] == 422
     assert client.request("GET", f"/api/documents/{volume}/slices/6")[0] == 404
+
+
+def test_a_picture_of_16_bits_is_sent_as_it_is(tmp_path):
+    values = np.random.default_rng(0).integers(0, 2**16, (24, 20)).astype(np.uint16)
+    values[0, :2] = 0, 2**16 - 1
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with serving(tmp_path / "a.png", tmp_path / "work") as (client, _):
+        volume = client.documents()[0]["id"]
+        assert client.open(volume)["value_range"] == [0, 65535]
+        _, headers, raw = client.request("GET", f"/api/documents/{volume}/slices/0")
+        assert headers["x-dtype"] == "uint16" and raw == values.astype("<u2").tobytes()
+        assert client.slice(volume, 0).dtype == np.uint16
+        np.testing.assert_array_equal(client.slice(volume, 0), values)
 
 
 def test_press_move_undo_redo_by_equal_bytes(running, scan):
@@ -182,9 +197,69 @@ def test_two_tabs_do_not_overwrite_each_other(running):
     client, volume, _ = running
     version = client.event(volume, "press", **PRESS)["version"]
     client.event(volume, "press", **PRESS, version=version)
-    with pytest.raises(ApiError, match="load it again") as error:
-        client.event(volume, "undo", version=version)
-    assert error.value.status == 409
+    for kind, values in (("undo", {}), ("save", {"format": "x"}), ("propagate", {})):
+        with pytest.raises(ApiError, match="load it again") as error:
+            client.event(volume, kind, **values, version=version)
+        assert (error.value.status, error.value.reason) == (409, "version")
+    with pytest.raises(ApiError, match="format must be one of") as error:
+        client.event(volume, "save", format="x", version=version + 1)
+    assert (error.value.status, error.value.reason) == (404, "")
+    client.event(volume, "undo", version=version + 1)
+
+
+def test_a_mask_says_which_version_of_the_session_it_is_of(scan, tmp_path):
+    painter = Painter()
+    with serving(scan[0], tmp_path / "work", painter=painter) as (client, _):
+        volume = client.documents()[0]["id"]
+        client.open(volume)
+        client.event(volume, "add")
+        assert client.event(volume, "press", **PRESS)["mask"]["version"] == 2
+        client.event(volume, "press", **{**PRESS, "slice": 4}, mask=False)
+        _, _, raw = client.request("GET", f"/api/documents/{volume}/masks/1/3?format=bits")
+        assert json.loads(raw)["version"] == 3
+        told = []
+
+        def press_then(kind, **values):
+            calls = painter.calls
+            thread = threading.Thread(
+                target=lambda: told.append(client.event(volume, "press", **PRESS))
+            )
+            thread.start()
+            while painter.calls == calls:
+                time.sleep(0.01)
+            client.event(volume, kind, **values, mask=False)
+            thread.join()
+            return told[-1]["version"], told[-1]["mask"]["version"]
+
+        painter.seconds = 0.4
+        # Answered at version 5, at which it holds; and of a disk that was moved meanwhile.
+        assert press_then("add") == (4, 5)
+        assert press_then("move", lesion=1, slice=3, ring=1, y=5, x=6) == (6, 6)
+        assert press_then("remove", lesion=1) == (8, 8)
+
+
+def test_a_propagation_that_an_event_overtakes_says_so(scan, tmp_path):
+    painter = Painter()
+    with serving(scan[0], tmp_path / "work", painter=painter) as (client, _):
+        volume = client.documents()[0]["id"]
+        client.open(volume)
+        client.event(volume, "add")
+        client.event(volume, "press", **{**PRESS, "radius": 6})
+        painter.seconds, calls, told = 0.2, painter.calls, []
+
+        def carry():
+            with pytest.raises(ApiError, match="changed meanwhile") as error:
+                client.event(volume, "propagate", lesion=1, slice=3)
+            told.append((error.value.status, error.value.reason))
+
+        thread = threading.Thread(target=carry)
+        thread.start()
+        while painter.calls == calls:
+            time.sleep(0.01)
+        client.event(volume, "add")
+        thread.join()
+        assert told == [(409, "interrupted")]
+        assert len(client.open(volume)["session"]["lesions"][0]["slices"]) == 1
 
 
 def test_of_quick_presses_all_are_kept_and_the_newest_is_answered(scan, tmp_path):
@@ -262,7 +337,8 @@ def test_only_a_newer_request_for_the_same_mask_overtakes_one(running):
 
     def ask(name, lesion, index):
         path = f"/api/documents/{volume}/masks/{lesion}/{index}?format=bits"
-        codes[name] = client.request("GET", path)[0]
+        code, _, raw = client.request("GET", path)
+        codes[name] = (code, json.loads(raw).get("reason"))
 
     threads = [threading.Thread(target=ask, args=(pair, *pair)) for pair in pairs]
     for thread in threads:
@@ -273,11 +349,12 @@ def test_only_a_newer_request_for_the_same_mask_overtakes_one(running):
     newer = threading.Thread(target=ask, args=("newer", 1, 3))
     newer.start()
     threads[0].join(10)  # while the worker is still busy
-    assert codes == {(1, 3): 409}
+    overtaken = {(1, 3): (409, "superseded")}
+    assert codes == overtaken
     gate.set()
     for thread in (newer, *threads):
         thread.join()
-    assert codes == {(1, 3): 409, "newer": 200, (1, 4): 200, (2, 3): 200}
+    assert codes == overtaken | dict.fromkeys(["newer", (1, 4), (2, 3)], (200, None))
 
 
 def test_a_mask_of_disks_that_have_changed_is_not_told(scan, tmp_path):
@@ -291,7 +368,8 @@ def test_a_mask_of_disks_that_have_changed_is_not_told(scan, tmp_path):
         painter.seconds, calls, codes = 0.5, painter.calls, {}
 
         def ask(name):
-            codes[name] = client.request("GET", f"/api/documents/{volume}/masks/1/3")[0]
+            code, _, raw = client.request("GET", f"/api/documents/{volume}/masks/1/3")
+            codes[name] = (code, json.loads(raw)["reason"] if code == 409 else None)
 
         running = threading.Thread(target=ask, args=("while it was answered",))
         running.start()
@@ -312,9 +390,9 @@ def test_a_mask_of_disks_that_have_changed_is_not_told(scan, tmp_path):
         ask("answered before")
         waiting.join(10)
         assert codes == {
-            "while it was answered": 409,
-            "answered before": 200,
-            "while it waited": 409,
+            "while it was answered": (409, "superseded"),
+            "answered before": (200, None),
+            "while it waited": (409, "superseded"),
         }
         gate.set()
 

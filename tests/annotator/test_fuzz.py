@@ -38,7 +38,10 @@ def sensible(rng, volume):
     kind, body = [
         ("press", {**PRESS, **place}),
         ("press", {**PRESS, **place, "positive": False}),
-        ("press", {"begin": True, **{k: v for k, v in {**PRESS, **place}.items() if k != "lesion"}}),
+        (
+            "press",
+            {"begin": True, **{k: v for k, v in {**PRESS, **place}.items() if k != "lesion"}},
+        ),
         ("finish", {"lesion": 1, "finished": bool(rng.integers(2))}),
         ("move", {**place, "ring": int(rng.integers(1, 9))}),
         ("undo", {}),

@@ -235,7 +235,7 @@ def test_without_voxel_size_there_are_no_lengths():
 
 @pytest.mark.parametrize(
     ("shape", "axis", "index", "word"),
-    [((3, 4), 0, 0, "shape"), ((40, 40), 3, 0, "axis"), ((40, 40), 0, 5, "slice 5")],
+    [((3, 4), 0, 0, "shape"), ((40, 40), 3, 0, "axis"), ((40, 40), 0, 5, "slice index 5")],
 )
 def test_bad_input_is_named(shape, axis, index, word):
     with pytest.raises(ValueError, match=word):
