@@ -70,14 +70,14 @@ class Values(NamedTuple):
     """What the values of some voxels amount to, so that those of more can be put together.
 
     Attributes:
-      count: Voxels.
+      voxels: How many.
       mean_hu: Their mean; 0 without voxels.
       squares: Sum of the squares of what each differs by from it.
       min_hu: Lowest value; infinite without voxels.
       max_hu: Highest value; likewise.
     """
 
-    count: int = 0
+    voxels: int = 0
     mean_hu: float = 0.0
     squares: float = 0.0
     min_hu: float = math.inf
@@ -85,8 +85,8 @@ class Values(NamedTuple):
 
     @property
     def sd_hu(self) -> float:
-        """Standard deviation, of `count` voxels divided by their number; 0 without voxels."""
-        return math.sqrt(self.squares / self.count) if self.count else 0.0
+        """Standard deviation, divided by the number of voxels; 0 without voxels."""
+        return math.sqrt(self.squares / self.voxels) if self.voxels else 0.0
 
 
 class Part(NamedTuple):
@@ -202,11 +202,11 @@ def together(name: str, parts: Iterable[Part], volume: Volume) -> LesionMeasures
     """
     full = [part for part in parts if part.measures.pixels]
     values = [part.values for part in full]
-    voxels = sum(each.count for each in values)
+    voxels = sum(each.voxels for each in values)
     if not voxels:
         return LesionMeasures(name, 0, _volume_mm3(0, volume), None, None, None, None, ())
-    mean = math.fsum(each.count * each.mean_hu for each in values) / voxels
-    squares = math.fsum(each.squares + each.count * (each.mean_hu - mean) ** 2 for each in values)
+    mean = math.fsum(each.voxels * each.mean_hu for each in values) / voxels
+    squares = math.fsum(each.squares + each.voxels * (each.mean_hu - mean) ** 2 for each in values)
     low, high = min(each.min_hu for each in values), max(each.max_hu for each in values)
     whole = Values(voxels, mean, squares, low, high)
     return LesionMeasures(

@@ -73,8 +73,8 @@ def measures_of(
         "mean_hu": measured.mean_hu if document.is_hu else None,
         "sd_hu": measured.sd_hu if document.is_hu else None,
     }
-    one = _slice(document, parts[index]) if index in parts else None
-    return {"slice": one, "lesion": lesion}
+    one = None if index is None else parts.get(index)
+    return {"slice": one and _slice(document, one), "lesion": lesion}
 
 
 def part_of(document: Document, mask: Bool[np.ndarray, "h w"], index: int) -> SlicePart:
@@ -123,7 +123,7 @@ class Measurer:
 def _slice(document: Document, found: SlicePart) -> dict[str, Any]:
     """Returns what a mask measures on its slice."""
     measured, drawn, values = found.part.measures, found.drawn, found.part.values
-    has_values = document.is_hu and values.count > 0
+    has_values = document.is_hu and values.voxels > 0
     return {
         "slice": measured.slice_index,
         "pixels": measured.pixels,
