@@ -18,16 +18,23 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from ecc_jax.annotator import documents
+from ecc_jax.annotator import documents, save
 from ecc_jax.annotator.desk import Answered, Desk
-from ecc_jax.annotator.events import KINDS, check_keys, point_of, radius_of
+from ecc_jax.annotator.events import (
+    KINDS,
+    check_keys,
+    check_press,
+    check_unfinished,
+    point_of,
+    radius_of,
+)
 from ecc_jax.annotator.guards import Guard, Policy, is_token, login_cookie
 from ecc_jax.annotator.packing import bits_of
 from ecc_jax.annotator.refusals import guarded, http_refused
 from ecc_jax.annotator.replies import Refusal, reply
 from ecc_jax.annotator.state import Missing, Refused, check_slice, is_whole, lesion_of, plain
 from ecc_jax.annotator.work import Work
-from ecc_jax.annotator.worker import Busy, Superseded
+from ecc_jax.annotator.worker import INTERRUPTED, Busy, Superseded
 
 PAGES = Path(__file__).with_name("static")
 MAX_PROPAGATED = 500
@@ -87,7 +94,20 @@ async def _list(request: Request) -> Response:
         {"id": source.id, "name": source.name, "kind": source.kind, "detail": source.detail}
         for source in desk.sources.values()
     ]
-    return reply({"documents": listed, "read_only": desk.read_only, "formats": sorted(desk.savers)})
+    return reply({"documents": listed, "read_only": desk.read_only, "formats": _formats(desk)})
+
+
+def _formats(desk: Desk) -> list[dict[str, Any]]:
+    """Returns what can be saved, for a person who chooses."""
+    formats = [(name, save.FORMATS.get(name)) for name in desk.savers]
+    return [
+        {
+            "name": name,
+            "meaning": form.meaning if form else "",
+            "kinds": list(form.kinds) if form and form.kinds else None,
+        }
+        for name, form in formats
+    ]
 
 
 async def _open(request: Request) -> Response:
@@ -101,12 +121,12 @@ async def _facts(request: Request) -> Response:
 
 
 async def _slice(request: Request) -> Response:
-    """Answers a slice: little-endian int16, or uint8 or PNG in a window."""
+    """Answers a slice: little-endian int16 or uint16, or uint8 or PNG in a window."""
     work, form = _work(request), request.query_params.get("format", "int16")
     index = check_slice(work.session.frame, _whole(request.path_params["index"]))
     values = documents.pixels_of(work.document, index)
     if form == "int16":
-        return _binary(values.astype("<i2", copy=False), work)
+        return _binary(values.astype(values.dtype.newbyteorder("<"), copy=False), work)
     if form not in ("uint8", "png"):
         raise Refusal(422, f"format must be int16, uint8 or png, got {form[:20]}")
     low, high = (_end(request, key) for key in ("low", "high"))
@@ -128,7 +148,7 @@ async def _mask(request: Request) -> Response:
     if work.annotation(lesion, index) != asked:
         raise Superseded("the disks have changed meanwhile; ask again")
     if form == "bits":
-        return reply(_shown(lesion, index, answered))
+        return reply(_shown(lesion, index, answered, work.session.version))
     if form == "png":
         return await _png(answered.mask.astype(np.uint8) * 255, work)
     return _binary(answered.mask.astype(np.uint8), work)
@@ -172,12 +192,13 @@ async def _propagate(request: Request) -> Response:
     if not is_whole(most) or not 1 <= most <= MAX_PROPAGATED:
         raise Refused(f"most must be 1 to {MAX_PROPAGATED}, got {most!r:.40}")
     lesion, index = body["lesion"], check_slice(work.session.frame, body["slice"])
+    check_unfinished(work.session.state, lesion)
     version, steps = work.session.version, (direction,) if direction else (1, -1)
     found = await asyncio.wrap_future(
         request.app.state.desk.propagate(work, lesion, index, steps=steps, most=most)
     )
     if work.session.version != version:
-        raise Superseded("the session has changed meanwhile; propagate again")
+        raise Superseded("the session has changed meanwhile; propagate again", INTERRUPTED)
     pairs = []
     if any(found.values()):
         pairs = work.do({"kind": "propagate", "lesion": lesion, **found})
@@ -186,13 +207,20 @@ async def _propagate(request: Request) -> Response:
 
 async def _save(request: Request) -> Response:
     work, body = _work(request), await _json(request)
+    _check_version(work, body)
     check_keys(body, {"format"})
     form = body["format"]
     if not isinstance(form, str):
         raise Refused("format must be a name")
     saved = await asyncio.wrap_future(request.app.state.desk.save(work, form))
-    names = [path.name for path in saved.files]
-    return reply({**saved._asdict(), "files": names, "folder": work.folder.name})
+    return reply(
+        {
+            "files": [path.name for path in saved.files],
+            "folder": work.folder.name,
+            "left_out": [each._asdict() for each in saved.left_out],
+            "unfinished": saved.unfinished,
+        }
+    )
 
 
 async def _changes(
@@ -213,8 +241,14 @@ async def _changes(
         lesion, index = pairs[0]
         # The event is on the disk whatever becomes of the answer.
         try:
+            asked = work.annotation(lesion, index)
             future = request.app.state.desk.mask(work, lesion, index)
-            told["mask"] = _shown(lesion, index, await asyncio.wrap_future(future))
+            answered = await asyncio.wrap_future(future)
+            now = work.session.state.lesions.get(lesion)
+            # Others may have changed it while it was answered; the mask is that of the event then.
+            is_same = now is not None and now.slices.get(index) == asked
+            version = work.session.version if is_same else told["version"]
+            told["mask"] = _shown(lesion, index, answered, version)
         except Missing:  # its last disk is gone
             pass
         except (Superseded, Busy):
@@ -224,9 +258,10 @@ async def _changes(
 
 def _with_window(work: Work, event: dict[str, Any]) -> dict[str, Any]:
     """Returns a press with its window: that of the slice, else the one asked for, else a rule's."""
-    check_keys(event, {"lesion", "slice", "y", "x", "radius", "positive"}, {"window_hu"})
-    index = check_slice(work.session.frame, event["slice"])
-    known = lesion_of(work.session.state, event["lesion"]).slices.get(index)
+    check_press(event, set(), {"window_hu"})
+    index, known = check_slice(work.session.frame, event["slice"]), None
+    if "lesion" in event:
+        known = lesion_of(work.session.state, event["lesion"]).slices.get(index)
     if known is not None:
         return {**event, "window_hu": list(known.window_hu)}
     if event.get("window_hu") is not None:
@@ -242,7 +277,9 @@ def _check_version(work: Work, body: dict[str, Any]) -> None:
     version = body.pop("version", None)
     if version is not None and version != work.session.version:
         raise Refusal(
-            409, f"the session is at version {work.session.version}; load it again, then repeat"
+            409,
+            f"the session is at version {work.session.version}; load it again, then repeat",
+            "version",
         )
 
 
@@ -272,8 +309,9 @@ def _told(work: Work) -> Response:
     )
 
 
-def _shown(lesion: int, index: int, answered: Answered) -> dict[str, Any]:
+def _shown(lesion: int, index: int, answered: Answered, version: int) -> dict[str, Any]:
     return {
+        "version": version,
         "lesion": lesion,
         "slice": index,
         "shape": list(answered.mask.shape),

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,10 +21,21 @@ from ecc_jax.annotator import autosave, documents, measuring, propagation
 from ecc_jax.annotator.answers import Answers, Place, key_of, warm_up
 from ecc_jax.annotator.documents import Document
 from ecc_jax.annotator.packing import pack, unpack
+from ecc_jax.annotator.saving import Saved, Saver, ToSave, left_out
 from ecc_jax.annotator.sources import Source
-from ecc_jax.annotator.state import Annotation, Lesion, Missing, lesion_of
+from ecc_jax.annotator.state import Annotation, Missing, lesion_of
 from ecc_jax.annotator.work import Work
-from ecc_jax.annotator.worker import Superseded, Worker
+from ecc_jax.annotator.worker import (
+    ENDS,
+    FIRST,
+    INTERRUPTED,
+    LAST,
+    SUPERSEDED,
+    Closing,
+    Later,
+    Superseded,
+    Worker,
+)
 
 MAX_OPEN = 2
 OTHER_NETWORK = (
@@ -45,41 +56,6 @@ class Answered(NamedTuple):
     mask: Bool[np.ndarray, "h w"]
     ms: float
     warning: str = ""
-
-
-class ToSave(NamedTuple):
-    """What a format of `savers` is handed.
-
-    Attributes:
-      document: The volume.
-      lesions: Each with its masks on upright slices, by slice index;
-        `data.slices.turn_back` takes one to the array order of the source.
-      folder: Of the session, where files go.
-      network: Hash of what answered all masks; empty if several networks did.
-    """
-
-    document: Document
-    lesions: tuple[tuple[Lesion, Mapping[int, Bool[np.ndarray, "h w"]]], ...]
-    folder: Path
-    network: str = ""
-
-
-class Saved(NamedTuple):
-    """What was saved.
-
-    Attributes:
-      files: That were written.
-      left_out: What is not in them because it is empty, a line each.
-      unfinished: Names of lesions that are saved although nobody has said that they are finished.
-    """
-
-    files: list[Path]
-    left_out: list[str]
-    unfinished: list[str]
-
-
-# Writes files and returns them; raises ValueError in one line.
-Saver = Callable[[ToSave], list[Path]]
 
 
 class Desk:
@@ -111,9 +87,12 @@ class Desk:
         self.savers = dict(savers or {})
         self._network = network
         self._answers = answers
+        self._measurer = measuring.Measurer()
         self.workdir = workdir
         self._is_stopping = threading.Event()
+        # Used last, last; changed by the thread of the server and by the worker.
         self._open: OrderedDict[str, Work] = OrderedDict()
+        self._changing = threading.Lock()
         self._warm: set[tuple[int, int]] = set()
 
     def source(self, document: str) -> Source:
@@ -133,9 +112,12 @@ class Desk:
           Missing: There is none, or it is not open.
         """
         source = self.source(document)
-        if source.id not in self._open:
-            raise Missing("this volume is not open; POST /api/documents/{id}/open first")
-        return self._open[source.id]
+        with self._changing:
+            if source.id not in self._open:
+                raise Missing("this volume is not open; POST /api/documents/{id}/open first")
+            # What is in use is never the one that is closed for another.
+            self._open.move_to_end(source.id)
+            return self._open[source.id]
 
     def open(self, document: str) -> "Future[Work]":
         """Reads a volume and its log in the worker, and compiles the network for its shape."""
@@ -149,8 +131,7 @@ class Desk:
           ValueError: It cannot be read, or its log not be restored.
         """
         if source.id in self._open:
-            self._open.move_to_end(source.id)
-            return self._open[source.id]
+            return self.work(source.id)
         document = documents.open_source(source)
         image = fingerprint(document)
         self._close_copies(image)
@@ -176,9 +157,10 @@ class Desk:
                 log.close()
             raise
         # Only now: what could not be read has closed nothing.
-        while len(self._open) >= MAX_OPEN:
-            self._open.popitem(last=False)[1].close()
-        self._open[source.id] = work
+        with self._changing:
+            while len(self._open) >= MAX_OPEN:
+                self._open.popitem(last=False)[1].close()
+            self._open[source.id] = work
         return work
 
     def mask(self, work: Work, lesion: int, index: int) -> "Future[Answered]":
@@ -199,10 +181,12 @@ class Desk:
             done: Future[Answered] = Future()
             done.set_result(Answered(unpack(packed, work.document.shape), 0.0))
             return done
-        return self.worker.submit(key, lambda: self._answer(work, index, annotation))
+        return self.worker.submit(key, lambda: self._answer(work, index, annotation), rank=FIRST)
 
     def measures(self, work: Work, lesion: int, index: int | None) -> "Future[dict[str, Any]]":
         """Measures a lesion, see `measuring.measures_of`; a newer event of the session ends it.
+
+        Masks and all else that is asked for meanwhile go first, after the slice that is measured.
 
         Args:
           work: The volume.
@@ -214,16 +198,23 @@ class Desk:
           Busy: Too much waits.
         """
         found = lesion_of(work.session.state, lesion)
-        check = self._unless_changed(work)
+        check = self._unless_changed(work, SUPERSEDED)
 
         def job() -> dict[str, Any]:
-            masks = {}
+            parts = {}
             for number, annotation in sorted(found.slices.items()):
                 check()
-                masks[number] = self._answer(work, number, annotation).mask
-            return measuring.measures_of(work.document, found.name, masks, index=index)
+                if self.worker.is_wanted(LAST):
+                    raise Later
+                place = Place(work.image, number)
+                packed = self._answers.remembered(place, annotation)
+                if packed is None:
+                    packed = pack(self._answer(work, number, annotation).mask)
+                parts[number] = self._measurer.part(work.document, place, packed)
+            check()
+            return measuring.measures_of(work.document, found.name, parts, index=index)
 
-        return self.worker.submit(("measures", work.image, lesion), job)
+        return self.worker.submit(("measures", work.image, lesion), job, rank=LAST)
 
     def propagate(
         self, work: Work, lesion: int, index: int, *, steps: tuple[int, ...], most: int
@@ -245,7 +236,7 @@ class Desk:
         """
         work.annotation(lesion, index)
         found = lesion_of(work.session.state, lesion)
-        check = self._unless_changed(work)
+        check = self._unless_changed(work, INTERRUPTED)
 
         def job() -> dict[str, list[Any]]:
             slices, gone = [], []
@@ -292,7 +283,7 @@ class Desk:
             network = "" if OTHER_NETWORK in work.remarks else self._network
             files = self.savers[form](ToSave(work.document, lesions, work.folder, network))
             names = [each.name for each, masks in lesions if masks and not each.finished]
-            return Saved(files, _left_out(lesions, has_disks=form == "prompts"), names)
+            return Saved(files, left_out(lesions, has_disks=form == "prompts"), names)
 
         return self.worker.submit(("save", work.image, form), job)
 
@@ -309,19 +300,25 @@ class Desk:
 
     def _close_copies(self, image: str) -> None:
         """Closes volumes of the same voxels: they share a session, which is open only once."""
-        for name, work in list(self._open.items()):
-            if work.image == image:
-                self._open.pop(name).close()
+        with self._changing:
+            for name, work in list(self._open.items()):
+                if work.image == image:
+                    self._open.pop(name).close()
 
-    def _unless_changed(self, work: Work) -> Callable[[], None]:
-        """Returns what ends a long job once the session has gone on or the annotator closes."""
+    def _unless_changed(self, work: Work, reason: str) -> Callable[[], None]:
+        """Returns what ends a long job once the session has gone on or the annotator closes.
+
+        Args:
+          work: Whose session.
+          reason: Of `Superseded`, where it has gone on.
+        """
         version = work.session.version
 
         def check() -> None:
             if self._is_stopping.is_set():
-                raise Superseded("the annotator is closing")
+                raise Closing(ENDS)
             if work.session.version != version:
-                raise Superseded("the session has changed meanwhile")
+                raise Superseded("the session has changed meanwhile; ask again", reason)
 
         return check
 
@@ -340,27 +337,6 @@ class Desk:
         ms = 1000 * (time.perf_counter() - start) if is_new else 0.0
         warning = work.keep(key_of(place, annotation), pack(mask)) if is_new else ""
         return Answered(mask, ms, warning)
-
-
-def _left_out(
-    lesions: Iterable[tuple[Lesion, Mapping[int, Bool[np.ndarray, "h w"]]]], *, has_disks: bool
-) -> list[str]:
-    """Returns which lesions and slices a file does not hold, a line each.
-
-    Args:
-      lesions: With their masks.
-      has_disks: Whether the file holds disks, those that have left no pixel as well.
-    """
-    lines = []
-    for lesion, masks in lesions:
-        empty = [] if has_disks else [index for index, mask in masks.items() if not mask.any()]
-        if not masks:
-            lines.append(f"{lesion.name}: nothing is drawn")
-        elif len(empty) == len(masks):
-            lines.append(f"{lesion.name}: its disks have left no pixel")
-        elif empty:
-            lines.append(f"{lesion.name}: no pixel on slices {', '.join(map(str, empty))}")
-    return lines
 
 
 def fingerprint(document: Document) -> str:

@@ -85,6 +85,13 @@ class Document(NamedTuple):
         return in_plane_mm(spacing_mm, slice_axis=self.axis, orientation=orientation)
 
     @property
+    def pixel_type(self) -> type[np.int16] | type[np.uint16]:
+        """The type of number in which slices are shown: int16, or uint16 of a picture beyond it."""
+        # Readers keep as int16 what fits.
+        is_beyond = not self.is_hu and self.volume.image_hu.dtype != np.int16
+        return np.uint16 if is_beyond else np.int16
+
+    @property
     def is_hu(self) -> bool:
         """Whether voxels are Hounsfield units; those of a picture are grey values."""
         return self.source.kind != "png"
@@ -139,11 +146,20 @@ def slice_of(document: Document, index: int) -> Num[np.ndarray, "r c"]:
 
 
 def pixels_of(document: Document, index: int) -> Integer[np.ndarray, "r c"]:
-    """Returns one upright slice as int16 for display, rounded and cut to its range."""
-    values = slice_of(document, index)
-    if values.dtype != np.int16:
-        values = np.clip(np.rint(values), -(2**15), 2**15 - 1).astype(np.int16)
+    """Returns one upright slice for display, as whole numbers of `document.pixel_type`.
+
+    Pictures are exact; of a CT what int16 cannot hold is cut to its range.
+    """
+    values, kind = slice_of(document, index), document.pixel_type
+    if values.dtype != kind:
+        values = np.clip(np.rint(values), *value_range(document)).astype(kind)
     return np.ascontiguousarray(values)
+
+
+def value_range(document: Document) -> tuple[int, int]:
+    """Returns the lowest and highest value that a slice as it is shown can hold."""
+    limits = np.iinfo(document.pixel_type)
+    return int(limits.min), int(limits.max)
 
 
 def windowed(values: Num[np.ndarray, "r c"], low: float, high: float) -> Integer[np.ndarray, "r c"]:
@@ -257,7 +273,9 @@ def facts_of(document: Document) -> dict[str, Any]:
         "spacing_mm": list(spacing_mm) if has_spacing else None,
         "letters": letters_of(document),
         "affine": affine_of(document).tolist() if volume.has_affine else None,
+        "orientation_known": bool(volume.has_affine),
         "is_hu": document.is_hu,
+        "value_range": list(value_range(document)),
         "presets": [
             {"name": name, "width": width, "level": level}
             for name, (width, level) in PRESETS.items()

@@ -25,7 +25,7 @@ OPEN_PATHS = frozenset({"/", "/api/login"})
 STATIC = "/static/"
 SECURITY = {
     "content-security-policy": (
-        "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; "
+        "default-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
         "form-action 'none'; object-src 'none'"
     ),
     "x-content-type-options": "nosniff",

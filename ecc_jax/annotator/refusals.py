@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from ecc_jax.annotator.replies import Refusal, refusal
 from ecc_jax.annotator.state import Missing, Refused
-from ecc_jax.annotator.worker import Busy, Superseded
+from ecc_jax.annotator.worker import Busy, Closing, Superseded
 
 # What a disk that takes no more says.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -39,13 +39,14 @@ def _refused(error: Exception, request: Request) -> Response:
     for kinds, status in (
         (Missing, 404),
         (Refused, 422),
+        (Closing, 503),
         (Superseded, 409),
         (Busy, 429),
     ):
         if isinstance(error, kinds):
-            return refusal(status, str(error))
+            return refusal(status, str(error), getattr(error, "reason", ""))
     if isinstance(error, Refusal):
-        return refusal(error.status, str(error))
+        return refusal(error.status, str(error), error.reason)
     # An event is on the disk before its mask is answered.
     kept = "; the change itself is kept" if getattr(request.state, "is_kept", False) else ""
     if isinstance(error, OSError):

@@ -310,7 +310,8 @@ def _check_places(log: PromptLog, written: Sequence[Mapping[str, Any]]) -> None:
                     if not off <= TOLERANCE * (1 + np.abs(value).max()):
                         raise ValueError(
                             f"{key} {said[key]} contradicts y {prompt.y:g}, x {prompt.x:g} and "
-                            f"radius {prompt.radius:g} on slice {each.slice_index}"
+                            f"radius {prompt.radius:g} on slice index "
+                            f"{each.slice_index} (from 0)"
                         )
 
 

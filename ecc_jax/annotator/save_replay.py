@@ -96,7 +96,7 @@ def replay(
             mask = turn_back(answer(_upright(log, volume, each)), log.view.orientation)
             masks[each.slice_index] = mask
             if each.mask_sha256 and mask_hash(mask) != each.mask_sha256:
-                differ.append(f"slice {each.slice_index} of {lesion.name!r}")
+                differ.append(f"slice index {each.slice_index} (from 0) of {lesion.name!r}")
         axis = log.view.slice_axis
         found.append(Lesion(lesion.name, masks, axis, lesion.tracking_uid, lesion.finding))
     if differ and check:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ecc_jax.annotator import save, save_prompts
-from ecc_jax.annotator.desk import Saver, ToSave
 from ecc_jax.annotator.save_lesions import Lesion
+from ecc_jax.annotator.saving import Saver, ToSave
 from ecc_jax.data.slices import turn_back
 
 

@@ -12,9 +12,10 @@ import uvicorn
 from ecc_jax import runs
 from ecc_jax.annotator.answers import Answers
 from ecc_jax.annotator.app import make_app
-from ecc_jax.annotator.desk import Desk, Saver
+from ecc_jax.annotator.desk import Desk
 from ecc_jax.annotator.guards import LOOPBACK, Policy, allowed_hosts, new_token
 from ecc_jax.annotator.network import network_of
+from ecc_jax.annotator.saving import Saver
 from ecc_jax.annotator.sources import Source, check_workdir, sources_of, synthetic
 
 LEAST_TOKEN = 16

@@ -46,7 +46,7 @@ class Work:
         for entry in restored.entries:
             if "event" in entry:
                 try:
-                    self.session = apply(self.session, entry["event"])
+                    self.session = apply(self.session, entry["event"], is_logged=True)
                 except (ValueError, AttributeError, TypeError) as error:
                     raise ValueError(
                         f"{folder.name}: the log's event {self.session.version + 1} does not fit "
@@ -65,7 +65,7 @@ class Work:
         if self._log is None:
             raise Refusal(403, "the annotator was started with --read-only")
         if self.session.version >= MAX_EVENTS:
-            raise Refusal(409, f"expected at most {MAX_EVENTS} events in a session; begin another")
+            raise Refusal(422, f"expected at most {MAX_EVENTS} events in a session; begin another")
         after = apply(self.session, event)
         self._log.append({"event": dict(event)})
         pairs = changed(self.session.state, after.state)
@@ -108,7 +108,7 @@ class Work:
         """
         found = lesion_of(self.session.state, lesion).slices.get(index)
         if found is None:
-            raise Missing(f"lesion {lesion} has nothing on slice {index}")
+            raise Missing(f"lesion {lesion} has nothing on slice index {index} (from 0)")
         return found
 
     def close(self) -> None:

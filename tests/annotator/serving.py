@@ -1,5 +1,6 @@
 """A running annotator with a painter in place of a network, for tests."""
 
+import base64
 import contextlib
 import threading
 import time
@@ -53,6 +54,13 @@ def ball(shape=(6, 24, 20), centre=(3, 11, 9), radii=(2.5, 5, 5), hu=200):
     away = (grid - np.array(centre)[:, None]) / np.array(radii)[:, None]
     inside = ((away**2).sum(0) <= 1).reshape(shape)
     return np.where(inside, hu, -100).astype(np.int16), inside
+
+
+def shown(answer):
+    """Returns the mask of an answer."""
+    bits = np.frombuffer(base64.b64decode(answer["bits"]), np.uint8)
+    height, width = answer["shape"]
+    return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
 
 
 @contextlib.contextmanager

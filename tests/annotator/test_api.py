@@ -1,23 +1,15 @@
 """The API over HTTP: what a page or plug-in does, kills and restarts."""
 
-import base64
 import shutil
 import threading
-import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ecc_jax.annotator.client import ApiError
 from ecc_jax.annotator.desk import OTHER_NETWORK
-from tests.annotator.serving import PRESS, Painter, serving
-
-
-def shown(answer):
-    """Returns the mask of an answer."""
-    bits = np.frombuffer(base64.b64decode(answer["bits"]), np.uint8)
-    height, width = answer["shape"]
-    return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
+from tests.annotator.serving import PRESS, Painter, serving, shown
 
 
 def test_slices_in_every_form(running, scan):
@@ -39,6 +31,19 @@ def test_slices_in_every_form(running, scan):
     for query in ("format=jpeg", *(f"format=uint8{window}" for window in windows)):
         assert client.request("GET", f"{path}?{query}")[0] == 422
     assert client.request("GET", f"/api/documents/{volume}/slices/6")[0] == 404
+
+
+def test_a_picture_of_16_bits_is_sent_as_it_is(tmp_path):
+    values = np.random.default_rng(0).integers(0, 2**16, (24, 20)).astype(np.uint16)
+    values[0, :2] = 0, 2**16 - 1
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with serving(tmp_path / "a.png", tmp_path / "work") as (client, _):
+        volume = client.documents()[0]["id"]
+        assert client.open(volume)["value_range"] == [0, 65535]
+        _, headers, raw = client.request("GET", f"/api/documents/{volume}/slices/0")
+        assert headers["x-dtype"] == "uint16" and raw == values.astype("<u2").tobytes()
+        assert client.slice(volume, 0).dtype == np.uint16
+        np.testing.assert_array_equal(client.slice(volume, 0), values)
 
 
 def test_press_move_undo_redo_by_equal_bytes(running, scan):
@@ -64,6 +69,41 @@ def test_press_move_undo_redo_by_equal_bytes(running, scan):
         client.event(volume, "redo")
     deleted = client.event(volume, "delete", lesion=1, slice=3, ring=2)
     assert [ring["id"] for ring in deleted["lesions"][0]["slices"][0]["rings"]] == [1]
+
+
+def test_a_press_begins_a_lesion_as_one_event(running, scan, tmp_path):
+    client, volume, _ = running
+    disk = {key: value for key, value in PRESS.items() if key != "lesion"}
+    before = client.open(volume)["session"]
+    answer = client.event(volume, "press", begin=True, **disk, version=before["version"])
+    assert answer["version"] == before["version"] + 1 and answer["changed"] == [[2, 3]]
+    assert [each["name"] for each in answer["lesions"]] == ["liver ✓", "lesion 2"]
+    assert answer["mask"]["lesion"] == 2
+    np.testing.assert_array_equal(shown(answer["mask"]), client.mask(volume, 2, 3))
+    (log,) = (tmp_path / "work").rglob("events.log")
+    events = [line for line in log.read_bytes().splitlines() if b'"event"' in line]
+    assert len(events) == answer["version"] and b'"begin":true' in events[-1]
+    with serving(scan[0], copy_of(tmp_path / "work", tmp_path, "killed")) as (again, _):
+        assert again.open(volume)["session"] == client.open(volume)["session"]
+    assert client.event(volume, "undo")["lesions"] == before["lesions"]
+    assert client.event(volume, "redo")["mask"] == answer["mask"] | {"ms": 0.0, "version": 4}
+    with pytest.raises(ApiError, match="begin must be true"):
+        client.event(volume, "press", begin=False, **disk)
+
+
+def test_a_finished_lesion_is_protected_until_it_is_opened_again(running):
+    client, volume, desk = running
+    client.event(volume, "press", **PRESS)
+    client.event(volume, "finish", lesion=1, finished=True)
+    asked = []
+    desk.propagate = lambda *args, **_: asked.append(args)
+    for kind, values in (("press", PRESS), ("propagate", {"lesion": 1, "slice": 3})):
+        with pytest.raises(ApiError, match="'liver ✓' is finished; open it again") as error:
+            client.event(volume, kind, **values)
+        assert error.value.status == 422
+    assert not asked  # nobody waits for what is refused anyway
+    client.event(volume, "finish", lesion=1, finished=False)
+    client.event(volume, "press", **PRESS)
 
 
 def test_propagated_slices_are_one_event_and_can_be_corrected(running, scan):
@@ -141,39 +181,6 @@ def test_slices_that_a_smaller_lesion_no_longer_reaches_are_gone(running, scan, 
         np.testing.assert_array_equal(client.mask(volume, 1, index), mask)
 
 
-def test_two_tabs_do_not_overwrite_each_other(running):
-    client, volume, _ = running
-    version = client.event(volume, "press", **PRESS)["version"]
-    client.event(volume, "press", **PRESS, version=version)
-    with pytest.raises(ApiError, match="load it again") as error:
-        client.event(volume, "undo", version=version)
-    assert error.value.status == 409
-
-
-def test_of_quick_presses_all_are_kept_and_the_newest_is_answered(scan, tmp_path):
-    with serving(scan[0], tmp_path / "work", painter=Painter(seconds=0.15)) as (client, desk):
-        volume = client.documents()[0]["id"]
-        client.open(volume)
-        client.event(volume, "add")
-        answers = [None] * 6
-
-        def press(number):
-            answers[number] = client.event(volume, "press", **{**PRESS, "radius": 1 + number})
-
-        threads = [threading.Thread(target=press, args=(number,)) for number in range(6)]
-        for thread in threads:
-            thread.start()
-            time.sleep(0.02)
-        for thread in threads:
-            thread.join()
-        rings = client.open(volume)["session"]["lesions"][0]["slices"][0]["rings"]
-        assert sorted(ring["radius"] for ring in rings) == [1, 2, 3, 4, 5, 6]
-        overtaken = [answer["version"] for answer in answers if answer["superseded"]]
-        newest = max(answers, key=lambda answer: answer["version"])
-        assert 3 <= len(overtaken) <= 5 and not newest["superseded"]
-        np.testing.assert_array_equal(shown(newest["mask"]), client.mask(volume, 1, 3))
-
-
 def test_events_without_a_mask_are_kept_and_never_wait_for_the_network(running, scan, tmp_path):
     client, volume, desk = running
     gate = threading.Event()
@@ -186,7 +193,7 @@ def test_events_without_a_mask_are_kept_and_never_wait_for_the_network(running, 
         ("delete", {"lesion": 1, "slice": 3, "ring": 2}),
         ("undo", {}),
         ("redo", {}),
-        ("finish", {"lesion": 1, "finished": True}),
+        ("rename", {"lesion": 1, "colour": "#000000"}),
         ("clear", {"lesion": 1, "slice": 3}),
         ("undo", {}),
     ]
@@ -210,88 +217,6 @@ def test_events_without_a_mask_are_kept_and_never_wait_for_the_network(running, 
     session = client.open(volume)["session"]
     with serving(scan[0], copy_of(tmp_path / "work", tmp_path, "killed")) as (again, _):
         assert again.open(volume)["session"] == session
-
-
-def test_only_a_newer_request_for_the_same_mask_overtakes_one(running):
-    client, volume, desk = running
-    client.event(volume, "add")
-    pairs = [(1, 3), (1, 4), (2, 3)]
-    for lesion, index in pairs:
-        client.event(volume, "press", **{**PRESS, "lesion": lesion, "slice": index}, mask=False)
-    gate, begun = threading.Event(), threading.Event()
-    desk.worker.submit("busy", lambda: (begun.set(), gate.wait(30)))
-    assert begun.wait(30)
-    codes = {}
-
-    def ask(name, lesion, index):
-        path = f"/api/documents/{volume}/masks/{lesion}/{index}?format=bits"
-        codes[name] = client.request("GET", path)[0]
-
-    threads = [threading.Thread(target=ask, args=(pair, *pair)) for pair in pairs]
-    for thread in threads:
-        thread.start()
-    while len(desk.worker.waiting()) < 3:
-        time.sleep(0.01)
-    client.event(volume, "press", **{**PRESS, "radius": 2}, mask=False)
-    newer = threading.Thread(target=ask, args=("newer", 1, 3))
-    newer.start()
-    threads[0].join(10)  # while the worker is still busy
-    assert codes == {(1, 3): 409}
-    gate.set()
-    for thread in (newer, *threads):
-        thread.join()
-    assert codes == {(1, 3): 409, "newer": 200, (1, 4): 200, (2, 3): 200}
-
-
-def test_a_mask_of_disks_that_have_changed_is_not_told(scan, tmp_path):
-    painter = Painter()
-    with serving(scan[0], tmp_path / "work", painter=painter) as (client, desk):
-        volume = client.documents()[0]["id"]
-        client.open(volume)
-        client.event(volume, "add")
-        client.event(volume, "press", **PRESS)
-        client.event(volume, "press", **{**PRESS, "radius": 2}, mask=False)
-        painter.seconds, calls, codes = 0.5, painter.calls, {}
-
-        def ask(name):
-            codes[name] = client.request("GET", f"/api/documents/{volume}/masks/1/3")[0]
-
-        running = threading.Thread(target=ask, args=("while it was answered",))
-        running.start()
-        while painter.calls == calls:
-            time.sleep(0.01)
-        client.event(volume, "press", **{**PRESS, "radius": 3}, mask=False)
-        running.join()
-        gate, begun = threading.Event(), threading.Event()
-        desk.worker.submit("busy", lambda: (begun.set(), gate.wait(60)))
-        assert begun.wait(30)
-        waiting = threading.Thread(target=ask, args=("while it waited",))
-        waiting.start()
-        while not desk.worker.waiting():
-            time.sleep(0.01)
-        # Back at disks that were answered before: nothing has to wait for that.
-        for _ in range(2):
-            client.event(volume, "undo", mask=False)
-        ask("answered before")
-        waiting.join(10)
-        assert codes == {
-            "while it was answered": 409,
-            "answered before": 200,
-            "while it waited": 409,
-        }
-        gate.set()
-
-
-def test_a_mask_that_was_answered_before_waits_for_nobody(running):
-    client, volume, desk = running
-    client.event(volume, "press", **PRESS)
-    mask = client.mask(volume, 1, 3)
-    gate = threading.Event()
-    desk.worker.submit("busy", lambda: gate.wait(90))  # a client waits 30 seconds
-    try:
-        np.testing.assert_array_equal(client.mask(volume, 1, 3), mask)
-    finally:
-        gate.set()
 
 
 def copy_of(work, tmp_path, name):

@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from ecc_jax.annotator import autosave
+from ecc_jax.annotator import autosave, work
 from ecc_jax.annotator.client import ApiError
 from tests.annotator.serving import PRESS, Painter, ball, serving
 
@@ -139,6 +139,31 @@ def test_a_file_that_cannot_be_read_closes_no_other(scan, tmp_path):
             client.event(first, "add")
 
 
+def test_the_volume_in_use_is_never_the_one_that_is_closed(scan, tmp_path):
+    for number in range(4):
+        image = nibabel.Nifti1Image(np.full((5, 5, 5), number, np.int16), np.eye(4))
+        nibabel.save(image, scan[0].with_name(f"{number}.nii.gz"))
+    with serving(scan[0].parent, tmp_path / "work") as (client, _):
+        first, *others = (listed["id"] for listed in client.documents())
+        client.open(first)
+        for other in others:
+            client.slice(first, 0)  # to look is to use
+            client.open(other)
+        assert client.event(first, "add")["version"] == 1
+        with pytest.raises(ApiError, match="not open"):
+            client.event(others[-2], "add")
+        client.event(others[-1], "add")
+
+
+def test_a_session_has_an_end_that_loading_it_again_does_not_mend(running, monkeypatch):
+    client, volume, _ = running
+    monkeypatch.setattr(work, "MAX_EVENTS", 2)
+    client.event(volume, "add")
+    with pytest.raises(ApiError, match="at most 2 events") as error:
+        client.event(volume, "add")
+    assert error.value.status == 422
+
+
 def test_a_copy_of_an_open_volume_takes_its_session_over(scan, tmp_path):
     shutil.copy(scan[0], scan[0].with_name("copy.nii.gz"))
     with serving(scan[0].parent, tmp_path / "work") as (client, _):
@@ -178,7 +203,7 @@ def test_stopping_during_a_propagation_is_quick_and_quiet(tmp_path, capfd):
     # All 59 slices would take 9 seconds; the server waits up to 5 of them.
     assert time.perf_counter() - start < 3
     thread.join()
-    assert told == [409] and "Traceback" not in capfd.readouterr().err
+    assert told == [503] and "Traceback" not in capfd.readouterr().err
 
 
 def test_a_request_that_the_end_cuts_off_is_told_so(running, capfd):

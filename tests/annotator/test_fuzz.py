@@ -11,6 +11,7 @@ from tests.annotator.serving import PRESS, Painter, serving
 WORDS = ["lesion", "slice", "ring", "y", "x", "radius", "positive", "window_hu", "name", "colour"]
 WORDS += [
     "mask",
+    "begin",
     "finished",
     "direction",
     "most",
@@ -37,12 +38,17 @@ def sensible(rng, volume):
     kind, body = [
         ("press", {**PRESS, **place}),
         ("press", {**PRESS, **place, "positive": False}),
+        (
+            "press",
+            {"begin": True, **{k: v for k, v in {**PRESS, **place}.items() if k != "lesion"}},
+        ),
+        ("finish", {"lesion": 1, "finished": bool(rng.integers(2))}),
         ("move", {**place, "ring": int(rng.integers(1, 9))}),
         ("undo", {}),
         ("redo", {}),
         ("add", {"name": f"n{y}"}),
         ("open", {}),
-    ][rng.integers(7)]
+    ][rng.integers(9)]
     return "POST", f"/api/documents/{volume}/{kind}", json.dumps(body).encode()
 
 

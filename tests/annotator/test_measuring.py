@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ecc_jax.annotator import documents, measuring
+from ecc_jax.annotator import documents, measuring, worker
+from ecc_jax.annotator.answers import Place
+from ecc_jax.annotator.packing import pack
 from ecc_jax.annotator.sources import Source
 from ecc_jax.volumes import Volume
 from tests.annotator.serving import PRESS, ball, serving
@@ -37,6 +39,11 @@ def document(image, affine):
     return documents.document_of(SOURCE, Volume(image, spacing, affine, Path("x")))
 
 
+def measures_of(shown, name, masks, *, index):
+    parts = {k: measuring.part_of(shown, mask, k) for k, mask in masks.items()}
+    return measuring.measures_of(shown, name, parts, index=index)
+
+
 def outline(mask):
     """Returns the points midway between a pixel inside and a neighbour outside."""
     padded = np.pad(mask, 1)
@@ -60,7 +67,7 @@ def test_axes_lie_on_the_mask_as_displayed(seed):
     for index in (2, 5, 6):
         y, x = rng.uniform(4, height - 5), rng.uniform(4, width - 5)
         masks[index] = np.hypot((yy - y) / rng.uniform(1, 4), (xx - x) / rng.uniform(1, 4)) <= 1
-    told = measuring.measures_of(shown, "a", masks, index=5)
+    told = measures_of(shown, "a", masks, index=5)
     one, upright = told["slice"], documents.affine_of(shown)
     mask = masks[5]
     steps = upright[:3, 1:3]
@@ -122,7 +129,7 @@ def test_without_voxel_size_axes_are_in_voxels_and_no_millimetres_are_told():
     mask = np.zeros((9, 8), bool)
     mask[2:4, 1:7] = True  # 2 x 6 pixels
     shown = documents.document_of(SOURCE, volume)
-    told = measuring.measures_of(shown, "a", {1: mask, 2: np.zeros((9, 8), bool)}, index=1)
+    told = measures_of(shown, "a", {1: mask, 2: np.zeros((9, 8), bool)}, index=1)
     one = told["slice"]
     assert one["pixels"] == 12 and told["lesion"]["voxels"] == 12
     for key in ("area_mm2", "long_axis_mm", "short_axis_mm"):
@@ -132,7 +139,7 @@ def test_without_voxel_size_axes_are_in_voxels_and_no_millimetres_are_told():
     (y0, x0), (y1, x1) = one["long_axis"]
     assert math.hypot(y1 - y0, x1 - x0) == pytest.approx(math.hypot(6, 1))
     assert one["mean_hu"] == 0
-    empty = measuring.measures_of(shown, "a", {2: np.zeros((9, 8), bool)}, index=2)
+    empty = measures_of(shown, "a", {2: np.zeros((9, 8), bool)}, index=2)
     assert empty["slice"]["pixels"] == 0 and empty["slice"]["long_axis"] is None
     assert empty["slice"]["mean_hu"] is None and empty["lesion"]["voxels"] == 0
 
@@ -178,6 +185,92 @@ def test_measures_of_a_session_that_has_gone_on_are_refused(running):
     client.event(volume, "press", **PRESS, mask=False)
     gate.set()
     assert "changed meanwhile" in str(late.exception(20))
+
+
+def test_a_mask_goes_before_measures_and_they_are_answered_after_it(running):
+    client, volume, desk = running
+    for index in (2, 3, 4):
+        client.event(volume, "press", **{**PRESS, "slice": index}, mask=False)
+    work, order = desk.work(volume), []
+    gate, begun = threading.Event(), threading.Event()
+    desk.worker.submit("busy", lambda: (begun.set(), gate.wait(60)))
+    assert begun.wait(30)
+    measured = desk.measures(work, 1, 3)
+    measured.add_done_callback(lambda _: order.append("measures"))
+    masks = [desk.mask(work, 1, index) for index in (3, 4)]
+    for index, mask in zip((3, 4), masks, strict=True):
+        mask.add_done_callback(lambda _, index=index: order.append(index))
+    gate.set()
+    pixels = int(masks[0].result(20).mask.sum())
+    assert measured.result(20)["slice"]["pixels"] == pixels
+    assert order == [3, 4, "measures"]
+
+
+def test_measures_give_way_to_a_mask_after_every_slice(running, monkeypatch):
+    client, volume, desk = running
+    for index in (1, 2, 3, 4):
+        client.event(volume, "press", **{**PRESS, "slice": index})
+    work, order, real = desk.work(volume), [], measuring.part_of
+    begun, gate = threading.Event(), threading.Event()
+
+    def slow(document, mask, index):
+        order.append(index)
+        if index == 2:
+            begun.set()
+            assert gate.wait(30)
+        return real(document, mask, index)
+
+    monkeypatch.setattr(measuring, "part_of", slow)
+    measured = desk.measures(work, 1, 3)
+    assert begun.wait(30)
+    desk.worker.submit("mask", lambda: order.append("mask"), rank=worker.FIRST)
+    gate.set()
+    told = measured.result(30)
+    # Of the slices that had been measured none is measured again.
+    assert order == [1, 2, "mask", 3, 4]
+    again = desk.measures(work, 1, 3)
+    assert again.result(30) == told and order == [1, 2, "mask", 3, 4]
+    client.event(volume, "press", **{**PRESS, "slice": 4, "radius": 2, "positive": False})
+    assert desk.measures(work, 1, 4).result(30)["lesion"]["voxels"] < told["lesion"]["voxels"]
+    assert order == [1, 2, "mask", 3, 4, 4]
+
+
+def test_an_event_ends_measures_that_run(running, monkeypatch):
+    client, volume, desk = running
+    for index in (2, 3):
+        client.event(volume, "press", **{**PRESS, "slice": index})
+    begun, gate, answers = threading.Event(), threading.Event(), []
+    real = measuring.part_of
+
+    def slow(*args):
+        begun.set()
+        assert gate.wait(30)
+        return real(*args)
+
+    monkeypatch.setattr(measuring, "part_of", slow)
+    thread = threading.Thread(target=lambda: answers.append(measures(client, volume, 1)))
+    thread.start()
+    assert begun.wait(30)
+    client.event(volume, "rename", lesion=1, name="b")
+    gate.set()
+    thread.join()
+    ((code, told),) = answers
+    assert code == 409 and told["reason"] == "superseded"
+
+
+def test_no_more_than_so_many_measures_are_remembered(monkeypatch):
+    monkeypatch.setattr(measuring, "MAX_PARTS", 2)
+    shown = document(np.zeros((9, 8, 7), np.int16), np.diag([1.0, 1.0, 2.0, 1.0]))
+    asked, real = [], measuring.part_of
+    monkeypatch.setattr(measuring, "part_of", lambda *args: asked.append(args[2]) or real(*args))
+    measurer, mask = measuring.Measurer(), np.ones(shown.shape, bool)
+    for number in (0, 1, 0, 2, 0, 1):  # 1 is the one that was used longest ago
+        part = measurer.part(shown, Place("a", number), pack(mask))
+        assert part.part.measures.pixels == mask.sum()
+    assert asked == [0, 1, 2, 1]
+    measurer.part(shown, Place("another", 1), pack(mask))
+    measurer.part(shown, Place("another", 1), pack(~mask))
+    assert asked == [0, 1, 2, 1, 1, 1]
 
 
 def test_a_picture_has_pixels_but_neither_millimetres_nor_hounsfield_units(tmp_path):

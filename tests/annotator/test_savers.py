@@ -4,6 +4,7 @@ import json
 import shutil
 
 import nibabel
+import nrrd
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +14,7 @@ from ecc_jax.annotator import save, save_prompts, save_replay, savers
 from ecc_jax.annotator.client import ApiError
 from ecc_jax.data.slices import turn
 from tests.annotator.serving import Painter, ball, serving
+from tests.raw_layouts import lidc
 
 AFFINE = np.diag([0.7, -1.1, 3.0, 1])  # right to left and back to front: turned to be shown
 
@@ -116,13 +118,14 @@ def test_what_is_left_out_is_told_by_name(running):
     client.event(volume, "finish", lesion=4, finished=True)
     answer = client.event(volume, "save", format="nifti")
     assert answer["left_out"] == [
-        "air: its disks have left no pixel",
-        "nothing: nothing is drawn",
-        "ball: no pixel on slices 0",
+        {"lesion": "air", "slices": [], "why": "no pixel"},
+        {"lesion": "nothing", "slices": [], "why": "nothing is drawn"},
+        {"lesion": "ball", "slices": [0], "why": "no pixel"},
     ]
     assert answer["unfinished"] == ["liver ✓", "air"]
     answer = client.event(volume, "save", format="prompts")  # every disk is in it
-    assert answer["left_out"] == ["nothing: nothing is drawn"]
+    nothing = {"lesion": "nothing", "slices": [], "why": "nothing is drawn"}
+    assert answer["left_out"] == [nothing]
 
 
 @pytest.mark.parametrize("sides", [(0.7, 0.7), (0.7, 1.75), (1.3, 0.6)])
@@ -170,6 +173,40 @@ def test_of_a_session_of_two_networks_none_is_named(running, scan, tmp_path):
         client.event(volume, "save", format="prompts")
     log = save_prompts.read_prompts(next((tmp_path / "again").rglob("*.prompts.json")))
     assert log.network == ""
+
+
+def test_the_list_of_formats_says_which_sources_each_can_save(tmp_path):
+    image, _ = ball()
+    data = tmp_path / "data"
+    tags = {"FrameOfReferenceUID": f"{lidc.UID_ROOT}8", "StudyID": "1"}
+    lidc.write_series(data / "series", image, lidc.Scan(tags=tags))
+    nibabel.save(nibabel.Nifti1Image(image.transpose(2, 1, 0), AFFINE), data / "a.nii.gz")
+    nrrd.write(str(data / "b.nrrd"), image.transpose(2, 1, 0), {"spacings": [1.0, 1.0, 3.0]})
+    Image.fromarray((image[3] + 100).astype(np.uint16)).save(data / "c.png")
+    refused = []
+    with serving(data, tmp_path / "work") as (client, desk):
+        desk.savers |= savers.savers("painter")
+        listed = json.loads(client.request("GET", "/api/documents")[2])
+        assert [each["name"] for each in listed["formats"]] == list(save.FORMATS)
+        assert all(len(each["meaning"]) > 10 for each in listed["formats"])
+        kinds = {each["name"]: each["kinds"] for each in listed["formats"]}
+        assert kinds == {**dict.fromkeys(save.FORMATS), "dicom": ["dicom"]}
+        assert {source["kind"] for source in listed["documents"]} == {
+            "dicom",
+            "nifti",
+            "nrrd",
+            "png",
+        }
+        for source in listed["documents"]:
+            client.open(source["id"])
+            client.event(source["id"], "add")
+            _press(client, source["id"], 0 if source["kind"] == "png" else 3)
+            for form in save.FORMATS:
+                try:
+                    assert client.event(source["id"], "save", format=form)["files"]
+                except ApiError:
+                    refused.append((form, source["kind"]))
+    assert sorted(refused) == [("dicom", "nifti"), ("dicom", "nrrd"), ("dicom", "png")]
 
 
 def test_grey_values_of_a_picture_are_not_saved_as_hounsfield_units(tmp_path):
