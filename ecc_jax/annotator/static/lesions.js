@@ -118,6 +118,7 @@ function rename(lesion) {
     const name = input.value.trim();
     input.removeEventListener("blur", leave);
     drawn = ""; // the list is made anew
+    input.remove();
     if (isKept && name && name !== lesion.name) send("rename", { lesion: lesion.id, name });
     else redraw();
   };

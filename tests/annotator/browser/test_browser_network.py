@@ -105,8 +105,10 @@ def test_propagation_and_a_corrected_slice(viewer, truth):
     before = viewer.mask(lesion, above)
     assert iou(before, truth[above]) >= 0.6
     viewer.go_to(above)
-    _, y, x, radius = middle(truth)
-    viewer.press(y, x + radius, 0.4 * radius, button="right")
+    rows, columns = np.nonzero(before)
+    rightmost = columns.argmax()
+    radius = 0.4 * middle(truth)[-1]
+    viewer.press(rows[rightmost], columns[rightmost], radius, button="right")
     after = viewer.mask(lesion, above)
     assert not np.array_equal(before, after)
     with viewer.changing():

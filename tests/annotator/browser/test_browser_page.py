@@ -125,8 +125,7 @@ def test_a_server_that_is_gone_is_told(show, tmp_path):
         viewer.press(Y, X, 15)
     viewer.allowed.append("net::ERR_")
     viewer.drag(viewer.at(Y, X + 10), viewer.rim(Y, X + 10, 5))
-    viewer.told("answer", "terminal")
-    viewer.settled()  # nothing is awaited any longer
+    viewer.told("answer", "terminal", "not saved yet: 1")
 
 
 @pytest.mark.slow
@@ -146,7 +145,7 @@ def test_one_volume_of_several_is_chosen(show, serve, tmp_path):
     for name in ("second", "first"):
         option = viewer.page.locator("#documents option", has_text=name).get_attribute("value")
         viewer.page.locator("#documents").select_option(option)
-        viewer.page.wait_for_function("name => document.title.includes(name)", arg=name)
+        viewer.page.locator("#facts", has_text=name).wait_for()
         viewer.settled()
         viewer.go_to(SLICE)
         viewer.press(Y, X, 10)
