@@ -57,6 +57,8 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "hypothesis>=6.130",
         "beartype>=0.20",
+        # Drives the Chromium of the system; browsers of its own are never downloaded.
+        "playwright>=1.65,<2",
         # Formatting differs between minor versions.
         "ruff>=0.17,<0.18",
         "mypy>=2.4,<3",

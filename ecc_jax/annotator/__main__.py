@@ -9,13 +9,16 @@ is saved at once and found again at the next start. Research use only.
 """
 
 import argparse
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from absl import logging
 
 from ecc_jax import console, places
 
+TOKEN_VARIABLE = "ECC_ANNOTATOR_TOKEN"
 MISSING = (
     "the annotator needs packages that are not installed ({name}); pip install 'ecc_jax[annotator]'"
 )
@@ -45,9 +48,18 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--port", type=int, default=0, help="default a free one")
     made.add_argument(
-        "--host", default="127.0.0.1", help="another address lets others in; needs --token"
+        "--host", default="127.0.0.1", help="another address lets others in; needs a token"
     )
-    made.add_argument("--token", default="", help="secret of the address; default a new one")
+    token = made.add_mutually_exclusive_group()
+    token.add_argument(
+        "--token",
+        default="",
+        help="secret of the address; default a new one. Others on this machine see it in the list "
+        f"of processes: better --token-file, or the environment variable {TOKEN_VARIABLE}",
+    )
+    token.add_argument(
+        "--token-file", type=path, metavar="FILE", help="file that holds the secret and no more"
+    )
     made.add_argument(
         "--allow-host",
         action="append",
@@ -57,6 +69,29 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--read-only", action="store_true", help="look, change and write nothing")
     return made
+
+
+def token_of(given: str, file: Path | None, environment: Mapping[str, str]) -> str:
+    """Returns the secret that was chosen; empty if none was.
+
+    Args:
+      given: On the command line.
+      file: Holds it, without anything else but blanks around it.
+      environment: In which `TOKEN_VARIABLE` may hold it; what the command line says goes first.
+
+    Raises:
+      ValueError: The file cannot be read, or is empty.
+    """
+    if file is None:
+        return given or environment.get(TOKEN_VARIABLE, "")
+    try:
+        token = file.read_text("utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "no UTF-8"
+        raise ValueError(f"--token-file {file}: cannot be read ({why}); check the path") from error
+    if not token:
+        raise ValueError(f"--token-file {file}: is empty; write a secret into it")
+    return token
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -74,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
         workdir=args.workdir,
         host=args.host,
         port=args.port,
-        token=args.token,
+        token=token_of(args.token, args.token_file, os.environ),
         allow_hosts=tuple(args.allow_host),
         read_only=args.read_only,
     )

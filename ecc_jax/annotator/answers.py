@@ -50,7 +50,7 @@ class Place(NamedTuple):
 
 
 class Answers:
-    """Masks of annotations, by one predictor; for one thread."""
+    """Masks of annotations, by one predictor; for one thread, `remembered` for any."""
 
     def __init__(self, predictor: Predictor) -> None:
         """Begins without masks."""

@@ -2,12 +2,9 @@
 
 import asyncio
 import contextlib
-import errno
 import io
 import json
-import sys
-import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +18,26 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from ecc_jax.annotator import documents
-from ecc_jax.annotator.desk import Answered, Desk, Work
-from ecc_jax.annotator.events import KINDS, check_keys, point_of, radius_of
+from ecc_jax.annotator import documents, save
+from ecc_jax.annotator.desk import Answered, Desk
+from ecc_jax.annotator.events import (
+    KINDS,
+    check_keys,
+    check_press,
+    check_unfinished,
+    point_of,
+    radius_of,
+)
 from ecc_jax.annotator.guards import Guard, Policy, is_token, login_cookie
 from ecc_jax.annotator.packing import bits_of
-from ecc_jax.annotator.replies import Refusal, refusal, reply
+from ecc_jax.annotator.refusals import guarded, http_refused
+from ecc_jax.annotator.replies import Refusal, reply
 from ecc_jax.annotator.state import Missing, Refused, check_slice, is_whole, lesion_of, plain
-from ecc_jax.annotator.worker import Busy, Superseded
+from ecc_jax.annotator.work import Work
+from ecc_jax.annotator.worker import INTERRUPTED, Busy, Superseded
 
 PAGES = Path(__file__).with_name("static")
 MAX_PROPAGATED = 500
-# What a disk that takes no more says.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def make_app(desk: Desk, policy: Policy) -> Guard:
@@ -52,19 +55,22 @@ def make_app(desk: Desk, policy: Policy) -> Guard:
 
     one = "/api/documents/{document}"
     routes = [
-        Route("/", _guarded(_page)),
-        Route("/api/login", _guarded(_login), methods=["POST"]),
-        Route("/api/documents", _guarded(_list)),
-        Route(one, _guarded(_facts)),
-        Route(f"{one}/open", _guarded(_open), methods=["POST"]),
-        Route(f"{one}/slices/{{index}}", _guarded(_slice)),
-        Route(f"{one}/masks/{{lesion}}/{{index}}", _guarded(_mask)),
-        Route(f"{one}/propagate", _guarded(_propagate), methods=["POST"]),
-        Route(f"{one}/save", _guarded(_save), methods=["POST"]),
-        Route(f"{one}/{{kind}}", _guarded(_event), methods=["POST"]),
+        Route("/", guarded(_page)),
+        Route("/api/login", guarded(_login), methods=["POST"]),
+        Route("/api/documents", guarded(_list)),
+        Route(one, guarded(_facts)),
+        Route(f"{one}/open", guarded(_open), methods=["POST"]),
+        Route(f"{one}/slices/{{index}}", guarded(_slice)),
+        Route(f"{one}/masks/{{lesion}}/{{index}}", guarded(_mask)),
+        Route(f"{one}/measures/{{lesion}}", guarded(_measures)),
+        Route(f"{one}/propagate", guarded(_propagate), methods=["POST"]),
+        Route(f"{one}/save", guarded(_save), methods=["POST"]),
+        Route(f"{one}/{{kind}}", guarded(_event), methods=["POST"]),
         Mount("/static", StaticFiles(directory=PAGES)),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http})
+    app = Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: http_refused}
+    )
     app.router.redirect_slashes = False  # an address has one spelling
     app.state.desk, app.state.policy = desk, policy
     return Guard(app, policy)
@@ -88,7 +94,20 @@ async def _list(request: Request) -> Response:
         {"id": source.id, "name": source.name, "kind": source.kind, "detail": source.detail}
         for source in desk.sources.values()
     ]
-    return reply({"documents": listed, "read_only": desk.read_only, "formats": sorted(desk.savers)})
+    return reply({"documents": listed, "read_only": desk.read_only, "formats": _formats(desk)})
+
+
+def _formats(desk: Desk) -> list[dict[str, Any]]:
+    """Returns what can be saved, for a person who chooses."""
+    formats = [(name, save.FORMATS.get(name)) for name in desk.savers]
+    return [
+        {
+            "name": name,
+            "meaning": form.meaning if form else "",
+            "kinds": list(form.kinds) if form and form.kinds else None,
+        }
+        for name, form in formats
+    ]
 
 
 async def _open(request: Request) -> Response:
@@ -102,12 +121,12 @@ async def _facts(request: Request) -> Response:
 
 
 async def _slice(request: Request) -> Response:
-    """Answers a slice: little-endian int16, or uint8 or PNG in a window."""
+    """Answers a slice: little-endian int16 or uint16, or uint8 or PNG in a window."""
     work, form = _work(request), request.query_params.get("format", "int16")
     index = check_slice(work.session.frame, _whole(request.path_params["index"]))
     values = documents.pixels_of(work.document, index)
     if form == "int16":
-        return _binary(values.astype("<i2", copy=False), work)
+        return _binary(values.astype(values.dtype.newbyteorder("<"), copy=False), work)
     if form not in ("uint8", "png"):
         raise Refusal(422, f"format must be int16, uint8 or png, got {form[:20]}")
     low, high = (_end(request, key) for key in ("low", "high"))
@@ -124,12 +143,25 @@ async def _mask(request: Request) -> Response:
     if form not in ("uint8", "bits", "png"):
         raise Refusal(422, f"format must be uint8, bits or png, got {form[:20]}")
     check_slice(work.session.frame, index)
+    asked = work.annotation(lesion, index)
     answered = await asyncio.wrap_future(request.app.state.desk.mask(work, lesion, index))
+    if work.annotation(lesion, index) != asked:
+        raise Superseded("the disks have changed meanwhile; ask again")
     if form == "bits":
-        return reply(_shown(lesion, index, answered))
+        return reply(_shown(lesion, index, answered, work.session.version))
     if form == "png":
         return await _png(answered.mask.astype(np.uint8) * 255, work)
     return _binary(answered.mask.astype(np.uint8), work)
+
+
+async def _measures(request: Request) -> Response:
+    """Answers what a lesion measures, and one slice of it."""
+    work, lesion = _work(request), _whole(request.path_params["lesion"])
+    asked = request.query_params.get("slice")
+    index = None if asked is None else check_slice(work.session.frame, _whole(asked))
+    version = work.session.version
+    future = request.app.state.desk.measures(work, lesion, index)
+    return reply({**await asyncio.wrap_future(future), "version": version})
 
 
 async def _event(request: Request) -> Response:
@@ -140,17 +172,19 @@ async def _event(request: Request) -> Response:
         raise Refusal(404, f"expected one of {names}; got {kind[:20]!r}")
     body = await _json(request)
     _check_version(work, body)
+    is_shown = _is_mask_wanted(body)
     event = {**body, "kind": kind}
     if kind == "press":
         event = _with_window(work, event)
     pairs = work.do(event)
-    return await _changes(request, work, pairs)
+    return await _changes(request, work, pairs, is_shown=is_shown)
 
 
 async def _propagate(request: Request) -> Response:
     """Carries a mask to neighbouring slices, as one event."""
     work, body = _work(request), await _json(request)
     _check_version(work, body)
+    _is_mask_wanted(body)  # none is answered either way
     check_keys(body, {"lesion", "slice"}, {"direction", "most"})
     direction, most = body.get("direction", 0), body.get("most", MAX_PROPAGATED)
     if not is_whole(direction) or direction not in (-1, 0, 1):
@@ -158,12 +192,13 @@ async def _propagate(request: Request) -> Response:
     if not is_whole(most) or not 1 <= most <= MAX_PROPAGATED:
         raise Refused(f"most must be 1 to {MAX_PROPAGATED}, got {most!r:.40}")
     lesion, index = body["lesion"], check_slice(work.session.frame, body["slice"])
+    check_unfinished(work.session.state, lesion)
     version, steps = work.session.version, (direction,) if direction else (1, -1)
     found = await asyncio.wrap_future(
         request.app.state.desk.propagate(work, lesion, index, steps=steps, most=most)
     )
     if work.session.version != version:
-        raise Superseded("the session has changed meanwhile; propagate again")
+        raise Superseded("the session has changed meanwhile; propagate again", INTERRUPTED)
     pairs = []
     if any(found.values()):
         pairs = work.do({"kind": "propagate", "lesion": lesion, **found})
@@ -172,21 +207,29 @@ async def _propagate(request: Request) -> Response:
 
 async def _save(request: Request) -> Response:
     work, body = _work(request), await _json(request)
+    _check_version(work, body)
     check_keys(body, {"format"})
     form = body["format"]
     if not isinstance(form, str):
         raise Refused("format must be a name")
-    paths = await asyncio.wrap_future(request.app.state.desk.save(work, form))
-    return reply({"files": [path.name for path in paths], "folder": work.folder.name})
+    saved = await asyncio.wrap_future(request.app.state.desk.save(work, form))
+    return reply(
+        {
+            "files": [path.name for path in saved.files],
+            "folder": work.folder.name,
+            "left_out": [each._asdict() for each in saved.left_out],
+            "unfinished": saved.unfinished,
+        }
+    )
 
 
 async def _changes(
-    request: Request, work: Work, pairs: list[tuple[int, int]], *, is_shown: bool = True
+    request: Request, work: Work, pairs: list[tuple[int, int]], *, is_shown: bool
 ) -> Response:
     """Answers the session after an event; with the mask, where one slice of one lesion changed."""
-    version = work.session.version
+    request.state.is_kept = True
     told: dict[str, Any] = {
-        "version": version,
+        "version": work.session.version,
         "changed": pairs,
         "lesions": plain(work.session.state),
         "can_undo": bool(work.session.past),
@@ -198,8 +241,14 @@ async def _changes(
         lesion, index = pairs[0]
         # The event is on the disk whatever becomes of the answer.
         try:
+            asked = work.annotation(lesion, index)
             future = request.app.state.desk.mask(work, lesion, index)
-            told["mask"] = _shown(lesion, index, await asyncio.wrap_future(future))
+            answered = await asyncio.wrap_future(future)
+            now = work.session.state.lesions.get(lesion)
+            # Others may have changed it while it was answered; the mask is that of the event then.
+            is_same = now is not None and now.slices.get(index) == asked
+            version = work.session.version if is_same else told["version"]
+            told["mask"] = _shown(lesion, index, answered, version)
         except Missing:  # its last disk is gone
             pass
         except (Superseded, Busy):
@@ -209,9 +258,10 @@ async def _changes(
 
 def _with_window(work: Work, event: dict[str, Any]) -> dict[str, Any]:
     """Returns a press with its window: that of the slice, else the one asked for, else a rule's."""
-    check_keys(event, {"lesion", "slice", "y", "x", "radius", "positive"}, {"window_hu"})
-    index = check_slice(work.session.frame, event["slice"])
-    known = lesion_of(work.session.state, event["lesion"]).slices.get(index)
+    check_press(event, set(), {"window_hu"})
+    index, known = check_slice(work.session.frame, event["slice"]), None
+    if "lesion" in event:
+        known = lesion_of(work.session.state, event["lesion"]).slices.get(index)
     if known is not None:
         return {**event, "window_hu": list(known.window_hu)}
     if event.get("window_hu") is not None:
@@ -227,8 +277,18 @@ def _check_version(work: Work, body: dict[str, Any]) -> None:
     version = body.pop("version", None)
     if version is not None and version != work.session.version:
         raise Refusal(
-            409, f"the session is at version {work.session.version}; load it again, then repeat"
+            409,
+            f"the session is at version {work.session.version}; load it again, then repeat",
+            "version",
         )
+
+
+def _is_mask_wanted(body: dict[str, Any]) -> bool:
+    """Returns whether an event is to be answered with its mask, and takes that out of the body."""
+    wanted = body.pop("mask", True)
+    if not isinstance(wanted, bool):
+        raise Refused(f"mask must be true or false, got {wanted!r:.40}")
+    return wanted
 
 
 def _told(work: Work) -> Response:
@@ -249,14 +309,16 @@ def _told(work: Work) -> Response:
     )
 
 
-def _shown(lesion: int, index: int, answered: Answered) -> dict[str, Any]:
+def _shown(lesion: int, index: int, answered: Answered, version: int) -> dict[str, Any]:
     return {
+        "version": version,
         "lesion": lesion,
         "slice": index,
         "shape": list(answered.mask.shape),
         "bits": bits_of(answered.mask),
         "pixels": int(np.count_nonzero(answered.mask)),
         "ms": round(answered.ms, 2),
+        "warning": answered.warning,
     }
 
 
@@ -318,62 +380,3 @@ async def _png(grey: np.ndarray, work: Work) -> Response:
 
     headers = {"x-version": str(work.session.version)}
     return Response(await run_in_threadpool(encode), headers=headers, media_type="image/png")
-
-
-def _guarded(endpoint: Endpoint) -> Endpoint:
-    """Returns an endpoint whose errors are one line of JSON."""
-
-    async def answered(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except asyncio.CancelledError:  # the server ends and waits for nobody any longer
-            return refusal(503, "the annotator is closing; what was pressed is kept")
-        except Exception as error:
-            return _refused(error, request)
-
-    return answered
-
-
-def _refused(error: Exception, request: Request) -> Response:
-    """Answers an error; what was not foreseen is told on stderr without any value."""
-    for kinds, status in (
-        (Missing, 404),
-        (Refused, 422),
-        (Superseded, 409),
-        (Busy, 429),
-    ):
-        if isinstance(error, kinds):
-            return refusal(status, str(error))
-    if isinstance(error, Refusal):
-        return refusal(error.status, str(error))
-    if isinstance(error, OSError):
-        text = f"the server could not write or read: {error.strerror or type(error).__name__}"
-        if error.errno in FULL:
-            return refusal(507, f"{text}; free space, or choose another --workdir")
-        return refusal(500, text)
-    if isinstance(error, ValueError):
-        return refusal(422, _without_path(str(error), request))
-    trace = "".join(traceback.format_tb(error.__traceback__))
-    sys.stderr.write(f"unexpected {type(error).__name__}\n{trace}")
-    return refusal(500, f"unexpected {type(error).__name__}; the terminal says where")
-
-
-def _without_path(text: str, request: Request) -> str:
-    """Returns a message in which a volume goes by its name and the sessions' folder untold."""
-    desk = request.app.state.desk
-    places = {desk.workdir: "the sessions' folder"}
-    source = desk.sources.get(request.path_params.get("document", ""))
-    if source is not None and source.path is not None:
-        places[source.path] = source.name
-    names = {str(form): name for path, name in places.items() for form in (path, path.resolve())}
-    # One may lie in the other, so the longer goes first. A bare word tells of no other folder.
-    for path in sorted(names, key=len, reverse=True):
-        if len(Path(path).parts) > 1:
-            text = text.replace(path, names[path])
-    return text
-
-
-async def _http(_: Request, error: Exception) -> Response:
-    """Answers what Starlette itself refuses: unknown addresses and methods."""
-    status = error.status_code if isinstance(error, HTTPException) else 400
-    return refusal(status, {404: "there is nothing at this address"}.get(status, "refused"))

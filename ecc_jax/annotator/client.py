@@ -23,12 +23,15 @@ class ApiError(ValueError):
 
     Attributes:
       status: Of HTTP.
+      reason: One word why it conflicts with what is there (409): "version", "superseded" or
+        "interrupted"; empty otherwise.
     """
 
-    def __init__(self, status: int, message: str) -> None:
-        """Makes an error of the server's one line."""
-        super().__init__(message)
-        self.status = status
+    def __init__(self, status: int, answer: bytes) -> None:
+        """Makes an error of what the server has answered."""
+        told = json.loads(answer)
+        super().__init__(told["error"])
+        self.status, self.reason = status, told.get("reason", "")
 
 
 class Client:
@@ -62,7 +65,7 @@ class Client:
         return self._json("POST", f"/api/documents/{volume}/{kind}", values)
 
     def slice(self, volume: str, index: int, **query: Any) -> Integer[np.ndarray, "r c"]:
-        """Returns an upright slice: HU, or 0 to 255 with format="uint8", low= and high=."""
+        """Returns an upright slice: its values, or 0 to 255 with format="uint8", low= and high=."""
         return self._array(f"/api/documents/{volume}/slices/{index}?{urlencode(query)}")
 
     def mask(self, volume: str, lesion: int, index: int) -> Bool[np.ndarray, "r c"]:
@@ -85,12 +88,12 @@ class Client:
         body = b"" if value is None else json.dumps(value).encode("ascii")
         status, _, raw = self.request(method, path, body=body)
         if status != 200:
-            raise ApiError(status, json.loads(raw)["error"])
+            raise ApiError(status, raw)
         return json.loads(raw)
 
     def _array(self, path: str) -> np.ndarray:
         status, headers, raw = self.request("GET", path)
         if status != 200:
-            raise ApiError(status, json.loads(raw)["error"])
+            raise ApiError(status, raw)
         shape = [int(n) for n in headers["x-shape"].split(",")]
         return np.frombuffer(raw, np.dtype(headers["x-dtype"]).newbyteorder("<")).reshape(shape)

@@ -17,18 +17,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from ecc_jax.annotator import autosave, documents, propagation
+from ecc_jax.annotator import autosave, documents, measuring, propagation
 from ecc_jax.annotator.answers import Answers, Place, key_of, warm_up
 from ecc_jax.annotator.documents import Document
-from ecc_jax.annotator.packing import pack
-from ecc_jax.annotator.replies import Refusal
-from ecc_jax.annotator.session import Session, apply
+from ecc_jax.annotator.packing import pack, unpack
+from ecc_jax.annotator.saving import Saved, Saver, ToSave, left_out
 from ecc_jax.annotator.sources import Source
-from ecc_jax.annotator.state import Annotation, Frame, Lesion, Missing, changed, lesion_of
-from ecc_jax.annotator.worker import Superseded, Worker
+from ecc_jax.annotator.state import Annotation, Missing, lesion_of
+from ecc_jax.annotator.work import Work
+from ecc_jax.annotator.worker import (
+    ENDS,
+    FIRST,
+    INTERRUPTED,
+    LAST,
+    SUPERSEDED,
+    Closing,
+    Later,
+    Superseded,
+    Worker,
+)
 
 MAX_OPEN = 2
-MAX_EVENTS = 100_000
 OTHER_NETWORK = (
     "this session was begun with other weights; its masks are shown as they were answered then"
 )
@@ -41,110 +50,12 @@ class Answered(NamedTuple):
     Attributes:
       mask: On the upright slice, voxels.
       ms: Milliseconds that it took; 0 if it was remembered.
+      warning: What went wrong although the mask is right; empty if nothing did.
     """
 
     mask: Bool[np.ndarray, "h w"]
     ms: float
-
-
-class ToSave(NamedTuple):
-    """What a format of `savers` is handed.
-
-    Attributes:
-      document: The volume.
-      lesions: Each with its masks on upright slices, by slice index;
-        `data.slices.turn_back` takes one to the array order of the source.
-      folder: Of the session, where files go.
-    """
-
-    document: Document
-    lesions: tuple[tuple[Lesion, Mapping[int, Bool[np.ndarray, "h w"]]], ...]
-    folder: Path
-
-
-# Writes files and returns them; raises ValueError in one line.
-Saver = Callable[[ToSave], list[Path]]
-
-
-class Work:
-    """One open volume with its session."""
-
-    def __init__(
-        self,
-        document: Document,
-        image: str,
-        folder: Path,
-        restored: autosave.Restored,
-        log: autosave.Log | None,
-    ) -> None:
-        """Plays the events of a log.
-
-        Args:
-          document: The volume.
-          image: Its fingerprint.
-          folder: Of the session.
-          restored: What its log holds.
-          log: Open for more; None where nothing may be changed.
-
-        Raises:
-          ValueError: The log holds an event that does not fit.
-        """
-        self.document, self.image, self.folder = document, image, folder
-        self.remarks: tuple[str, ...] = (restored.remark,) if restored.remark else ()
-        self._is_open = True
-        self._log = log
-        frame = Frame(document.num_slices, document.shape, documents.display_shape(document))
-        self.session = Session(frame)
-        for entry in restored.entries:
-            if "event" in entry:
-                try:
-                    self.session = apply(self.session, entry["event"])
-                except (ValueError, AttributeError, TypeError) as error:
-                    raise ValueError(
-                        f"{folder.name}: the log's event {self.session.version + 1} does not fit "
-                        f"({error}); move its folder away to begin anew"
-                    ) from error
-
-    def do(self, event: Mapping[str, Any]) -> list[tuple[int, int]]:
-        """Applies an event once it is on the disk; returns lesion and slice of what has changed.
-
-        Raises:
-          Refused: It does not fit; nothing has changed.
-          OSError: It cannot be written; nothing has changed.
-        """
-        if not self._is_open:
-            raise Missing("this volume was closed for another one; open it again")
-        if self._log is None:
-            raise Refusal(403, "the annotator was started with --read-only")
-        if self.session.version >= MAX_EVENTS:
-            raise Refusal(409, f"expected at most {MAX_EVENTS} events in a session; begin another")
-        after = apply(self.session, event)
-        self._log.append({"event": dict(event)})
-        pairs = changed(self.session.state, after.state)
-        self.session = after
-        return pairs
-
-    def keep(self, key: str, packed: str) -> None:
-        """Writes an answer beside the events, so that a restart shows the very same mask."""
-        if self._log is not None and self._is_open:
-            self._log.append({"answer": key, "mask": packed})
-
-    def annotation(self, lesion: int, index: int) -> Annotation:
-        """Returns what a lesion has on a slice.
-
-        Raises:
-          Missing: No such lesion, or nothing of it there.
-        """
-        found = lesion_of(self.session.state, lesion).slices.get(index)
-        if found is None:
-            raise Missing(f"lesion {lesion} has nothing on slice {index}")
-        return found
-
-    def close(self) -> None:
-        """Lets another process open the session."""
-        self._is_open = False
-        if self._log is not None:
-            self._log.close()
+    warning: str = ""
 
 
 class Desk:
@@ -176,9 +87,12 @@ class Desk:
         self.savers = dict(savers or {})
         self._network = network
         self._answers = answers
+        self._measurer = measuring.Measurer()
         self.workdir = workdir
         self._is_stopping = threading.Event()
+        # Used last, last; changed by the thread of the server and by the worker.
         self._open: OrderedDict[str, Work] = OrderedDict()
+        self._changing = threading.Lock()
         self._warm: set[tuple[int, int]] = set()
 
     def source(self, document: str) -> Source:
@@ -198,9 +112,12 @@ class Desk:
           Missing: There is none, or it is not open.
         """
         source = self.source(document)
-        if source.id not in self._open:
-            raise Missing("this volume is not open; POST /api/documents/{id}/open first")
-        return self._open[source.id]
+        with self._changing:
+            if source.id not in self._open:
+                raise Missing("this volume is not open; POST /api/documents/{id}/open first")
+            # What is in use is never the one that is closed for another.
+            self._open.move_to_end(source.id)
+            return self._open[source.id]
 
     def open(self, document: str) -> "Future[Work]":
         """Reads a volume and its log in the worker, and compiles the network for its shape."""
@@ -214,8 +131,7 @@ class Desk:
           ValueError: It cannot be read, or its log not be restored.
         """
         if source.id in self._open:
-            self._open.move_to_end(source.id)
-            return self._open[source.id]
+            return self.work(source.id)
         document = documents.open_source(source)
         image = fingerprint(document)
         self._close_copies(image)
@@ -241,21 +157,64 @@ class Desk:
                 log.close()
             raise
         # Only now: what could not be read has closed nothing.
-        while len(self._open) >= MAX_OPEN:
-            self._open.popitem(last=False)[1].close()
-        self._open[source.id] = work
+        with self._changing:
+            while len(self._open) >= MAX_OPEN:
+                self._open.popitem(last=False)[1].close()
+            self._open[source.id] = work
         return work
 
     def mask(self, work: Work, lesion: int, index: int) -> "Future[Answered]":
         """Answers the disks of a lesion on a slice, as they are now.
+
+        What has been answered before waits for nothing. Of requests for one lesion on one slice
+        that wait, all but the newest fail with `Superseded`; those for others are left alone.
 
         Raises:
           Missing: There are none.
           Busy: Too much waits.
         """
         annotation = work.annotation(lesion, index)
+        packed = self._answers.remembered(Place(work.image, index), annotation)
         key = ("mask", work.image, lesion, index)
-        return self.worker.submit(key, lambda: self._answer(work, index, annotation))
+        if packed is not None:
+            self.worker.drop(key)
+            done: Future[Answered] = Future()
+            done.set_result(Answered(unpack(packed, work.document.shape), 0.0))
+            return done
+        return self.worker.submit(key, lambda: self._answer(work, index, annotation), rank=FIRST)
+
+    def measures(self, work: Work, lesion: int, index: int | None) -> "Future[dict[str, Any]]":
+        """Measures a lesion, see `measuring.measures_of`; a newer event of the session ends it.
+
+        Masks and all else that is asked for meanwhile go first, after the slice that is measured.
+
+        Args:
+          work: The volume.
+          lesion: Number of the lesion; masks of it that have not been answered yet are.
+          index: The slice that is told of; None for none.
+
+        Raises:
+          Missing: No such lesion.
+          Busy: Too much waits.
+        """
+        found = lesion_of(work.session.state, lesion)
+        check = self._unless_changed(work, SUPERSEDED)
+
+        def job() -> dict[str, Any]:
+            parts = {}
+            for number, annotation in sorted(found.slices.items()):
+                check()
+                if self.worker.is_wanted(LAST):
+                    raise Later
+                place = Place(work.image, number)
+                packed = self._answers.remembered(place, annotation)
+                if packed is None:
+                    packed = pack(self._answer(work, number, annotation).mask)
+                parts[number] = self._measurer.part(work.document, place, packed)
+            check()
+            return measuring.measures_of(work.document, found.name, parts, index=index)
+
+        return self.worker.submit(("measures", work.image, lesion), job, rank=LAST)
 
     def propagate(
         self, work: Work, lesion: int, index: int, *, steps: tuple[int, ...], most: int
@@ -276,26 +235,21 @@ class Desk:
           Busy: Too much waits.
         """
         work.annotation(lesion, index)
-        version, found = work.session.version, lesion_of(work.session.state, lesion)
-
-        def on_slice(_: int) -> None:
-            if self._is_stopping.is_set():
-                raise Superseded("the annotator is closing")
-            if work.session.version != version:
-                raise Superseded("the session has changed meanwhile")
+        found = lesion_of(work.session.state, lesion)
+        check = self._unless_changed(work, INTERRUPTED)
 
         def job() -> dict[str, list[Any]]:
             slices, gone = [], []
             for step in steps:
                 carried = propagation.propagate(
-                    self._answers,
+                    # Kept as well, so that a restart shows the same with other weights.
+                    lambda number, annotation: self._answer(work, number, annotation).mask,
                     work.document,
-                    work.image,
                     found,
                     start=index,
                     step=step,
                     most=most,
-                    on_slice=on_slice,
+                    on_slice=lambda _: check(),
                 )
                 slices += carried
                 gone += propagation.stale(found, carried, start=index, step=step, most=most)
@@ -303,7 +257,7 @@ class Desk:
 
         return self.worker.submit(("propagate", work.image), job)
 
-    def save(self, work: Work, form: str) -> "Future[list[Path]]":
+    def save(self, work: Work, form: str) -> "Future[Saved]":
         """Writes all masks of a session in a format.
 
         Raises:
@@ -315,7 +269,7 @@ class Desk:
             raise Missing(f"format must be one of those that save: {names}")
         state = work.session.state
 
-        def job() -> list[Path]:
+        def job() -> Saved:
             lesions = tuple(
                 (
                     lesion,
@@ -326,7 +280,10 @@ class Desk:
                 )
                 for lesion in state.lesions.values()
             )
-            return self.savers[form](ToSave(work.document, lesions, work.folder))
+            network = "" if OTHER_NETWORK in work.remarks else self._network
+            files = self.savers[form](ToSave(work.document, lesions, work.folder, network))
+            names = [each.name for each, masks in lesions if masks and not each.finished]
+            return Saved(files, left_out(lesions, has_disks=form == "prompts"), names)
 
         return self.worker.submit(("save", work.image, form), job)
 
@@ -343,9 +300,27 @@ class Desk:
 
     def _close_copies(self, image: str) -> None:
         """Closes volumes of the same voxels: they share a session, which is open only once."""
-        for name, work in list(self._open.items()):
-            if work.image == image:
-                self._open.pop(name).close()
+        with self._changing:
+            for name, work in list(self._open.items()):
+                if work.image == image:
+                    self._open.pop(name).close()
+
+    def _unless_changed(self, work: Work, reason: str) -> Callable[[], None]:
+        """Returns what ends a long job once the session has gone on or the annotator closes.
+
+        Args:
+          work: Whose session.
+          reason: Of `Superseded`, where it has gone on.
+        """
+        version = work.session.version
+
+        def check() -> None:
+            if self._is_stopping.is_set():
+                raise Closing(ENDS)
+            if work.session.version != version:
+                raise Superseded("the session has changed meanwhile; ask again", reason)
+
+        return check
 
     def _warm_up(self, document: Document) -> None:
         shape = documents.display_shape(document)
@@ -360,9 +335,8 @@ class Desk:
         start = time.perf_counter()
         mask = self._answers.answer(work.document, place, annotation)
         ms = 1000 * (time.perf_counter() - start) if is_new else 0.0
-        if is_new:
-            work.keep(key_of(place, annotation), pack(mask))
-        return Answered(mask, ms)
+        warning = work.keep(key_of(place, annotation), pack(mask)) if is_new else ""
+        return Answered(mask, ms, warning)
 
 
 def fingerprint(document: Document) -> str:

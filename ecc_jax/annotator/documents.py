@@ -17,11 +17,11 @@ from ecc_jax.annotator import sources
 from ecc_jax.annotator.sources import Source
 from ecc_jax.data.slices import turn
 from ecc_jax.volumes import (
-    ARRAY_ORDER,
     FileRemark,
     Orientation,
     Volume,
     display_orientation,
+    in_plane_mm,
     slice_axis,
 )
 
@@ -76,7 +76,20 @@ class Document(NamedTuple):
     @property
     def pixel_mm(self) -> float:
         """Side of a display pixel, mm; NaN if unknown."""
-        return float(min(np.delete(self.volume.spacing_mm, self.axis)))
+        return min(self.voxel_mm)
+
+    @property
+    def voxel_mm(self) -> tuple[float, float]:
+        """Height and width of a voxel of an upright slice, mm; NaN if unknown."""
+        spacing_mm, orientation = self.volume.spacing_mm, self.orientation
+        return in_plane_mm(spacing_mm, slice_axis=self.axis, orientation=orientation)
+
+    @property
+    def pixel_type(self) -> type[np.int16] | type[np.uint16]:
+        """The type of number in which slices are shown: int16, or uint16 of a picture beyond it."""
+        # Readers keep as int16 what fits.
+        is_beyond = not self.is_hu and self.volume.image_hu.dtype != np.int16
+        return np.uint16 if is_beyond else np.int16
 
     @property
     def is_hu(self) -> bool:
@@ -114,13 +127,16 @@ def document_of(source: Source, volume: Volume, *, remarks: tuple[str, ...] = ()
         axis = 0
     else:
         axis = slice_axis(volume.spacing_mm)
-    orientation = ARRAY_ORDER
-    if volume.has_affine:
-        orientation = display_orientation(volume.geometry, slice_axis=axis)
-    rows, columns = np.delete(np.asarray(volume.spacing_mm, float), axis)
-    if orientation.transpose:
-        rows, columns = columns, rows
-    return Document(source, volume, axis, orientation, _factors(rows, columns), remarks)
+    return shown_along(axis, source, volume, remarks=remarks)
+
+
+def shown_along(
+    axis: int, source: Source, volume: Volume, *, remarks: tuple[str, ...] = ()
+) -> Document:
+    """Returns how a volume is shown that is cut along a given array axis."""
+    orientation = display_orientation(volume.geometry, slice_axis=axis)
+    document = Document(source, volume, axis, orientation, (1.0, 1.0), remarks)
+    return document._replace(factors=_factors(*document.voxel_mm))
 
 
 def slice_of(document: Document, index: int) -> Num[np.ndarray, "r c"]:
@@ -130,11 +146,20 @@ def slice_of(document: Document, index: int) -> Num[np.ndarray, "r c"]:
 
 
 def pixels_of(document: Document, index: int) -> Integer[np.ndarray, "r c"]:
-    """Returns one upright slice as int16 for display, rounded and cut to its range."""
-    values = slice_of(document, index)
-    if values.dtype != np.int16:
-        values = np.clip(np.rint(values), -(2**15), 2**15 - 1).astype(np.int16)
+    """Returns one upright slice for display, as whole numbers of `document.pixel_type`.
+
+    Pictures are exact; of a CT what int16 cannot hold is cut to its range.
+    """
+    values, kind = slice_of(document, index), document.pixel_type
+    if values.dtype != kind:
+        values = np.clip(np.rint(values), *value_range(document)).astype(kind)
     return np.ascontiguousarray(values)
+
+
+def value_range(document: Document) -> tuple[int, int]:
+    """Returns the lowest and highest value that a slice as it is shown can hold."""
+    limits = np.iinfo(document.pixel_type)
+    return int(limits.min), int(limits.max)
 
 
 def windowed(values: Num[np.ndarray, "r c"], low: float, high: float) -> Integer[np.ndarray, "r c"]:
@@ -182,6 +207,16 @@ def voxel_point(document: Document, y: float, x: float) -> tuple[float, float]:
     return _moved(y, size[0], shape[0]), _moved(x, size[1], shape[1])
 
 
+def upright_point(document: Document, row: float, column: float) -> tuple[float, float]:
+    """Returns where a place of a slice in array order, in voxels, lies on the upright slice."""
+    y, x = (column, row) if document.orientation.transpose else (row, column)
+    height, width = document.shape
+    return (
+        height - 1 - y if document.orientation.flip_rows else y,
+        width - 1 - x if document.orientation.flip_columns else x,
+    )
+
+
 def voxel_mask(document: Document, mask: Bool[np.ndarray, "r c"]) -> Bool[np.ndarray, "h w"]:
     """Returns which voxels of the upright slice a mask of display pixels marks at their centre."""
     return _sampled(mask, document.shape)
@@ -224,10 +259,8 @@ def automatic_window(
 def facts_of(document: Document) -> dict[str, Any]:
     """Returns what a page shows of a volume, in plain types; unknown lengths are None."""
     volume = document.volume
-    spacing = np.asarray(volume.spacing_mm, float)
-    has_spacing = bool(np.isfinite(spacing).all())
-    rows, columns = np.delete(spacing, document.axis)
-    in_plane = (columns, rows) if document.orientation.transpose else (rows, columns)
+    spacing_mm = (float(volume.spacing_mm[document.axis]), *map(float, document.voxel_mm))
+    has_spacing = bool(np.isfinite(spacing_mm).all())
     return {
         "id": document.source.id,
         "name": document.source.name,
@@ -237,12 +270,12 @@ def facts_of(document: Document) -> dict[str, Any]:
         "display_shape": list(display_shape(document)),
         "factors": list(document.factors),
         "pixel_mm": document.pixel_mm if has_spacing else None,
-        "spacing_mm": [float(s) for s in (spacing[document.axis], *in_plane)]
-        if has_spacing
-        else None,
+        "spacing_mm": list(spacing_mm) if has_spacing else None,
         "letters": letters_of(document),
         "affine": affine_of(document).tolist() if volume.has_affine else None,
+        "orientation_known": bool(volume.has_affine),
         "is_hu": document.is_hu,
+        "value_range": list(value_range(document)),
         "presets": [
             {"name": name, "width": width, "level": level}
             for name, (width, level) in PRESETS.items()

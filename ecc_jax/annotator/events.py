@@ -1,9 +1,10 @@
 """Events: plain JSON objects that change a state, checked here, so that a log of them is a session.
 
-press (lesion, slice, y, x, radius, positive, window_hu), move (lesion, slice, ring, y, x), resize
-(lesion, slice, ring, radius), delete (lesion, slice, ring), clear (lesion, slice), add (name,
-colour), rename (lesion, name, colour), finish (lesion, finished), remove (lesion), propagate
-(lesion, slices, gone). Undo and redo are those of `session`.
+press (lesion, slice, y, x, radius, positive, window_hu; `begin`, true, in place of lesion begins
+one), move (lesion, slice, ring, y, x), resize (lesion, slice, ring, radius), delete (lesion, slice,
+ring), clear (lesion, slice), add (name, colour), rename (lesion, name, colour), finish (lesion,
+finished), remove (lesion), propagate (lesion, slices, gone). Undo and redo are those of `session`.
+A lesion that is finished can be renamed, opened again and removed, and nothing else.
 """
 
 import math
@@ -32,22 +33,44 @@ COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#c
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
-def change(state: State, event: Mapping[str, Any], frame: Frame) -> State:
+def change(
+    state: State, event: Mapping[str, Any], frame: Frame, *, is_logged: bool = False
+) -> State:
     """Returns the state after an event.
 
     Args:
       state: Before it.
       event: `kind`, one of `KINDS`, and what that kind needs.
       frame: The volume.
+      is_logged: Whether a log holds it already: older logs change lesions that are finished.
 
     Raises:
       Missing: It is about something that is not there.
-      Refused: Unknown kind, a key too many or too few, or a value out of range.
+      Refused: Unknown kind, a key too many or too few, a value out of range, or a change of a
+        lesion that is finished.
     """
     kind = event.get("kind")
     if not isinstance(kind, str) or kind not in _CHANGES:
         raise Refused(f"kind must be one of {', '.join(KINDS)}; got {kind!r:.40}")
+    if kind in DRAWING and "lesion" in event and not is_logged:
+        check_unfinished(state, event["lesion"])
     return _CHANGES[kind](state, event, frame)
+
+
+def check_unfinished(state: State, number: Any) -> None:
+    """Refuses to draw on a lesion that a person has said is finished.
+
+    Args:
+      state: Now.
+      number: Of the lesion.
+
+    Raises:
+      Missing: There is none.
+      Refused: It is finished.
+    """
+    lesion = lesion_of(state, number)
+    if lesion.finished:
+        raise Refused(f"lesion {lesion.name!r} is finished; open it again first")
 
 
 def check_keys(event: Mapping[str, Any], needed: set[str], allowed: set[str] | None = None) -> None:
@@ -69,9 +92,33 @@ def check_keys(event: Mapping[str, Any], needed: set[str], allowed: set[str] | N
         raise Refused(f"unknown keys {extra}; expected {', '.join(sorted(known)) or 'nothing'}")
 
 
+def check_press(
+    event: Mapping[str, Any], needed: set[str], allowed: set[str] | None = None
+) -> None:
+    """Refuses a press with keys too many or too few; either `lesion` or `begin` is needed.
+
+    Args:
+      event: The press.
+      needed: Keys that must be there besides those of the disk.
+      allowed: Keys that may be there as well.
+
+    Raises:
+      Refused: In one line.
+    """
+    if "begin" in event and event["begin"] is not True:
+        raise Refused(f"begin must be true, or left out; got {event['begin']!r:.40}")
+    whose = "begin" if "begin" in event else "lesion"
+    disk = {"slice", "y", "x", "radius", "positive"}
+    check_keys(event, {whose} | disk | needed, allowed)
+
+
 def _press(state: State, event: Mapping[str, Any], frame: Frame) -> State:
-    check_keys(event, {"lesion", "slice", "y", "x", "radius", "positive", "window_hu"})
-    lesion = lesion_of(state, event["lesion"])
+    check_press(event, {"window_hu"})
+    if "begin" in event:
+        number, state = state.next_lesion, _add(state, {}, frame)
+    else:
+        number = event["lesion"]
+    lesion = lesion_of(state, number)
     index = check_slice(frame, event["slice"])
     y, x = point_of(event, frame)
     if not isinstance(event["positive"], bool):
@@ -108,7 +155,7 @@ def _clear(state: State, event: Mapping[str, Any], frame: Frame) -> State:
     lesion = lesion_of(state, event["lesion"])
     index = check_slice(frame, event["slice"])
     if index not in lesion.slices:
-        raise Missing(f"lesion {lesion.id} has nothing on slice {index}")
+        raise Missing(f"lesion {lesion.id} has nothing on slice index {index} (from 0)")
     return _with(state, lesion, {index: None})
 
 
@@ -181,6 +228,8 @@ _CHANGES: dict[str, Callable[[State, Mapping[str, Any], Frame], State]] = {
     "propagate": _propagate,
 }
 KINDS = tuple(_CHANGES)
+# What a lesion that is finished is protected from.
+DRAWING = frozenset({"press", "move", "resize", "delete", "clear", "propagate"})
 
 
 def _with(state: State, lesion: Lesion, found: Mapping[int, Annotation | None]) -> State:
@@ -200,7 +249,9 @@ def _with_ring(
     rings = before.rings if before else ()
     is_there = is_whole(event["ring"]) and event["ring"] in [ring.id for ring in rings]
     if before is None or not is_there:
-        raise Missing(f"lesion {lesion.id} has no disk {event['ring']!r:.40} on slice {index}")
+        raise Missing(
+            f"lesion {lesion.id} has no disk {event['ring']!r:.40} on slice index {index} (from 0)"
+        )
     changes = [change(ring) if ring.id == event["ring"] else ring for ring in rings]
     kept = tuple(ring for ring in changes if ring is not None)
     # Background disks alone have nothing to take away.

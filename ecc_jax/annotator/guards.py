@@ -18,12 +18,14 @@ from ecc_jax.annotator.replies import Refusal, refusal
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 MAX_BODY_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 16 * 1024
+# Requests that were let in and are being answered; connections that only stay open are no work.
+MAX_IN_WORK = 64
 # Without the token: the page, its scripts, and the exchange of the token for the cookie.
 OPEN_PATHS = frozenset({"/", "/api/login"})
 STATIC = "/static/"
 SECURITY = {
     "content-security-policy": (
-        "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; "
+        "default-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
         "form-action 'none'; object-src 'none'"
     ),
     "x-content-type-options": "nosniff",
@@ -90,6 +92,7 @@ class Guard:
         """
         self._app = app
         self._policy = policy
+        self._in_work = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
@@ -110,10 +113,16 @@ class Guard:
         try:
             check(scope, self._policy)
             body = await _body(receive)
+            if self._in_work >= MAX_IN_WORK:
+                raise Refusal(429, f"{MAX_IN_WORK} requests are being answered; try again soon")
         except Refusal as error:
             await refusal(error.status, str(error))(scope, receive, guarded_send)
             return
-        await self._app(scope, _once(body, receive), guarded_send)
+        self._in_work += 1
+        try:
+            await self._app(scope, _once(body, receive), guarded_send)
+        finally:
+            self._in_work -= 1
 
 
 def check(scope: Mapping[str, Any], policy: Policy) -> None:

@@ -13,7 +13,8 @@ bidirectional tool of OHIF. Unlike the latter, an axis may leave a concave lesio
 the longest diameter, and only its ends must lie in the outline.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -63,6 +64,41 @@ class SliceMeasures(NamedTuple):
     area_mm2: float | None
     long_axis: Axis | None
     short_axis: Axis | None
+
+
+class Values(NamedTuple):
+    """What the values of some voxels amount to, so that those of more can be put together.
+
+    Attributes:
+      voxels: How many.
+      mean_hu: Their mean; 0 without voxels.
+      squares: Sum of the squares of what each differs by from it.
+      min_hu: Lowest value; infinite without voxels.
+      max_hu: Highest value; likewise.
+    """
+
+    voxels: int = 0
+    mean_hu: float = 0.0
+    squares: float = 0.0
+    min_hu: float = math.inf
+    max_hu: float = -math.inf
+
+    @property
+    def sd_hu(self) -> float:
+        """Standard deviation, divided by the number of voxels; 0 without voxels."""
+        return math.sqrt(self.squares / self.voxels) if self.voxels else 0.0
+
+
+class Part(NamedTuple):
+    """What a lesion is measured by on one slice.
+
+    Attributes:
+      measures: Of its mask.
+      values: Under the mask.
+    """
+
+    measures: SliceMeasures
+    values: Values
 
 
 class LesionMeasures(NamedTuple):
@@ -117,30 +153,71 @@ def measure_lesion(
       ValueError: A mask does not lie on the volume's grid.
     """
     check_on_grid(lesion, volume.geometry)
-    slices = tuple(
-        measure_slice(
+    parts = [
+        measure_part(
             mask,
-            volume.geometry,
+            volume,
             slice_axis=lesion.slice_axis,
             slice_index=index,
             all_components=all_components,
         )
         for index, mask in sorted(lesion.slices.items())
-        if mask.any()
+    ]
+    return together(lesion.name, parts, volume)
+
+
+def measure_part(
+    mask: Bool[np.ndarray, "h w"],
+    volume: Volume,
+    *,
+    slice_axis: int,
+    slice_index: int,
+    all_components: bool = False,
+) -> Part:
+    """Measures a lesion on one slice, see `measure_slice`; `together` makes a lesion of them."""
+    measures = measure_slice(
+        mask,
+        volume.geometry,
+        slice_axis=slice_axis,
+        slice_index=slice_index,
+        all_components=all_components,
     )
-    voxels = sum(each.pixels for each in slices)
+    if not measures.pixels:
+        return Part(measures, Values())
+    values = np.moveaxis(volume.image_hu, slice_axis, 0)[slice_index][mask].astype(np.float64)
+    mean = float(values.mean())
+    squares = float(np.square(values - mean).sum())
+    return Part(
+        measures, Values(len(values), mean, squares, float(values.min()), float(values.max()))
+    )
+
+
+def together(name: str, parts: Iterable[Part], volume: Volume) -> LesionMeasures:
+    """Returns what a lesion measures of which every slice has been measured.
+
+    Args:
+      name: Of the lesion.
+      parts: Of its slices, rising.
+      volume: In which it lies.
+    """
+    full = [part for part in parts if part.measures.pixels]
+    values = [part.values for part in full]
+    voxels = sum(each.voxels for each in values)
     if not voxels:
-        return LesionMeasures(lesion.name, 0, _volume_mm3(0, volume), None, None, None, None, ())
-    values = np.concatenate(list(_values(lesion, volume)))
+        return LesionMeasures(name, 0, _volume_mm3(0, volume), None, None, None, None, ())
+    mean = math.fsum(each.voxels * each.mean_hu for each in values) / voxels
+    squares = math.fsum(each.squares + each.voxels * (each.mean_hu - mean) ** 2 for each in values)
+    low, high = min(each.min_hu for each in values), max(each.max_hu for each in values)
+    whole = Values(voxels, mean, squares, low, high)
     return LesionMeasures(
-        lesion.name,
+        name,
         voxels,
         _volume_mm3(voxels, volume),
-        float(values.mean()),
-        float(values.std()),
-        float(values.min()),
-        float(values.max()),
-        slices,
+        whole.mean_hu,
+        whole.sd_hu,
+        low,
+        high,
+        tuple(part.measures for part in full),
     )
 
 
@@ -174,8 +251,8 @@ def measure_slice(
     """
     if slice_axis not in (0, 1, 2) or not 0 <= slice_index < geometry.shape[slice_axis]:
         raise ValueError(
-            f"expected a slice of a volume of shape {geometry.shape}, got slice {slice_index} "
-            f"along axis {slice_axis}"
+            f"expected a slice of a volume of shape {geometry.shape}, got slice index "
+            f"{slice_index} (from 0) along axis {slice_axis}"
         )
     expected = tuple(int(n) for n in np.delete(geometry.shape, slice_axis))
     if mask.shape != expected:
@@ -197,13 +274,6 @@ def measure_slice(
     return SliceMeasures(
         slice_index, pixels, count, area, _axis(long, steps, origin), _axis(short, steps, origin)
     )
-
-
-def _values(lesion: Lesion, volume: Volume) -> Iterator[Float[np.ndarray, " n"]]:
-    """Yields the values of each slice's pixels, HU."""
-    slices = np.moveaxis(volume.image_hu, lesion.slice_axis, 0)
-    for index, mask in lesion.slices.items():
-        yield slices[index][mask].astype(np.float64)
 
 
 def _has_size(geometry: Geometry) -> bool:

@@ -4,6 +4,7 @@ NIfTI files and DICOM series have readers of their own, see `ecc_jax.volumes`.
 """
 
 import bz2
+import io
 import math
 import zlib
 from pathlib import Path
@@ -20,6 +21,8 @@ from ecc_jax.volumes import Volume
 MAX_VOXELS = 2**30
 MAX_PICTURE_PIXELS = 2**26
 CHUNK_BYTES = 1 << 20
+# Headers take about a kilobyte; those of a series that tools have copied into it, some hundred.
+MAX_HEADER_BYTES = 1 << 20
 # Patient axes of NRRD -> RAS+.
 SPACES = {
     "right-anterior-superior": (1.0, 1.0, 1.0),
@@ -64,12 +67,13 @@ def read_nrrd(path: Path) -> Volume:
       path: Raw, gzip or bzip2 encoded; three axes, none of them colours.
 
     Raises:
-      ValueError: Not NRRD, a header that points to other files, another kind of voxels or axes,
-        units but mm, no byte order, truncated, or voxels that are not finite.
+      ValueError: Not NRRD, a header of more than a MiB, one that points to other files, another
+        kind of voxels or axes, units but mm, no byte order, truncated, or voxels that are not
+        finite.
     """
     try:
         with path.open("rb") as file:
-            header = nrrd.read_header(file)
+            header = _header(file, path)
             _check_header(header, path)
             shape = (int(header["sizes"][0]), int(header["sizes"][1]), int(header["sizes"][2]))
             check_voxels(shape, path)
@@ -99,6 +103,23 @@ def read_picture(path: Path) -> Volume:
     image = values.astype(np.int16 if values.max() < 2**15 else np.float32)[None]
     unknown = (math.nan, math.nan, math.nan)
     return Volume(image, unknown, np.eye(4), path=path, has_affine=False)
+
+
+def _header(file: BinaryIO, path: Path) -> dict[str, Any]:
+    """Returns the header of a file and leaves the file where its voxels begin.
+
+    The header ends at the first empty line; a file without one would otherwise be read to its end.
+    """
+    start = file.read(MAX_HEADER_BYTES)
+    head = io.BytesIO(start)
+    header = nrrd.read_header(head)
+    if head.tell() >= MAX_HEADER_BYTES:
+        raise ValueError(
+            f"{path.name}: expected a header of less than {MAX_HEADER_BYTES} bytes and an empty "
+            "line after it, got none; save it anew"
+        )
+    file.seek(head.tell())
+    return header
 
 
 def _check_header(header: dict[str, Any], path: Path) -> None:
@@ -149,7 +170,9 @@ def _read(file: BinaryIO, encoding: str, need: int, path: Path) -> bytearray:
         raise ValueError(f"{path.name}: expected encoding raw, gzip or bzip2, got {encoding}")
     make = tools[encoding]
     if make is None:
-        raw = bytearray(file.read(need))
+        raw = bytearray()
+        while part := file.read(min(CHUNK_BYTES, need - len(raw))):
+            raw += part
     else:
         try:
             raw = _unpacked(file, make(), need)
@@ -186,7 +209,8 @@ def _narrowed(stored: Num[np.ndarray, "d h w"], path: Path) -> Num[np.ndarray, "
         np.array_equal(part, np.rint(part)) for part in np.moveaxis(stored, 2, 0)
     )
     fits = is_whole and -(2**15) <= low and high < 2**15
-    return stored.astype(np.int16 if fits else np.float32)
+    # What is int16 already is not copied: that would take as much memory again.
+    return stored.astype(np.int16 if fits else np.float32, copy=False)
 
 
 def _affine(header: dict[str, Any], path: Path) -> tuple[Float[np.ndarray, "4 4"], bool, bool]:

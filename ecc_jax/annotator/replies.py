@@ -13,17 +13,19 @@ class Refusal(Exception):
 
     Attributes:
       status: Of HTTP, 4xx.
+      reason: One word for programs; every 409 has one.
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, reason: str = "") -> None:
         """Makes a refusal.
 
         Args:
           status: Of HTTP, 4xx.
           message: What was expected, what was found, what to do.
+          reason: One word for programs; empty for none.
         """
         super().__init__(message)
-        self.status = status
+        self.status, self.reason = status, reason
 
 
 def reply(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -32,7 +34,7 @@ def reply(value: Any, *, status: int = 200, headers: dict[str, str] | None = Non
     return Response(text, status, headers, "application/json")
 
 
-def refusal(status: int, message: str) -> Response:
-    """Returns an error as one line: {"error": …}."""
+def refusal(status: int, message: str, reason: str = "") -> Response:
+    """Returns an error as one line: {"error": …}, with "reason": … if there is one."""
     line = " ".join(message.split())[:MAX_MESSAGE]
-    return reply({"error": line}, status=status)
+    return reply({"error": line} | ({"reason": reason} if reason else {}), status=status)

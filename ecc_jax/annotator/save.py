@@ -36,11 +36,13 @@ class Format(NamedTuple):
       suffixes: Of the files that it writes whatever was drawn.
       write: Takes what was drawn, the path without suffix, whether to replace; returns the files.
       meaning: For a person who chooses.
+      kinds: Of the sources (`sources.Source.kind`) that it can save; empty for all.
     """
 
     suffixes: tuple[str, ...]
     write: Callable[[Drawn, Path, bool], list[Path]]
     meaning: str
+    kinds: tuple[str, ...] = ()
 
 
 def _nifti(drawn: Drawn, stem: Path, replace: bool) -> list[Path]:
@@ -90,7 +92,9 @@ def _prompts(drawn: Drawn, stem: Path, replace: bool) -> list[Path]:
 FORMATS: Mapping[str, Format] = {
     "nifti": Format((".nii.gz", ".json"), _nifti, "label map on the grid of the source"),
     "nrrd": Format((".seg.nrrd",), _nrrd, "segmentation of 3D Slicer"),
-    "dicom": Format((".seg.dcm", ".sr.dcm"), _dicom, "segmentation and report, of a DICOM series"),
+    "dicom": Format(
+        (".seg.dcm", ".sr.dcm"), _dicom, "segmentation and report, of a DICOM series", ("dicom",)
+    ),
     "measures": Format((".measures.csv", ".measures.json"), _measures, "sizes and HU as a table"),
     "prompts": Format((".prompts.json",), _prompts, "every disk, to replay"),
 }

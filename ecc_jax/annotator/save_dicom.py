@@ -106,7 +106,7 @@ def read_headers(volume: Volume, lesions: Sequence[Lesion]) -> dict[int, pydicom
     if missing:
         raise ValueError(
             f"{volume.path}: the files of {len(missing)} slices are not there any more (the first: "
-            f"slice {missing[0]}); bring them back, or save as NIfTI"
+            f"slice index {missing[0]} (from 0)); bring them back, or save as NIfTI"
         )
     return dict(sorted(found.items()))
 

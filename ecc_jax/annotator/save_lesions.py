@@ -83,8 +83,8 @@ def check_on_grid(lesion: Lesion, geometry: Geometry) -> None:
     for index, mask in lesion.slices.items():
         if not 0 <= index < count or mask.shape != expected:
             raise ValueError(
-                f"lesion {lesion.name!r}: expected slices 0 to {count - 1} of shape {expected}, "
-                f"got slice {index} of shape {mask.shape}"
+                f"lesion {lesion.name!r}: expected slice indices 0 to {count - 1} (from 0) of "
+                f"shape {expected}, got slice index {index} of shape {mask.shape}"
             )
         # Numbers would choose rows instead of pixels.
         if mask.dtype != bool:

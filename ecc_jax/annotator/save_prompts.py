@@ -1,6 +1,7 @@
 """The log of prompts: every disk that made the masks, in a JSON that can be replayed.
 
   {"format": "ecc_jax.prompts", "version": 1, "software": "ecc_jax 0.1.0", "model": "...",
+   "network": "...",
    "source": {"identity": "...", "shape": [...], "affine": [[...]], "slice_axis": 0,
               "orientation": [false, true, true]},
    "lesions": [{"name": "...", "tracking_uid": "...", "finding": "lesion",
@@ -112,12 +113,15 @@ class PromptLog(NamedTuple):
     Attributes:
       view: The volume and how it was shown.
       lesions: In order.
-      model: What answered: a name with a hash or a version.
+      model: What answered: its name.
+      network: Hash of what answered, see `network.network_of`; empty if it is not known, or if
+        several did.
     """
 
     view: View
     lesions: tuple[LesionPrompts, ...]
     model: str = ""
+    network: str = ""
 
 
 def view_of(volume: Volume, *, slice_axis: int) -> View:
@@ -174,6 +178,7 @@ def write_prompts(target: Path, log: PromptLog, source: Path, *, replace: bool =
         "version": FORMAT_VERSION,
         "software": f"{SOFTWARE} {VERSION}",
         "model": log.model,
+        "network": log.network,
         "source": {
             "identity": log.view.identity,
             "shape": log.view.shape,
@@ -212,6 +217,7 @@ def read_prompts(path: Path) -> PromptLog:
             _read_view(content["source"]),
             tuple(_read_lesion(lesion) for lesion in content["lesions"]),
             _text(content["model"]),
+            _text(content.get("network", "")),  # of logs that were written before it was
         )
         _check(log, str(path))
         _check_places(log, content["lesions"])
@@ -304,7 +310,8 @@ def _check_places(log: PromptLog, written: Sequence[Mapping[str, Any]]) -> None:
                     if not off <= TOLERANCE * (1 + np.abs(value).max()):
                         raise ValueError(
                             f"{key} {said[key]} contradicts y {prompt.y:g}, x {prompt.x:g} and "
-                            f"radius {prompt.radius:g} on slice {each.slice_index}"
+                            f"radius {prompt.radius:g} on slice index "
+                            f"{each.slice_index} (from 0)"
                         )
 
 

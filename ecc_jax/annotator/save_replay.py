@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Num
 
+from ecc_jax.annotator import documents
 from ecc_jax.annotator.packing import unpack
 from ecc_jax.annotator.save_lesions import Lesion
 from ecc_jax.annotator.save_prompts import (
@@ -16,11 +17,9 @@ from ecc_jax.annotator.save_prompts import (
     upright_shape,
     view_of,
 )
+from ecc_jax.annotator.sources import Source
 from ecc_jax.data.slices import turn, turn_back
 from ecc_jax.volumes import Volume
-
-# Sides of a voxel that differ by less are equal but for rounding.
-SQUARE = 0.01
 
 
 class Upright(NamedTuple):
@@ -57,7 +56,9 @@ class Predictor(Protocol):
         """Answers one more click."""
 
 
-def replay(log: PromptLog, volume: Volume, answer: Answer, *, check: bool = True) -> list[Lesion]:
+def replay(
+    log: PromptLog, volume: Volume, answer: Answer, *, check: bool = True, network: str = ""
+) -> list[Lesion]:
     """Returns the lesions that the prompts of a log make.
 
     Args:
@@ -66,10 +67,17 @@ def replay(log: PromptLog, volume: Volume, answer: Answer, *, check: bool = True
       answer: Gives the mask of an upright slice, voxel by voxel; `by_predictor` makes one.
       check: Whether masks must be those of the log, bit for bit. Another network, machine or
         version may give others.
+      network: Hash of what answers, see `network.network_of`; empty if it is not known.
 
     Raises:
-      ValueError: Another volume, or masks differ from those of the log.
+      ValueError: Another volume, another network, or masks differ from those of the log.
     """
+    if check and network and log.network and network != log.network:
+        raise ValueError(
+            f"{volume.path}: the prompts were answered by the network {log.network} "
+            f"({log.model or 'without a name'}), this one is {network}; replay with that one's "
+            "run folder, or with check=False"
+        )
     view = view_of(volume, slice_axis=log.view.slice_axis)
     for what, ours, logged in (
         ("shape", view.shape, log.view.shape),
@@ -88,7 +96,7 @@ def replay(log: PromptLog, volume: Volume, answer: Answer, *, check: bool = True
             mask = turn_back(answer(_upright(log, volume, each)), log.view.orientation)
             masks[each.slice_index] = mask
             if each.mask_sha256 and mask_hash(mask) != each.mask_sha256:
-                differ.append(f"slice {each.slice_index} of {lesion.name!r}")
+                differ.append(f"slice index {each.slice_index} (from 0) of {lesion.name!r}")
         axis = log.view.slice_axis
         found.append(Lesion(lesion.name, masks, axis, lesion.tracking_uid, lesion.finding))
     if differ and check:
@@ -101,30 +109,29 @@ def replay(log: PromptLog, volume: Volume, answer: Answer, *, check: bool = True
 
 
 def by_predictor(predictor: Predictor, volume: Volume, *, slice_axis: int) -> Answer:
-    """Returns what answers prompts by a predictor that is shown one pixel per voxel.
+    """Returns what answers prompts by a predictor, as the annotator does.
+
+    Where voxels are oblong it is shown square pixels, and its mask is taken back to voxels.
 
     Args:
       predictor: The network.
-      volume: The volume; its pixels must be square, since a disk would not be one otherwise.
+      volume: The volume.
       slice_axis: Array axis along which slices are taken.
-
-    Raises:
-      ValueError: Oblong pixels.
     """
-    rows, columns = np.delete(volume.spacing_mm, slice_axis)
-    if abs(rows - columns) > SQUARE * min(rows, columns):
-        raise ValueError(
-            f"{volume.path}: expected square pixels, got {rows:g} x {columns:g} mm; replay with "
-            "what resamples them"
-        )
+    document = documents.shown_along(slice_axis, Source("", volume.path.name, "", None), volume)
 
     def answer(upright: Upright) -> Bool[np.ndarray, "r c"]:
+        prior, first = upright.prior, {}
         # A predictor without such masks has no argument for them either.
-        first = {} if upright.prior is None else {"first_mask": upright.prior}
-        predictor.set_image(upright.image_hu, window_hu=upright.window_hu, **first)
-        mask = np.zeros(upright.image_hu.shape, bool) if upright.prior is None else upright.prior
-        for prompt in upright.prompts:
-            mask = predictor.add_click(*prompt)
+        if prior is not None:
+            first = {"first_mask": documents.display_mask(document, prior)}
+        image = documents.display_image(document, upright.slice_index)
+        predictor.set_image(image, window_hu=upright.window_hu, **first)
+        mask = np.zeros(document.shape, bool) if prior is None else prior
+        for y, x, radius, is_positive in upright.prompts:
+            place = documents.display_point(document, y, x)
+            found = predictor.add_click(*place, radius, is_positive)
+            mask = documents.voxel_mask(document, found)
         return mask
 
     return answer

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ecc_jax.annotator import save, save_prompts
-from ecc_jax.annotator.desk import Saver, ToSave
 from ecc_jax.annotator.save_lesions import Lesion
+from ecc_jax.annotator.saving import Saver, ToSave
 from ecc_jax.data.slices import turn_back
 
 
@@ -14,7 +14,7 @@ def savers(model: str) -> Mapping[str, Saver]:
     """Returns what writes a session in each format of `save.FORMATS`.
 
     Args:
-      model: What answers disks, for the log of prompts.
+      model: What answers disks by name, for the log of prompts.
     """
     return {name: functools.partial(_save, name, model) for name in save.FORMATS}
 
@@ -53,5 +53,5 @@ def drawn_of(job: ToSave, *, model: str) -> save.Drawn:
         )
         logged.append(save_prompts.LesionPrompts(lesion.name, slices))
     view = save_prompts.view_of(document.volume, slice_axis=document.axis)
-    log = save_prompts.PromptLog(view, tuple(logged), model)
+    log = save_prompts.PromptLog(view, tuple(logged), model, job.network)
     return save.Drawn(document.volume, lesions, log, is_hu=document.is_hu)

@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 import uvicorn
 
-from ecc_jax import places, runs
+from ecc_jax import runs
 from ecc_jax.annotator.answers import Answers
 from ecc_jax.annotator.app import make_app
-from ecc_jax.annotator.desk import Desk, Saver
+from ecc_jax.annotator.desk import Desk
 from ecc_jax.annotator.guards import LOOPBACK, Policy, allowed_hosts, new_token
+from ecc_jax.annotator.network import network_of
+from ecc_jax.annotator.saving import Saver
 from ecc_jax.annotator.sources import Source, check_workdir, sources_of, synthetic
-from ecc_jax.volumes import hash_of
 
 LEAST_TOKEN = 16
-MAX_CONNECTIONS = 64
 
 
 class Options(NamedTuple):
@@ -54,9 +54,9 @@ def check(options: Options) -> None:
     is_local = options.host in LOOPBACK or options.host == "::1"
     if not is_local and not options.token:
         raise ValueError(
-            f"--host {options.host} lets other machines in; give --token, a secret of your own of "
-            f"at least {LEAST_TOKEN} characters, and use it in a network that you trust: there is "
-            "no encryption"
+            f"--host {options.host} lets other machines in; give --token-file (or --token), a "
+            f"secret of your own of at least {LEAST_TOKEN} characters, and use it in a network "
+            "that you trust: there is no encryption"
         )
     if options.token and not (
         len(options.token) >= LEAST_TOKEN
@@ -64,7 +64,7 @@ def check(options: Options) -> None:
         and all(c.isalnum() or c in "-_" for c in options.token)
     ):
         raise ValueError(
-            f"--token must be at least {LEAST_TOKEN} letters, digits, - or _; "
+            f"the token must be at least {LEAST_TOKEN} letters, digits, - or _; "
             "make one with: python -c 'import secrets; print(secrets.token_urlsafe())'"
         )
     if not 0 <= options.port <= 65535:
@@ -132,7 +132,6 @@ def make_server(desk: Desk, policy: Policy) -> uvicorn.Server:
         access_log=False,
         log_level="error",
         server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
         ws="none",
@@ -188,7 +187,7 @@ def _desk(options: Options, found: tuple[Source, ...], savers: Mapping[str, Save
         workdir=options.workdir,
         read_only=options.read_only,
         savers=savers,
-        network=_network(options.checkpoint),
+        network=network_of(options.checkpoint),
     )
     if len(found) == 1:
         _say(f"reading {found[0].kind} and compiling the first click, some seconds …")
@@ -197,13 +196,6 @@ def _desk(options: Options, found: tuple[Source, ...], savers: Mapping[str, Save
             _say(f"note: {remark}")
     _say(f"ready after {time.perf_counter() - started:.1f} s")
     return desk
-
-
-def _network(checkpoint: str) -> str:
-    """Returns a hash of the configuration and the manifests of a run's checkpoints."""
-    folder = places.run_folder(checkpoint)
-    files = [folder / "config.json", *sorted(folder.glob("checkpoints/*/manifest.json"))]
-    return hash_of(*(file.read_bytes() for file in files if file.is_file()))
 
 
 def _say(text: str) -> None:

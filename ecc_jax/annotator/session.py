@@ -28,16 +28,17 @@ class Session(NamedTuple):
     version: int = 0
 
 
-def apply(session: Session, event: Mapping[str, Any]) -> Session:
+def apply(session: Session, event: Mapping[str, Any], *, is_logged: bool = False) -> Session:
     """Returns the session after one event.
 
     Args:
       session: Before it.
       event: Undo, redo, or one of `events`; `kind` says which.
+      is_logged: See `events.change`.
 
     Raises:
       Missing: It is about something that is not there.
-      Refused: Unknown kind, a key too many or too few, or a value out of range.
+      Refused: See `events.change`; or there is nothing to undo or redo.
     """
     kind = event.get("kind")
     if kind == "undo":
@@ -60,6 +61,6 @@ def apply(session: Session, event: Mapping[str, Any]) -> Session:
             future=session.future[:-1],
             version=session.version + 1,
         )
-    state = change(session.state, event, session.frame)
+    state = change(session.state, event, session.frame, is_logged=is_logged)
     past = (*session.past, session.state)
     return session._replace(state=state, past=past, future=(), version=session.version + 1)

@@ -130,7 +130,9 @@ def check_slice(frame: Frame, index: Any) -> int:
       Missing: There is no such slice.
     """
     if not is_whole(index) or not 0 <= index < frame.num_slices:
-        raise Missing(f"expected a slice of 0 to {frame.num_slices - 1}, got {index!r:.40}")
+        raise Missing(
+            f"expected a slice index of 0 to {frame.num_slices - 1} (from 0), got {index!r:.40}"
+        )
     return index
 
 

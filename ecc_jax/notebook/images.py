@@ -101,13 +101,10 @@ def read_slice(
     number = _checked_number(number, count, path)
     geometry = volume.geometry._replace(path=path)
     orientation = volumes.display_orientation(geometry, slice_axis=axis)
-    height_mm, width_mm = (mm for i, mm in enumerate(volume.spacing_mm) if i != axis)
-    if orientation.transpose:
-        height_mm, width_mm = width_mm, height_mm
     return Slice(
         orientation.turn(np.moveaxis(volume.image_hu, axis, 0)[number]),
         window_hu,
-        (height_mm, width_mm),
+        volumes.in_plane_mm(volume.spacing_mm, slice_axis=axis, orientation=orientation),
         geometry,
         axis,
         number,

@@ -7,6 +7,7 @@ from ecc_jax.volumes.geometry import (
     Orientation,
     Volume,
     display_orientation,
+    in_plane_mm,
     slice_axis,
 )
 from ecc_jax.volumes.identity import hash_of, identity_of
@@ -34,6 +35,7 @@ __all__ = [
     "files_of",
     "hash_of",
     "identity_of",
+    "in_plane_mm",
     "is_nifti_name",
     "is_second_half",
     "read_geometry",

@@ -127,6 +127,20 @@ def display_orientation(geometry: Geometry, *, slice_axis: int) -> Orientation:
     return Orientation(transpose, bool(rows[1] > 0), bool(columns[1] > 0))
 
 
+def in_plane_mm(
+    spacing_mm: tuple[float, float, float], *, slice_axis: int, orientation: Orientation
+) -> tuple[float, float]:
+    """Returns height and width of a pixel of a slice in display order, mm; NaN if unknown.
+
+    Args:
+      spacing_mm: Voxel size along each array axis.
+      slice_axis: Array axis along which slices are taken.
+      orientation: How a slice in array order is turned.
+    """
+    first, second = (mm for axis, mm in enumerate(spacing_mm) if axis != slice_axis)
+    return (second, first) if orientation.transpose else (first, second)
+
+
 def direction_of(affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "3 2"]:
     """Returns of each array axis the patient axis nearest to it and the sign of its step.
 

@@ -64,8 +64,12 @@ def read_volume(path: str | Path) -> Volume:
     header = read_header(path)
     geometry, remarks = geometry_of(header.fields, path)
     _warn(path, remarks)
-    blocks = _blocks(_read_voxels(header, geometry), path)
-    image = gather(blocks, geometry.shape, narrow=np.int16, wide=np.float32, order="F")
+    stored = _read_voxels(header, geometry)
+    if stored.voxels.dtype == np.int16 and not stored.is_scaled:
+        image = stored.voxels  # a copy would take as much memory again
+    else:
+        blocks = _blocks(stored, path)
+        image = gather(blocks, geometry.shape, narrow=np.int16, wide=np.float32, order="F")
     warn_unless_hu(image, path)
     return Volume(image, *geometry[1:3], path=path, has_affine=geometry.has_affine)
 
@@ -124,6 +128,11 @@ class _Stored(NamedTuple):
     slope: float
     intercept: float
 
+    @property
+    def is_scaled(self) -> bool:
+        """Whether values differ from what is stored."""
+        return (self.slope, self.intercept) != (1.0, 0.0)
+
 
 def _read_voxels(header: Header, geometry: Geometry) -> _Stored:
     """Returns the voxels as stored.
@@ -161,7 +170,6 @@ def _blocks(stored: _Stored, path: Path) -> Iterator[tuple[Any, np.ndarray]]:
     """
     voxels = stored.voxels
     dtype = voxels.dtype.newbyteorder("=")
-    scaled = (stored.slope, stored.intercept) != (1.0, 0.0)
     # 16 bits and fewer are exact in float32.
     wide = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
     depth = max(1, SLAB_VOXELS // max(voxels.shape[0] * voxels.shape[1], 1))
@@ -169,7 +177,7 @@ def _blocks(stored: _Stored, path: Path) -> Iterator[tuple[Any, np.ndarray]]:
     for start in range(0, voxels.shape[2], depth):
         index = (..., slice(start, start + depth))
         values = voxels[index].astype(dtype, copy=False)
-        if scaled:
+        if stored.is_scaled:
             values = values.astype(wide) * wide.type(stored.slope) + wide.type(stored.intercept)
         if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
             bad += int(np.count_nonzero(~np.isfinite(values)))

@@ -63,7 +63,8 @@ def read_bytes(path: Path, *, limit: int, to_end: bool = False) -> bytes | bytea
                 return file.read(limit)
             raw = bytearray(limit)
             filled, view = 0, memoryview(raw)
-            while part := file.readinto(view[filled:]):
+            # In pieces: gzip unpacks as much as is asked for into a copy of its own.
+            while part := file.readinto(view[filled : filled + CHUNK_BYTES]):
                 filled += part
             while file.read(CHUNK_BYTES):
                 pass

@@ -1,5 +1,6 @@
 """A running annotator with a painter in place of a network, for tests."""
 
+import base64
 import contextlib
 import threading
 import time
@@ -15,6 +16,8 @@ from ecc_jax.annotator.server import listen, make_server
 from ecc_jax.annotator.sources import sources_of
 
 TOKEN = "a-token-of-the-tests"
+# In the middle of `ball`.
+PRESS = {"lesion": 1, "slice": 3, "y": 11, "x": 9, "radius": 4, "positive": True}
 
 
 class Painter:
@@ -51,6 +54,13 @@ def ball(shape=(6, 24, 20), centre=(3, 11, 9), radii=(2.5, 5, 5), hu=200):
     away = (grid - np.array(centre)[:, None]) / np.array(radii)[:, None]
     inside = ((away**2).sum(0) <= 1).reshape(shape)
     return np.where(inside, hu, -100).astype(np.int16), inside
+
+
+def shown(answer):
+    """Returns the mask of an answer."""
+    bits = np.frombuffer(base64.b64decode(answer["bits"]), np.uint8)
+    height, width = answer["shape"]
+    return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Masks follow from disks alone, however they were reached; the worker; propagation."""
+"""Masks follow from disks alone, however they were reached; the worker."""
 
 import threading
 import time
@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from skimage import measure
 
 from ecc_jax import runs
 from ecc_jax.annotator import documents
 from ecc_jax.annotator.answers import Answers, Place
 from ecc_jax.annotator.packing import bits_of, pack, unpack
-from ecc_jax.annotator.propagation import fitted_disk, propagate, stale
 from ecc_jax.annotator.sources import PHANTOM, Source, synthetic
-from ecc_jax.annotator.state import Annotation, Lesion, Ring
+from ecc_jax.annotator.state import Annotation, Ring
 from ecc_jax.annotator.worker import Busy, Superseded, Worker
 from ecc_jax.phantom.volumes import generate_volume
 from ecc_jax.predictor import InteractivePredictor
@@ -98,80 +96,6 @@ def test_packed_masks_come_back():
     for text in ("?", "AAAA", ""):
         with pytest.raises(ValueError, match="packed mask"):
             unpack(text, (3, 5))
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_fitted_disks_are_those_of_the_robot_user(seed):
-    rng = np.random.default_rng(seed)
-    document = shown(np.zeros((2, 40, 48), np.int16))
-    mask = np.zeros((40, 48), bool)
-    yy, xx = np.indices(mask.shape)
-    for _ in range(3):
-        y, x, r = rng.uniform(0, 40), rng.uniform(0, 48), rng.uniform(1, 12)
-        mask |= np.hypot(yy - y, (xx - x) * rng.uniform(0.7, 1.5)) < r
-    # By brute force: the robot user's disk, at the pixel that is farthest from any other.
-    labels = measure.label(mask, connectivity=2)
-    component = labels == 1 + np.argmax(np.bincount(labels.flat)[1:])
-    inside = np.argwhere(component)
-    outside = np.argwhere(np.pad(~component, 1, constant_values=True)) - 1
-    depth = np.array([np.hypot(*(outside - pixel).T).min() for pixel in inside])
-    centre = inside[np.argmax(depth)]
-    reach = np.hypot(*(inside - centre).T).max()
-    y, x, radius = fitted_disk(document, mask)
-    assert (y, x) == tuple(centre)
-    assert radius == pytest.approx((depth.max() + max(depth.max(), reach)) / 2)
-
-
-def carried(image, start, **options):
-    document, answers = shown(image), Answers(Painter())
-    first = Annotation(options.pop("disks", DISKS[:1]), WINDOW)
-    lesion = Lesion(1, "a", "#000000", False, {start: first})
-    lesion = lesion._replace(slices={**lesion.slices, **options.pop("drawn", {})})
-    found = propagate(
-        answers, document, "v", lesion, start=start, **{"step": 1, "most": 99, **options}
-    )
-    return [entry["slice"] for entry in found], found
-
-
-def test_propagation_follows_a_lesion_to_its_end():
-    image, inside = ball(shape=(12, 24, 20), centre=(5, 11, 9), radii=(3.6, 6, 6))
-    up, found = carried(image, 5)
-    down, _ = carried(image, 5, step=-1)
-    truth = np.flatnonzero(inside.any((1, 2)))
-    assert up == list(range(6, truth[-1] + 1)) and down == list(range(4, truth[0] - 1, -1))
-    assert carried(image, 5, most=1)[0] == [6]
-    drawn = {7: Annotation(DISKS[:1], WINDOW)}
-    assert carried(image, 5, drawn=drawn)[0] == [6]
-    propagated = Annotation(DISKS[:1], WINDOW, found[0]["prior"], is_propagated=True)
-    assert carried(image, 5, drawn={7: propagated})[0] == up
-    # One disk on a mask that was carried is no sign that nobody has changed it.
-    assert carried(image, 5, drawn={7: propagated._replace(is_propagated=False)})[0] == [6]
-
-
-def test_what_a_propagation_no_longer_reaches_is_gone():
-    drawn = Annotation(DISKS[:1], WINDOW)
-    old = drawn._replace(prior="x", is_propagated=True)
-    # Two slices below and three above the start, then one that a person drew on.
-    slices = {1: old, 2: old, 3: drawn, 4: old, 5: old, 6: old, 7: drawn, 8: old}
-    lesion = Lesion(1, "a", "#000000", False, slices)
-
-    def gone(found, **options):
-        return stale(lesion, [{}] * found, start=3, **{"step": 1, "most": 99, **options})
-
-    assert gone(0) == [4, 5, 6] and gone(1) == [5, 6] and gone(3) == []
-    assert gone(0, most=2) == [4, 5] and gone(2, most=2) == []
-    assert gone(0, step=-1) == [2, 1] and gone(2, step=-1) == []
-
-
-def test_propagation_ends_where_nothing_stands_out_and_at_the_volume():
-    # What the painter takes for lesion goes on to the end, but only to slice 6 against air.
-    image = np.full((10, 24, 20), -100, np.int16)
-    image[:7, 5:17, 4:15] = 200
-    image[7:] = 200
-    whole = rings((11, 9, 9, True))
-    assert carried(image, 4, disks=whole)[0] == [5, 6]
-    image[7:] = image[6]
-    assert carried(image, 4, disks=whole)[0] == [5, 6, 7, 8, 9]
 
 
 def test_the_newest_request_wins_and_the_queue_is_short():

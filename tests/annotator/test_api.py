@@ -1,27 +1,15 @@
-"""The API over HTTP: what a page or plug-in does, kills and restarts, and what fuzzers do."""
+"""The API over HTTP: what a page or plug-in does, kills and restarts."""
 
-import base64
-import json
 import shutil
 import threading
-import time
-from urllib.parse import quote
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ecc_jax.annotator.client import ApiError
 from ecc_jax.annotator.desk import OTHER_NETWORK
-from tests.annotator.serving import Painter, serving
-
-PRESS = {"lesion": 1, "slice": 3, "y": 11, "x": 9, "radius": 4, "positive": True}
-
-
-def shown(answer):
-    """Returns the mask of an answer."""
-    bits = np.frombuffer(base64.b64decode(answer["bits"]), np.uint8)
-    height, width = answer["shape"]
-    return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
+from tests.annotator.serving import PRESS, Painter, serving, shown
 
 
 def test_slices_in_every_form(running, scan):
@@ -43,6 +31,19 @@ def test_slices_in_every_form(running, scan):
     for query in ("format=jpeg", *(f"format=uint8{window}" for window in windows)):
         assert client.request("GET", f"{path}?{query}")[0] == 422
     assert client.request("GET", f"/api/documents/{volume}/slices/6")[0] == 404
+
+
+def test_a_picture_of_16_bits_is_sent_as_it_is(tmp_path):
+    values = np.random.default_rng(0).integers(0, 2**16, (24, 20)).astype(np.uint16)
+    values[0, :2] = 0, 2**16 - 1
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with serving(tmp_path / "a.png", tmp_path / "work") as (client, _):
+        volume = client.documents()[0]["id"]
+        assert client.open(volume)["value_range"] == [0, 65535]
+        _, headers, raw = client.request("GET", f"/api/documents/{volume}/slices/0")
+        assert headers["x-dtype"] == "uint16" and raw == values.astype("<u2").tobytes()
+        assert client.slice(volume, 0).dtype == np.uint16
+        np.testing.assert_array_equal(client.slice(volume, 0), values)
 
 
 def test_press_move_undo_redo_by_equal_bytes(running, scan):
@@ -70,16 +71,48 @@ def test_press_move_undo_redo_by_equal_bytes(running, scan):
     assert [ring["id"] for ring in deleted["lesions"][0]["slices"][0]["rings"]] == [1]
 
 
+def test_a_press_begins_a_lesion_as_one_event(running, scan, tmp_path):
+    client, volume, _ = running
+    disk = {key: value for key, value in PRESS.items() if key != "lesion"}
+    before = client.open(volume)["session"]
+    answer = client.event(volume, "press", begin=True, **disk, version=before["version"])
+    assert answer["version"] == before["version"] + 1 and answer["changed"] == [[2, 3]]
+    assert [each["name"] for each in answer["lesions"]] == ["liver ✓", "lesion 2"]
+    assert answer["mask"]["lesion"] == 2
+    np.testing.assert_array_equal(shown(answer["mask"]), client.mask(volume, 2, 3))
+    (log,) = (tmp_path / "work").rglob("events.log")
+    events = [line for line in log.read_bytes().splitlines() if b'"event"' in line]
+    assert len(events) == answer["version"] and b'"begin":true' in events[-1]
+    with serving(scan[0], copy_of(tmp_path / "work", tmp_path, "killed")) as (again, _):
+        assert again.open(volume)["session"] == client.open(volume)["session"]
+    assert client.event(volume, "undo")["lesions"] == before["lesions"]
+    assert client.event(volume, "redo")["mask"] == answer["mask"] | {"ms": 0.0, "version": 4}
+    with pytest.raises(ApiError, match="begin must be true"):
+        client.event(volume, "press", begin=False, **disk)
+
+
+def test_a_finished_lesion_is_protected_until_it_is_opened_again(running):
+    client, volume, desk = running
+    client.event(volume, "press", **PRESS)
+    client.event(volume, "finish", lesion=1, finished=True)
+    asked = []
+    desk.propagate = lambda *args, **_: asked.append(args)
+    for kind, values in (("press", PRESS), ("propagate", {"lesion": 1, "slice": 3})):
+        with pytest.raises(ApiError, match="'liver ✓' is finished; open it again") as error:
+            client.event(volume, kind, **values)
+        assert error.value.status == 422
+    assert not asked  # nobody waits for what is refused anyway
+    client.event(volume, "finish", lesion=1, finished=False)
+    client.event(volume, "press", **PRESS)
+
+
 def test_propagated_slices_are_one_event_and_can_be_corrected(running, scan):
     client, volume, _ = running
     client.event(volume, "press", **{**PRESS, "radius": 6})
     answer = client.event(volume, "propagate", lesion=1, slice=3)
-    # The painter keeps the mask before, so that on slices 1 and 5, where the ball has less than
-    # half of its largest area, most of the mask is air.
-    areas = scan[2].sum((1, 2))
-    assert 2 * areas[5] < areas[4] < areas[3]
-    assert [entry["slice"] for entry in answer["lesions"][0]["slices"]] == [2, 3, 4]
-    assert answer["changed"] == [[1, 2], [1, 4]]
+    assert np.flatnonzero(scan[2].any((1, 2))).tolist() == [1, 2, 3, 4, 5]
+    assert [entry["slice"] for entry in answer["lesions"][0]["slices"]] == [1, 2, 3, 4, 5]
+    assert answer["changed"] == [[1, 1], [1, 2], [1, 4], [1, 5]]
     before = client.mask(volume, 1, 2)
     fixed = client.event(volume, "press", **{**PRESS, "slice": 2, "radius": 2, "positive": False})
     yy, xx = np.indices((24, 20))
@@ -101,14 +134,15 @@ def test_a_corrected_slice_outlives_the_next_propagation(running, kind, values):
     client, volume, _ = running
     client.event(volume, "press", **{**PRESS, "radius": 6})
     carried = client.event(volume, "propagate", lesion=1, slice=3)["lesions"][0]["slices"]
-    assert [entry["is_propagated"] for entry in carried] == [True, False, True]
-    assert carried[2]["rings"][0]["id"] == 2
+    assert [entry["is_propagated"] for entry in carried] == [True, True, False, True, True]
+    assert carried[3]["rings"][0]["id"] == 2
     client.event(volume, kind, **{**values, "lesion": 1, "slice": 4})
     mask = client.mask(volume, 1, 4)
-    told = client.open(volume)["session"]["lesions"][0]["slices"][2]
+    told = client.open(volume)["session"]["lesions"][0]["slices"][3]
     assert not told["is_propagated"]
     again = client.event(volume, "propagate", lesion=1, slice=3)
-    assert again["lesions"][0]["slices"][2] == told and again["changed"] == [[1, 2]]
+    # Nor is slice 5 beyond it touched.
+    assert again["lesions"][0]["slices"][3] == told and again["changed"] == [[1, 1], [1, 2]]
     np.testing.assert_array_equal(client.mask(volume, 1, 4), mask)
 
 
@@ -118,20 +152,20 @@ def test_a_cleared_slice_may_be_filled_again(running):
     client.event(volume, "propagate", lesion=1, slice=3)
     client.event(volume, "clear", lesion=1, slice=4)
     answer = client.event(volume, "propagate", lesion=1, slice=3)
-    assert [entry["slice"] for entry in answer["lesions"][0]["slices"]] == [2, 3, 4]
+    assert [entry["slice"] for entry in answer["lesions"][0]["slices"]] == [1, 2, 3, 4, 5]
 
 
 def test_slices_that_a_smaller_lesion_no_longer_reaches_are_gone(running, scan, tmp_path):
     client, volume, desk = running
     client.event(volume, "press", **{**PRESS, "radius": 6})
     client.event(volume, "propagate", lesion=1, slice=3)
-    before = [client.mask(volume, 1, index) for index in (2, 4)]
+    before = [client.mask(volume, 1, index) for index in (1, 2, 4, 5)]
     # In the air beside the ball the painter answers an empty mask, which is carried nowhere.
     client.event(volume, "move", lesion=1, slice=3, ring=1, y=1, x=18)
     client.event(volume, "resize", lesion=1, slice=3, ring=1, radius=1)
     up = client.event(volume, "propagate", lesion=1, slice=3, direction=1)
-    assert up["changed"] == [[1, 4]]
-    assert [entry["slice"] for entry in up["lesions"][0]["slices"]] == [2, 3]
+    assert up["changed"] == [[1, 4], [1, 5]]
+    assert [entry["slice"] for entry in up["lesions"][0]["slices"]] == [1, 2, 3]
     both = client.event(volume, "propagate", lesion=1, slice=3)
     assert [entry["slice"] for entry in both["lesions"][0]["slices"]] == [3]
     handed = []
@@ -143,41 +177,46 @@ def test_slices_that_a_smaller_lesion_no_longer_reaches_are_gone(running, scan, 
         assert again.open(volume)["session"] == session
     for _ in range(2):
         client.event(volume, "undo")
-    for index, mask in zip((2, 4), before, strict=True):
+    for index, mask in zip((1, 2, 4, 5), before, strict=True):
         np.testing.assert_array_equal(client.mask(volume, 1, index), mask)
 
 
-def test_two_tabs_do_not_overwrite_each_other(running):
-    client, volume, _ = running
-    version = client.event(volume, "press", **PRESS)["version"]
-    client.event(volume, "press", **PRESS, version=version)
-    with pytest.raises(ApiError, match="load it again") as error:
-        client.event(volume, "undo", version=version)
-    assert error.value.status == 409
-
-
-def test_of_quick_presses_all_are_kept_and_the_newest_is_answered(scan, tmp_path):
-    with serving(scan[0], tmp_path / "work", painter=Painter(seconds=0.15)) as (client, desk):
-        volume = client.documents()[0]["id"]
-        client.open(volume)
-        client.event(volume, "add")
-        answers = [None] * 6
-
-        def press(number):
-            answers[number] = client.event(volume, "press", **{**PRESS, "radius": 1 + number})
-
-        threads = [threading.Thread(target=press, args=(number,)) for number in range(6)]
-        for thread in threads:
-            thread.start()
-            time.sleep(0.02)
-        for thread in threads:
-            thread.join()
-        rings = client.open(volume)["session"]["lesions"][0]["slices"][0]["rings"]
-        assert sorted(ring["radius"] for ring in rings) == [1, 2, 3, 4, 5, 6]
-        overtaken = [answer["version"] for answer in answers if answer["superseded"]]
-        newest = max(answers, key=lambda answer: answer["version"])
-        assert 3 <= len(overtaken) <= 5 and not newest["superseded"]
-        np.testing.assert_array_equal(shown(newest["mask"]), client.mask(volume, 1, 3))
+def test_events_without_a_mask_are_kept_and_never_wait_for_the_network(running, scan, tmp_path):
+    client, volume, desk = running
+    gate = threading.Event()
+    desk.worker.submit("busy", lambda: gate.wait(30))
+    events = [
+        ("press", PRESS),
+        ("press", {**PRESS, "radius": 2, "positive": False}),
+        ("move", {"lesion": 1, "slice": 3, "ring": 1, "y": 12, "x": 10}),
+        ("resize", {"lesion": 1, "slice": 3, "ring": 1, "radius": 5}),
+        ("delete", {"lesion": 1, "slice": 3, "ring": 2}),
+        ("undo", {}),
+        ("redo", {}),
+        ("rename", {"lesion": 1, "colour": "#000000"}),
+        ("clear", {"lesion": 1, "slice": 3}),
+        ("undo", {}),
+    ]
+    try:
+        for number, (kind, values) in enumerate(events, 2):
+            answer = client.event(volume, kind, **values, mask=False, version=number - 1)
+            assert answer["version"] == number
+            assert answer["mask"] is None and answer["superseded"] is False
+    finally:
+        gate.set()
+    (ring,) = answer["lesions"][0]["slices"][0]["rings"]
+    assert (ring["y"], ring["x"], ring["radius"]) == (12, 10, 5)
+    yy, xx = np.indices((24, 20))
+    wanted = (np.hypot(yy - 12, xx - 10) <= 5) & (scan[1][3] > 50)
+    np.testing.assert_array_equal(client.mask(volume, 1, 3), wanted)
+    assert client.event(volume, "propagate", lesion=1, slice=3, mask=False)["mask"] is None
+    assert client.event(volume, "undo", mask=True)["version"] == len(events) + 3
+    with pytest.raises(ApiError, match="mask must be true or false") as error:
+        client.event(volume, "redo", mask="no")
+    assert error.value.status == 422
+    session = client.open(volume)["session"]
+    with serving(scan[0], copy_of(tmp_path / "work", tmp_path, "killed")) as (again, _):
+        assert again.open(volume)["session"] == session
 
 
 def copy_of(work, tmp_path, name):
@@ -228,6 +267,20 @@ def test_a_refusal_tells_no_folder_of_the_sessions(running, scan, tmp_path):
         assert str(tmp_path) not in str(error.value)
 
 
+def test_carried_masks_are_shown_again_without_the_network(running, scan, tmp_path):
+    client, volume, _ = running
+    client.event(volume, "press", **{**PRESS, "radius": 6})
+    client.event(volume, "propagate", lesion=1, slice=3)
+    masks = [client.mask(volume, 1, index) for index in (2, 3, 4)]
+    killed, painter = copy_of(tmp_path / "work", tmp_path, "killed"), Painter()
+    with serving(scan[0], killed, painter=painter) as (again, _):
+        again.open(volume)
+        calls = painter.calls  # of the warm-up
+        for index, mask in zip((2, 3, 4), masks, strict=True):
+            np.testing.assert_array_equal(again.mask(volume, 1, index), mask)
+        assert painter.calls == calls
+
+
 def test_other_weights_say_so_and_keep_old_masks(running, scan, tmp_path):
     client, volume, _ = running
     client.event(volume, "press", **PRESS)
@@ -253,94 +306,3 @@ def test_saving_hands_over_masks_and_never_the_source(running, scan, tmp_path):
     ((lesion, masks),) = handed[0].lesions
     assert lesion.name == "liver ✓" and list(masks) == [3]
     np.testing.assert_array_equal(masks[3], client.mask(volume, 1, 3))
-
-
-WORDS = ["lesion", "slice", "ring", "y", "x", "radius", "positive", "window_hu", "name", "colour"]
-WORDS += ["finished", "direction", "most", "format", "version", "token", "kind", "prior", "slices"]
-VALUES = [0, 1, 2, 3, -1, 11, 9.5, 1e308, -1e308, 10**30, True, False, None, "", "x", "../../x"]
-VALUES += ["\ud800", "é" * 200, [], {}, [1, 2], [[]], {"a": 1}, "nan", "#000000", [-100, 200], 5.5]
-KINDS = ["press", "move", "resize", "delete", "clear", "add", "rename", "finish", "remove", "undo"]
-KINDS += ["redo", "propagate", "save", "open", "fly", "%00", "..%2f..", "login", "masks/1/3"]
-PIECES = ["0", "1", "3", "-1", "99999999999", "x", "%00", "..", "..%2f..", "é", "1e3", "٣"]
-QUERIES = ["", "?format=png&low=0&high=9", "?format=uint8&low=nan&high=inf", "?format=bits", "?%00"]
-
-
-def sensible(rng, volume):
-    """Returns method, path and body of a request that fits, at most times."""
-    y, x = (float(value) for value in rng.uniform(0, 19, 2))
-    place = {"lesion": int(rng.integers(1, 3)), "slice": int(rng.integers(6)), "y": y, "x": x}
-    kind, body = [
-        ("press", {**PRESS, **place}),
-        ("press", {**PRESS, **place, "positive": False}),
-        ("move", {**place, "ring": int(rng.integers(1, 9))}),
-        ("undo", {}),
-        ("redo", {}),
-        ("add", {"name": f"n{y}"}),
-        ("open", {}),
-    ][rng.integers(7)]
-    return "POST", f"/api/documents/{volume}/{kind}", json.dumps(body).encode()
-
-
-def hostile(rng, volume):
-    """Returns method, path, body and headers of a request that makes sense only by chance."""
-
-    def pick(items):
-        return items[rng.integers(len(items))]
-
-    if rng.random() < 0.4:
-        return (*sensible(rng, volume), {})
-    name = volume if rng.random() < 0.9 else pick(PIECES)
-    method = str(rng.choice(["POST", "GET", "PUT", "HEAD"], p=[0.7, 0.27, 0.02, 0.01]))
-    if method == "POST":
-        path = f"/api/documents/{name}/{pick(KINDS)}"
-    else:
-        parts = [f"slices/{pick(PIECES)}", f"masks/{pick(PIECES)}/{pick(PIECES)}", "", "static"]
-        path = f"/api/documents/{name}/{pick(parts)}{pick(QUERIES)}"
-    body = dict(PRESS) if rng.random() < 0.6 else {}
-    for _ in range(rng.integers(4)):
-        body[pick(WORDS)] = pick(VALUES)
-    for word in list(body):
-        if rng.random() < 0.15:
-            del body[word]
-    raw = json.dumps(body).encode()
-    if rng.random() < 0.1:
-        raw = raw[: rng.integers(len(raw) + 1)] + bytes(rng.integers(0, 256, 3).astype(np.uint8))
-    headers = {}
-    if rng.random() < 0.05:
-        headers = {"cookie": "x" * int(rng.integers(2000)), "content-type": pick(["", "text/html"])}
-    return method, quote(path, safe="/%?=&.~"), raw, headers
-
-
-def fuzz(scan, tmp_path, seed, count):
-    rng = np.random.default_rng(seed)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    codes = []
-    with serving(scan[0], tmp_path / "work", painter=Painter()) as (client, _):
-        volume = client.documents()[0]["id"]
-        client.open(volume)
-        for _ in range(count):
-            method, path, raw, headers = hostile(rng, volume)
-            code, _, answer = client.request(method, path, body=raw, headers=headers)
-            assert code < 500, (method, path, raw, answer)
-            if code >= 400 and method != "HEAD":
-                text = json.loads(answer)["error"]
-                assert text and "\n" not in text and str(tmp_path) not in text
-            codes.append(code)
-        session = client.open(volume)["session"]
-    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    # Nothing but the session's own two files is new, and nothing else has changed.
-    assert {path.name for path in after.keys() - before.keys()} == {"events.log", "events.log.lock"}
-    assert all(after[path] == raw for path, raw in before.items())
-    # Some got through, or the test would show nothing; and the log restores what they did.
-    assert 0.1 < np.mean(np.array(codes) == 200) < 0.9
-    with serving(scan[0], tmp_path / "work") as (client, _):
-        assert client.open(volume)["session"] == session
-
-
-def test_fuzzed_requests(scan, tmp_path):
-    fuzz(scan, tmp_path, 0, 300)
-
-
-@pytest.mark.slow
-def test_two_thousand_fuzzed_requests(scan, tmp_path):
-    fuzz(scan, tmp_path, 1, 2000)

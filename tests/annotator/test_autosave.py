@@ -1,7 +1,6 @@
 """The log: nothing that was answered is lost, and nothing damaged is believed."""
 
 import os
-import shutil
 import stat
 
 import pytest
@@ -31,16 +30,27 @@ def test_what_was_written_is_read(tmp_path):
     assert path.read_bytes().count(b"\n") == 4
 
 
-def test_every_append_is_there_before_it_returns(tmp_path):
-    log = autosave.Log(tmp_path / "s", HEADER)
+def test_every_append_is_on_the_disk_before_it_returns(tmp_path, monkeypatch):
+    """What is left of a power failure right after an append: what was synced until then."""
+    path, sync, synced = tmp_path / "s" / autosave.NAME, os.fsync, [b""]
+
+    def spy(number):
+        sync(number)
+        if os.path.sameopenfile(number, file):
+            synced.append(path.read_bytes())
+
+    monkeypatch.setattr(os, "fsync", spy)
+    path.parent.mkdir()
+    file = os.open(path, os.O_RDONLY | os.O_CREAT)
+    log = autosave.Log(path.parent, HEADER)
     for number, entry in enumerate(ENTRIES, 1):
         log.append(entry)
-        # As after a kill at this moment: another process sees the file as it is.
-        shutil.copytree(tmp_path / "s", tmp_path / f"killed{number}")
-        assert autosave.read(tmp_path / f"killed{number}", HEADER).entries == tuple(
-            ENTRIES[:number]
-        )
+        folder = tmp_path / f"failed{number}"
+        folder.mkdir()
+        (folder / autosave.NAME).write_bytes(synced[-1])
+        assert autosave.read(folder, HEADER).entries == tuple(ENTRIES[:number])
     log.close()
+    os.close(file)
 
 
 def test_a_line_torn_at_any_byte_is_dropped_with_a_word(tmp_path):

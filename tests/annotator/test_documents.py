@@ -117,7 +117,7 @@ def test_a_volume_without_orientation_keeps_its_order():
     shown = documents.document_of(SOURCE, volume)
     np.testing.assert_array_equal(documents.slice_of(shown, 1), volume.image_hu[:, :, 1])
     facts = documents.facts_of(shown)
-    assert facts["letters"] == {} and facts["affine"] is None
+    assert facts["letters"] == {} and facts["affine"] is None and not facts["orientation_known"]
     assert facts["spacing_mm"] is None and facts["pixel_mm"] is None and facts["factors"] == [1, 1]
 
 
@@ -149,6 +149,24 @@ def test_floats_are_shown_rounded_and_within_int16():
     shown = document(np.full((3, 3, 3), 40000.6, np.float32), np.eye(4))
     assert documents.pixels_of(shown, 0).dtype == np.int16
     assert documents.pixels_of(shown, 0)[0, 0] == 2**15 - 1
+    facts = documents.facts_of(shown)
+    assert facts["value_range"] == [-32768, 32767] and facts["orientation_known"]
+
+
+@pytest.mark.parametrize(
+    ("brightest", "kind"), [(255, "int16"), (2**15 - 1, "int16"), (2**15, "uint16")]
+)
+def test_pictures_are_shown_in_full(tmp_path, brightest, kind):
+    values = np.arange(30, dtype=np.uint16).reshape(5, 6)
+    values[2, 3] = brightest
+    Image.fromarray(values).save(tmp_path / "a.png")
+    shown = documents.open_source(sources.sources_of(tmp_path / "a.png")[0])
+    pixels = documents.pixels_of(shown, 0)
+    assert pixels.dtype == kind
+    np.testing.assert_array_equal(pixels, values)
+    facts, limits = documents.facts_of(shown), np.iinfo(kind)
+    assert facts["value_range"] == [limits.min, limits.max]
+    assert not facts["orientation_known"]
 
 
 def test_a_folder_is_listed_without_paths(tmp_path):

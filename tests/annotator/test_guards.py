@@ -1,5 +1,6 @@
 """One test for each guard: who is let in, and what every answer says."""
 
+import asyncio
 import json
 import re
 import socket
@@ -9,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from ecc_jax.annotator import guards, readers, server
+from ecc_jax.annotator import __main__, guards, readers, replies, server
 from ecc_jax.annotator.client import ApiError, Client
 from ecc_jax.annotator.server import Options
 from tests.annotator.serving import TOKEN, ball, serving
@@ -57,7 +58,7 @@ def raw_request(running, text):
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
 def test_others_are_let_in_only_on_purpose(host):
     options = Options(None, "shipped", Path("x"), host=host)
-    with pytest.raises(ValueError, match="--host .* lets other machines in; give --token"):
+    with pytest.raises(ValueError, match="--host .* lets other machines in; give --token-file"):
         server.check(options)
     with pytest.raises(ValueError, match="at least 16"):
         server.check(options._replace(token="short"))
@@ -136,6 +137,8 @@ def test_every_answer_binds_the_browser(running):
         _, found, _ = running[0].request("GET", path, headers=headers)
         assert found["content-security-policy"].startswith("default-src 'self';")
         assert "frame-ancestors 'none'" in found["content-security-policy"]
+        assert "img-src 'self';" in found["content-security-policy"]
+        assert not re.search("blob:|data:|unsafe", found["content-security-policy"])
         assert found["x-content-type-options"] == "nosniff"
         assert found["cache-control"] == "no-store"
         assert "access-control-allow-origin" not in found and "server" not in found
@@ -143,7 +146,9 @@ def test_every_answer_binds_the_browser(running):
 
 def test_the_page_names_no_other_place():
     for file in STATIC.iterdir():
-        assert not re.findall(r"(?:https?:)?//[a-z0-9]", file.read_text("utf-8")), file
+        # The name of SVG's namespace is no address that anything is loaded from.
+        text = file.read_text("utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
+        assert not re.findall(r"(?:https?:)?//[a-z0-9]", text), file
 
 
 def test_no_path_from_the_client(running):
@@ -243,6 +248,74 @@ def test_an_error_that_nobody_foresaw_is_told_without_values(folder, tmp_path, c
         assert error.value.status == 500
     printed = capfd.readouterr().err
     assert "RuntimeError" in printed and client.netloc not in printed
+
+
+def test_connections_that_stay_open_lock_nobody_out(running):
+    port, idle = int(port_of(running)), []
+    try:
+        for number in range(2 * guards.MAX_IN_WORK):
+            connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+            idle.append(connection)
+            if number % 2:  # the others say nothing at all
+                connection.sendall(f"GET /x HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+                assert connection.recv(65536).startswith(b"HTTP/1.1 401")
+        assert status(running) == 200
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_only_so_many_requests_are_answered_at_once():
+    async def ask(guard, token=TOKEN):
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        headers = [(b"host", b"h:1"), (b"authorization", f"Bearer {token}".encode())]
+        scope = {"type": "http", "method": "GET", "path": "/api/documents", "headers": headers}
+        await guard(scope, receive, send)
+        return sent[0]["status"]
+
+    async def work():
+        gate = asyncio.Event()
+
+        async def app(scope, receive, send):
+            await gate.wait()
+            await replies.reply({})(scope, receive, send)
+
+        guard = guards.Guard(app, guards.Policy(TOKEN, frozenset({"h:1"})))
+        first = [asyncio.create_task(ask(guard)) for _ in range(guards.MAX_IN_WORK)]
+        await asyncio.sleep(0)
+        # Who has no token takes nobody's place, and is told no more than that.
+        strangers = [await ask(guard, token="x") for _ in range(3)]
+        more = await ask(guard)
+        gate.set()
+        done = [await task for task in first]
+        return strangers, more, done, await ask(guard)
+
+    strangers, more, done, after = asyncio.run(work())
+    assert strangers == [401] * 3 and more == 429 and after == 200
+    assert done == [200] * guards.MAX_IN_WORK
+
+
+def test_a_secret_that_no_list_of_processes_shows(tmp_path):
+    file, environment = tmp_path / "token", {"ECC_ANNOTATOR_TOKEN": "of-the-environment"}
+    file.write_text("of-the-file-itself\n", "utf-8")
+    assert __main__.token_of("", None, {}) == ""
+    assert __main__.token_of("", None, environment) == "of-the-environment"
+    assert __main__.token_of("given", None, environment) == "given"
+    assert __main__.token_of("", file, environment) == "of-the-file-itself"
+    file.write_text(" \n", "utf-8")
+    with pytest.raises(ValueError, match="--token-file .* is empty; write a secret"):
+        __main__.token_of("", file, environment)
+    with pytest.raises(ValueError, match="cannot be read .*; check the path"):
+        __main__.token_of("", tmp_path / "none", environment)
+    told = " ".join(__main__.parser().format_help().split())
+    assert "ECC_ANNOTATOR_TOKEN" in told and "--token-file FILE" in told
 
 
 def test_a_client_needs_the_whole_address():

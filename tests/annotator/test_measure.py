@@ -235,7 +235,7 @@ def test_without_voxel_size_there_are_no_lengths():
 
 @pytest.mark.parametrize(
     ("shape", "axis", "index", "word"),
-    [((3, 4), 0, 0, "shape"), ((40, 40), 3, 0, "axis"), ((40, 40), 0, 5, "slice 5")],
+    [((3, 4), 0, 0, "shape"), ((40, 40), 3, 0, "axis"), ((40, 40), 0, 5, "slice index 5")],
 )
 def test_bad_input_is_named(shape, axis, index, word):
     with pytest.raises(ValueError, match=word):
@@ -283,7 +283,7 @@ def test_an_empty_lesion_and_a_mask_of_another_grid():
     assert found.voxels == 0 and found.longest is None and found.mean_hu is None
     assert found.volume_mm3 == 0
     for slices in ({4: np.ones((6, 7), bool)}, {0: np.ones((7, 6), bool)}):
-        with pytest.raises(ValueError, match="expected slices 0 to 3"):
+        with pytest.raises(ValueError, match=r"expected slice indices 0 to 3 \(from 0\)"):
             measure.measure_lesion(Lesion("a", slices), scan)
     with pytest.raises(ValueError, match="True and False, got uint8"):
         measure.measure_lesion(Lesion("a", {0: np.ones((6, 7), np.uint8)}), scan)

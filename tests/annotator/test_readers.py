@@ -57,6 +57,21 @@ def header_of(sizes, *, kind="int16", encoding="raw", more=""):
     ).encode()
 
 
+def test_a_header_without_an_end_is_not_read_to_its_end(tmp_path):
+    path, most = tmp_path / "a.nrrd", readers.MAX_HEADER_BYTES
+    begin = header_of((4, 5, 6))[:-1]
+    line = b"# " + b"x" * 61 + b"\n"
+    path.write_bytes(begin + line * (most // len(line)) + bytes(100))
+    with path.open("ab") as file:
+        file.truncate(2**33)  # takes no room on the disk
+    assert "expected a header of less than" in refusal(readers.read_nrrd, path)
+    # A long one with an end is read, and the voxels after it.
+    voxels = np.arange(120, dtype="<i2")
+    path.write_bytes(begin + line * 10_000 + b"\n" + voxels.tobytes())
+    image = readers.read_nrrd(path).image_hu
+    np.testing.assert_array_equal(image.ravel(order="F"), voxels)
+
+
 SMALL = bytes(2 * 4 * 5 * 6)
 REFUSED = {
     "huge": (header_of((90000, 90000, 90000)) + SMALL, "expected 1 to 1073741824 voxels"),

@@ -171,10 +171,15 @@ def test_another_volume_is_refused():
             save_replay.replay(log, other, answer)
 
 
-def test_oblong_pixels_need_another_answer():
-    scan = volume()._replace(spacing_mm=(2.5, 0.7, 0.9))
-    with pytest.raises(ValueError, match="square pixels, got 0.7 x 0.9 mm"):
-        save_replay.by_predictor(Disks(), scan, slice_axis=0)
+def test_logs_without_a_network_are_read(tmp_path):
+    scan = volume()
+    log, _ = log_of(scan, 0)
+    path = save_prompts.write_prompts(tmp_path / "a.json", log._replace(network="n"), scan.path)
+    assert save_prompts.read_prompts(path).network == "n"
+    content = json.loads(path.read_text("utf-8"))
+    del content["network"]
+    path.write_text(json.dumps(content), "utf-8")
+    assert save_prompts.read_prompts(path).network == ""
 
 
 def damaged():

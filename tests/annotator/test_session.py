@@ -18,6 +18,12 @@ def press(**values):
     return {"kind": "press", **base, "window_hu": WINDOW, **values}
 
 
+def begin(**values):
+    event = press(**values)
+    del event["lesion"]
+    return {"begin": True, **event}
+
+
 def play(*events):
     session = Session(FRAME)
     for event in events:
@@ -33,11 +39,16 @@ def random_event(rng, session):
     """Returns an event that mostly fits."""
     lesion, index = int(rng.integers(1, 4)), int(rng.integers(9))
     kinds = ["press"] * 4 + ["add", "move", "resize", "delete", "undo", "undo", "redo", "rename"]
-    kinds += ["finish", "remove", "clear"]
+    kinds += ["finish", "open", "remove", "clear", "begin", "propagate"]
     kind = str(rng.choice(kinds))
     ring = int(rng.integers(1, 1 + session.state.next_ring))
     y, x, radius = (float(v) for v in rng.uniform(0.5, 29, 3))
     about = {"lesion": lesion, "slice": index, "ring": ring}
+    if kind == "begin":
+        return begin(slice=index, y=y, x=x, radius=radius)
+    if kind == "open":
+        return {"kind": "finish", "lesion": lesion, "finished": False}
+    carried = {"slice": index, "y": y, "x": x, "radius": radius, "window_hu": WINDOW, "prior": "AA"}
     return {
         "press": press(lesion=lesion, slice=index, y=y, x=x, radius=radius),
         "move": {**about, "y": y, "x": x},
@@ -47,6 +58,7 @@ def random_event(rng, session):
         "rename": {"lesion": lesion, "name": f"n{ring}"},
         "finish": {"lesion": lesion},
         "remove": {"lesion": lesion},
+        "propagate": {"lesion": lesion, "slices": [carried]},
     }.get(kind, {}) | {"kind": kind}
 
 
@@ -78,6 +90,75 @@ def test_undo_and_redo_walk_the_same_states_and_a_log_is_the_whole_session(seed)
     while session.past:
         session = apply(session, {"kind": "undo"})
     assert session.state == Session(FRAME).state
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_press_that_begins_a_lesion_is_an_add_and_a_press_in_one(seed):
+    rng, session = np.random.default_rng(seed), Session(FRAME)
+    begun = 0
+    for _ in range(200):
+        event = random_event(rng, session)
+        try:
+            after = apply(session, event)
+        except Refused:
+            continue
+        if "begin" in event:
+            number = session.state.next_lesion
+            two = apply(session, {"kind": "add"})
+            values = {key: value for key, value in event.items() if key not in ("begin", "kind")}
+            assert after.state == apply(two, press(**values, lesion=number)).state
+            assert changed(session.state, after.state) == [(number, event["slice"])]
+            assert after.version == session.version + 1
+            assert apply(after, {"kind": "undo"}).state == session.state
+            begun += 1
+        session = after
+    assert begun > 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_drawn_of_a_finished_lesion_never_changes(seed):
+    rng, session = np.random.default_rng(seed), Session(FRAME)
+    refused = 0
+    for _ in range(400):
+        event = random_event(rng, session)
+        finished = {n: each for n, each in session.state.lesions.items() if each.finished}
+        try:
+            after = apply(session, event)
+        except Refused as error:
+            refused += "is finished; open it again first" in str(error)
+            continue
+        if event["kind"] not in ("undo", "redo"):
+            for number, lesion in finished.items():
+                now = after.state.lesions.get(number)
+                assert now is None or now.slices == lesion.slices
+                assert now is not None or event["kind"] == "remove"
+        session = after
+    assert refused
+
+
+def test_a_finished_lesion_is_renamed_opened_and_removed_but_not_drawn_on():
+    carried = {"slice": 3, "y": 5, "x": 6, "radius": 3, "window_hu": WINDOW, "prior": "AA"}
+    finish = {"kind": "finish", "lesion": 1}
+    done = play(*DRAWN, {"kind": "rename", "lesion": 1, "name": "node"}, finish)
+    disk = {"lesion": 1, "slice": 2, "ring": 1}
+    for event in (
+        press(),
+        press(slice=4),
+        {"kind": "move", **disk, "y": 1, "x": 2},
+        {"kind": "resize", **disk, "radius": 2},
+        {"kind": "delete", **disk},
+        {"kind": "clear", "lesion": 1, "slice": 2},
+        {"kind": "propagate", "lesion": 1, "slices": [carried]},
+    ):
+        with pytest.raises(Refused, match="lesion 'node' is finished; open it again first"):
+            apply(done, event)
+        apply(play(*DRAWN), event)
+        # Logs of before it was protected are still read.
+        assert apply(done, event, is_logged=True).version == done.version + 1
+        apply(apply(done, {**finish, "finished": False}), event)
+    for event in ({"kind": "rename", "lesion": 1, "name": "b"}, finish, {"kind": "undo"}, begin()):
+        apply(done, event)
+    assert not apply(done, {"kind": "remove", "lesion": 1}).state.lesions
 
 
 def test_what_a_press_a_move_and_a_delete_leave():
@@ -136,6 +217,12 @@ BAD = [
     (press(window_hu=None), "two numbers"),
     (press(extra=1), "unknown keys extra"),
     ({"kind": "press"}, "expected lesion, positive"),
+    (begin(positive=False), "press positive first"),
+    ({**begin(), "begin": False}, "begin must be true, or left out"),
+    ({**begin(), "begin": 1}, "begin must be true, or left out"),
+    (press(begin=True), "unknown keys lesion; expected begin"),
+    (begin(name="a"), "unknown keys name"),
+    (begin(slice=2, y=99), "inside the slice"),
     ({"kind": "undo", "x": 1}, "unknown keys x"),
     ({"kind": "redo"}, "nothing to redo"),
     ({"kind": "rename", "lesion": 1, "name": "a\nb"}, "printable"),
@@ -186,3 +273,5 @@ def test_disks_and_lesions_have_an_end():
     apply(session, press(slice=3))
     with pytest.raises(Refused, match="at most 200 lesions"):
         play(*[ADD] * 201)
+    with pytest.raises(Refused, match="at most 200 lesions"):
+        play(*[ADD] * 200, begin())

@@ -1,0 +1,112 @@
+// Grey values of a slice and colours of masks as pictures. Pure but for the canvases they return.
+
+export const STALE = "#9aa3ab"; // of a mask whose disks have changed
+const COVERED = 65536;
+
+// HU: air outside the body lies below the first, soft tissue and bone above the second.
+const AIR_HU = -960;
+const TISSUE_HU = -300;
+const LUNG_SHARE = 0.15;
+
+/**
+ * Returns a window made of a slice's own values: from its fat to its brightest tissue, and from
+ * black air where much of it is lung; of a picture all of its values.
+ */
+export function automaticWindow(slice, isHu) {
+  const step = Math.max(1, Math.floor(slice.values.length / 40000));
+  const some = slice.values.filter((_, i) => i % step === 0).sort();
+  const at = (values, share) => values[Math.floor(share * (values.length - 1))];
+  if (!isHu) return { low: some[0], high: Math.max(at(some, 1), some[0] + 1) };
+  const tissue = some.filter((value) => value > TISSUE_HU);
+  const lung = some.filter((value) => value > AIR_HU && value <= TISSUE_HU);
+  if (tissue.length + lung.length < 100) return { low: -150, high: 250 };
+  const isLung = lung.length > LUNG_SHARE * (tissue.length + lung.length);
+  const low = isLung || !tissue.length ? -1000 : at(tissue, 0.02) - 30;
+  return { low, high: Math.max(at(tissue.length ? tissue : lung, 0.97), low + 200) };
+}
+
+const table = { key: "", values: new Uint8ClampedArray(COVERED) };
+
+// Grey values of all that 16 bits can hold, from `first` on.
+function tableOf({ low, high }, first) {
+  const key = `${low} ${high} ${first}`;
+  if (table.key !== key) {
+    const scale = 255 / (high - low);
+    for (let i = 0; i < COVERED; i += 1) table.values[i] = (i + first - low) * scale;
+    table.key = key;
+  }
+  return table.values;
+}
+
+/** Draws a slice in a window into a canvas of its own size, one pixel per voxel. */
+export function drawGrey(canvas, slice, window) {
+  canvas.width = slice.width;
+  canvas.height = slice.height;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(slice.width, slice.height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const first = slice.values instanceof Uint16Array ? 0 : -COVERED / 2;
+  const greys = tableOf(window, first);
+  for (let i = 0; i < pixels.length; i += 1) {
+    pixels[i] = 0xff000000 | (greys[slice.values[i] - first] * 0x010101);
+  }
+  context.putImageData(image, 0, 0);
+}
+
+/** Returns a canvas with a mask's pixels in one colour, the rest clear. */
+export function fillOf(mask, colour) {
+  const canvas = new OffscreenCanvas(mask.width, mask.height);
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(mask.width, mask.height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  const packed = (0xff000000 | (blue << 16) | (green << 8) | red) >>> 0;
+  for (let i = 0; i < pixels.length; i += 1) if (mask.bytes[i]) pixels[i] = packed;
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+/** Returns the outline of a mask along the edges of its pixels, as a path in voxel edges. */
+export function outlineOf({ bytes, height, width }) {
+  const path = new Path2D();
+  const at = (y, x) => y >= 0 && x >= 0 && y < height && x < width && bytes[y * width + x] === 1;
+  const box = boxOf({ bytes, height, width });
+  if (!box) return path;
+  const line = (isEdge, from, to, draw) => {
+    for (let i = from; i <= to; i += 1) {
+      if (!isEdge(i)) continue;
+      const start = i;
+      while (i + 1 <= to && isEdge(i + 1)) i += 1;
+      draw(start, i + 1);
+    }
+  };
+  for (let y = box.top; y <= box.bottom + 1; y += 1) {
+    line((x) => at(y, x) !== at(y - 1, x), box.left, box.right, (a, b) => {
+      path.moveTo(a, y);
+      path.lineTo(b, y);
+    });
+  }
+  for (let x = box.left; x <= box.right + 1; x += 1) {
+    line((y) => at(y, x) !== at(y, x - 1), box.top, box.bottom, (a, b) => {
+      path.moveTo(x, a);
+      path.lineTo(x, b);
+    });
+  }
+  return path;
+}
+
+/** Returns first and last row and column of a mask; null if it is empty. */
+export function boxOf({ bytes, height, width }) {
+  const first = bytes.indexOf(1);
+  if (first < 0) return null;
+  const box = { top: Math.floor(first / width), bottom: 0, left: width, right: 0 };
+  for (let y = box.top; y < height; y += 1) {
+    const row = bytes.subarray(y * width, (y + 1) * width);
+    const left = row.indexOf(1);
+    if (left < 0) continue;
+    box.bottom = y;
+    box.left = Math.min(box.left, left);
+    box.right = Math.max(box.right, row.lastIndexOf(1));
+  }
+  return box;
+}
