@@ -18,6 +18,7 @@ const canvas = byId("view");
 let measured = "";
 
 function frame(state) {
+  if (canvas.width !== pixelsOf(state.size.width)) resize(); // the screen is another one
   settle(state);
   const now = get();
   if (now.facts && now.window.name === "auto" && now.window.of !== now.facts.id) {
@@ -34,11 +35,13 @@ function frame(state) {
   showThumbnails(get());
 }
 
+const pixelsOf = (length) => Math.max(1, Math.round(length * devicePixelRatio));
+
 /** Keeps the canvas as sharp as the screen, and a slice that was whole on it whole. */
 function resize() {
   const { width, height } = canvas.getBoundingClientRect();
-  canvas.width = Math.max(1, Math.round(width * devicePixelRatio));
-  canvas.height = Math.max(1, Math.round(height * devicePixelRatio));
+  canvas.width = pixelsOf(width);
+  canvas.height = pixelsOf(height);
   const { facts, size, view } = get();
   const unit = parseFloat(getComputedStyle(document.body).fontSize) / USUAL_FONT_PX;
   const next = { width, height, unit };
@@ -66,19 +69,19 @@ function listenToControls() {
   byId("slice").addEventListener("input", (event) => goTo(Number(event.target.value)));
 }
 
-/** Calls back when the window comes to a screen of another density. */
-function listenToDensity(run) {
+/** Draws anew when the window comes to a screen of another density. */
+function listenToDensity() {
   const query = matchMedia(`(resolution: ${devicePixelRatio}dppx)`);
   const changed = () => {
-    run();
-    listenToDensity(run);
+    redraw();
+    listenToDensity();
   };
   query.addEventListener("change", changed, { once: true });
 }
 
 function listenToWindow() {
   new ResizeObserver(resize).observe(canvas);
-  listenToDensity(resize);
+  listenToDensity();
   addEventListener("beforeunload", (event) => {
     if (get().working) event.preventDefault();
   });

@@ -78,7 +78,7 @@ export function showControls(state) {
   enable("propagate", lesion && !state.readOnly && !state.task);
   enable("finish", lesion && !state.readOnly);
   enable("add", facts && !state.readOnly);
-  enable("save", facts && !state.readOnly);
+  enable("save", facts && !state.readOnly && state.formats.length);
   byId("finish").textContent = lesion?.finished ? "Reopen" : "Finish";
   pressed("hide", state.hidden);
   pressed("outline", state.outline);
@@ -186,6 +186,7 @@ export function openSave() {
     say("started with --read-only: nothing can be saved", true);
     return;
   }
+  if (!formats.length) return;
   const canSave = ({ kinds }) => !kinds || kinds.includes(facts.kind);
   const first = formats.find(canSave);
   const radios = formats.map((format) => {
