@@ -1,7 +1,7 @@
 // Requests to the server that this page came from; its README lists them.
 
 /** A request that was refused; `status` is that of HTTP, 0 where nobody answers; `reason` of a 409. */
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor(status, message, reason = "") {
     super(message);
     this.status = status;
@@ -12,28 +12,26 @@ export class ApiError extends Error {
 const SILENT = "the annotator does not answer; is it still running in its terminal?";
 const TIMEOUT_MS = 30000; // opening and saving a large volume take longer, and are waited for
 
-async function request(method, path, body, timeout) {
+async function request(method, path, read, body, timeout) {
   const options = { method, credentials: "same-origin" };
   if (timeout) options.signal = AbortSignal.timeout(timeout);
   if (body !== undefined) {
     options.headers = { "content-type": "application/json" };
     options.body = JSON.stringify(body);
   }
-  let response;
+  let response, told;
   try {
     response = await fetch(path, options);
+    told = await (response.ok ? read(response) : response.json());
   } catch {
+    // Nobody has answered, or not to the end.
     throw new ApiError(0, SILENT);
   }
-  if (!response.ok) {
-    const told = await response.json().catch(() => ({}));
-    const text = told.error ?? `the server answered ${response.status}`;
-    throw new ApiError(response.status, text, told.reason);
-  }
-  return response;
+  if (!response.ok) throw new ApiError(response.status, told.error, told.reason);
+  return told;
 }
 
-const json = async (...asked) => (await request(...asked)).json();
+const json = (method, path, ...rest) => request(method, path, (response) => response.json(), ...rest);
 const place = (id) => `/api/documents/${encodeURIComponent(id)}`;
 
 /** Exchanges the secret of the address for a cookie, and takes it out of the address bar. */
@@ -54,8 +52,9 @@ export const measures = (id, lesion, slice) =>
   json("GET", `${place(id)}/measures/${lesion}?slice=${slice}`);
 
 /** Returns a slice: `values` (16 bits each, row by row) with `height` and `width`. */
-export async function slice(id, index) {
-  const response = await request("GET", `${place(id)}/slices/${index}`);
+export const slice = (id, index) => request("GET", `${place(id)}/slices/${index}`, readSlice);
+
+async function readSlice(response) {
   const [height, width] = response.headers.get("x-shape").split(",").map(Number);
   // The server sends little-endian numbers, which is how every browser of today keeps them.
   const Values = response.headers.get("x-dtype") === "uint16" ? Uint16Array : Int16Array;

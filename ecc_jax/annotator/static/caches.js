@@ -7,12 +7,14 @@ import { redraw } from "./store.js";
 const MAX_SLICE_BYTES = 256 * 2 ** 20;
 const MAX_MASK_BYTES = 64 * 2 ** 20;
 const MAX_LOADING = 6;
+// What was wanted so lately is in sight: it is not forgotten, or it would be asked for again at once.
+const IN_SIGHT_MS = 1000;
 const FIRST_PAUSE_MS = 150;
 const LAST_PAUSE_MS = 5000;
 // The server is busy, or the request was overtaken: nothing that a person need know of.
 const PASSING = [409, 429];
 
-/** Whom to ask again when. */
+/** What has failed, and when it may be asked for again. */
 class Pauses {
   #until = new Map();
 
@@ -114,8 +116,10 @@ export class Slices {
   #keep(index, slice) {
     this.#kept.set(index, slice);
     this.#bytes += slice.values.byteLength;
+    const inSight = new Set([...this.#wanted, ...this.#later, index]);
     for (const [old, kept] of this.#kept) {
       if (this.#bytes <= MAX_SLICE_BYTES) break;
+      if (inSight.has(old)) continue;
       this.#kept.delete(old);
       this.#bytes -= kept.values.byteLength;
     }
@@ -161,6 +165,7 @@ export class Masks {
   want(lesion, slice) {
     const key = keyOf(lesion, slice);
     const entry = this.#kept.get(key) ?? { isStale: true, isLoading: false, turn: 0 };
+    entry.wantedAt = performance.now();
     this.#kept.delete(key); // what was wanted last is forgotten last
     this.#kept.set(key, entry);
     if (!this.#isOpen || !entry.isStale || entry.isLoading || this.#pauses.has(key)) return;
@@ -191,7 +196,7 @@ export class Masks {
     let bytes = [...this.#kept.values()].reduce((sum, entry) => sum + sizeOf(entry), 0);
     for (const [key, entry] of this.#kept) {
       if (bytes <= MAX_MASK_BYTES) return;
-      if (entry.isLoading) continue;
+      if (entry.isLoading || performance.now() - entry.wantedAt < IN_SIGHT_MS) continue;
       bytes -= sizeOf(entry);
       this.#kept.delete(key);
     }

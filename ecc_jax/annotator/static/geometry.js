@@ -76,6 +76,13 @@ export function distance(a, b, facts) {
   return Math.hypot((a.y - b.y) * facts.factors[0], (a.x - b.x) * facts.factors[1]);
 }
 
+const LEAST_RADIUS = 0.5;
+
+/** Returns a radius cut to what the server takes. */
+export function radiusWithin(radius, facts) {
+  return Math.min(Math.max(radius, LEAST_RADIUS), Math.hypot(...facts.display_shape));
+}
+
 /** Returns the disk of a diameter that was drawn from one place to another. */
 export function diskOfLine(a, b, facts) {
   return { y: (a.y + b.y) / 2, x: (a.x + b.x) / 2, radius: distance(a, b, facts) / 2 };

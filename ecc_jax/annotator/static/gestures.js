@@ -3,16 +3,18 @@
 import * as geometry from "./geometry.js";
 import { get, ringsShown, set } from "./store.js";
 import { say } from "./talk.js";
-import { changeRing, goTo, press } from "./work.js";
+import { changeRing, goTo, isReady, press } from "./work.js";
 
 const CLICK_PX = 3; // a drag shorter than this is a click
 const REACH_PX = 8; // around handles and centres
 const TOUCH_REACH_PX = 18;
-const LEAST_RADIUS = 0.5;
 const WHEEL_PX = 60; // of a touchpad, per slice
 const ZOOM_PER_PX = 0.0025;
 // A hand that writes rests on the screen: touches so soon after a pen are not meant.
 const PALM_MS = 1000;
+
+// Left, middle, right, and the eraser of a pen.
+const BUTTONS = [0, 1, 2, 5];
 
 export const held = { pan: false, window: false }; // keys that change what a drag does
 const fingers = new Map();
@@ -41,6 +43,7 @@ export function cancel() {
   const was = gesture !== null;
   if (gesture?.start?.window) set({ window: gesture.start.window });
   gesture = null;
+  document.getElementById("view").classList.remove("is-panning");
   set({ drag: null });
   return was;
 }
@@ -60,7 +63,7 @@ const voxelAt = (point) => geometry.toVoxel(transform(), point);
 function begin(canvas, event) {
   event.preventDefault();
   canvas.focus({ preventScroll: true });
-  if (!get().facts || !get().view || get().opening) return;
+  if (!isReady(get()) || !BUTTONS.includes(event.button)) return;
   const point = pointOf(canvas, event);
   if (event.pointerType === "pen") overruleTouches();
   if (event.pointerType === "touch") {
@@ -94,9 +97,15 @@ function gestureOf(event, point) {
   const reach = get().size.unit * (event.pointerType === "touch" ? TOUCH_REACH_PX : REACH_PX);
   const found = isBackground
     ? null
-    : geometry.hit(transform(), get().hidden ? [] : ringsShown(), get().ring, point, reach);
+    : geometry.hit(transform(), get().hidden ? [] : ringsInSight(), get().ring, point, reach);
   if (found) return { kind: found.part === "centre" ? "move" : "resize", ring: found.ring };
   return { kind: "disk", positive, voxel };
+}
+
+/** Returns the disks as they are drawn: those on their way where they will be. */
+function ringsInSight() {
+  const { pending } = get();
+  return ringsShown().map((ring) => ({ ...ring, ...pending.findLast((p) => p.ring === ring.id) }));
 }
 
 function move(canvas, event) {
@@ -155,14 +164,14 @@ function showWindow(point) {
 
 function diskRadius(centre, voxel) {
   const { facts } = get();
-  const most = Math.hypot(...facts.display_shape);
-  return Math.min(Math.max(geometry.distance(centre, voxel, facts), LEAST_RADIUS), most);
+  return geometry.radiusWithin(geometry.distance(centre, voxel, facts), facts);
 }
 
 function end(canvas, event) {
   fingers.delete(event.pointerId);
   canvas.classList.remove("is-panning");
   if (gesture?.kind === "pinch") {
+    if (fingers.size === 2) beginPinch();
     if (!fingers.size) gesture = null;
     return;
   }
@@ -174,7 +183,7 @@ function end(canvas, event) {
   const { drag } = get();
   gesture = null;
   set({ drag: null });
-  finish(done, drag, wasClick);
+  if (drag) finish(done, drag, wasClick);
 }
 
 function finish(done, drag, wasClick) {

@@ -12,7 +12,7 @@ const PAN_PX = 40;
 const { goTo, send } = work;
 
 /** Selects the selected lesion's neighbour in the list. */
-export function selectNext(step) {
+function selectNext(step) {
   const { session, lesion } = get();
   const numbers = session.lesions.map((one) => one.id);
   if (!numbers.length) return;
@@ -37,7 +37,8 @@ export async function toggleFinished() {
   const lesion = lesionOf(get().lesion);
   if (!lesion) return;
   const told = await send("finish", { lesion: lesion.id, finished: !lesion.finished });
-  if (told && !lesion.finished) set({ lesion: null, ring: null });
+  // The person may have chosen another one meanwhile.
+  if (told && !lesion.finished && get().lesion === lesion.id) set({ lesion: null, ring: null });
 }
 
 /** Takes the selected lesion off the shown slice. */
@@ -46,12 +47,7 @@ function clearSlice() {
   if (lesionOf(lesion)?.slices.some((s) => s.slice === shown)) send("clear", { lesion, slice: shown });
 }
 
-export function deleteRing() {
-  const ring = work.selectedRing();
-  if (ring) send("delete", ring);
-}
-
-export function zoomBy(factor) {
+function zoomBy(factor) {
   const { view, facts, size } = get();
   if (!facts) return;
   const middle = { top: size.height / 2, left: size.width / 2 };
@@ -130,7 +126,14 @@ function panByArrow(event) {
   pan(-x * PAN_PX, -y * PAN_PX);
 }
 
-const radiusBy = (factor) => () => set({ radius: Math.max(get().radius * factor, 0.5) });
+const radiusBy = (factor) => () =>
+  set({ radius: geometry.radiusWithin(get().radius * factor, get().facts) });
+
+/** Undoes or redoes; a key that is held waits for the answer, and ends where nothing is left. */
+const travel = (kind) => (event) => {
+  const { working, session } = get();
+  if (!event.repeat || (!working && session[`can_${kind}`])) work.travel(kind);
+};
 
 // What keys do, by group, in the order of the help. `repeats`: a key that is held goes on; all others
 // act once. `cursor`: for the crosshair alone, and before all others while it shows.
@@ -163,14 +166,14 @@ const GROUPS = {
   Disks: [
     { keys: ["t"], text: "the left button marks background, and lesion again", run: toggle("positive") },
     { keys: ["d"], text: "select the next disk", run: () => nextRing(1) },
-    { keys: ["Delete", "Backspace"], text: "remove the selected disk", run: deleteRing },
+    { keys: ["Delete", "Backspace"], text: "remove the selected disk", run: work.deleteRing },
     { keys: ["Escape"], text: "leave a drag without effect", run: escape },
-    { keys: [ctrl("z")], text: "undo", repeats: true, run: () => work.travel("undo") },
+    { keys: [ctrl("z")], text: "undo", repeats: true, run: travel("undo") },
     {
       keys: [ctrl("y"), { key: "z", ctrl: true, shift: true }],
       text: "redo",
       repeats: true,
-      run: () => work.travel("redo"),
+      run: travel("redo"),
     },
   ],
   Lesions: [
@@ -227,8 +230,11 @@ function nameOf({ key, code }) {
   return (isLatin ? key : code.replace(/^(Key|Digit)/, "")).toLowerCase();
 }
 
+// AltGr, which some keyboards need for brackets, counts as Ctrl and Alt.
+const isAltGr = (event) => event.getModifierState("AltGraph");
+
 function matches(row, event) {
-  const isCtrl = event.ctrlKey || event.metaKey;
+  const isCtrl = (event.ctrlKey || event.metaKey) && !isAltGr(event);
   return row.keys.some((wanted) => {
     const { key, ctrl: needsCtrl = false, shift } = typeof wanted === "string" ? { key: wanted } : wanted;
     const isShift = shift === undefined ? !(needsCtrl && event.shiftKey) : shift === event.shiftKey;
@@ -247,9 +253,7 @@ function isForControl(event) {
 }
 
 function onKeyDown(event) {
-  // AltGr, which some keyboards need for brackets, counts as Ctrl and Alt.
-  const isAltGr = event.getModifierState("AltGraph");
-  if (isForControl(event) || (event.altKey && !isAltGr)) return;
+  if (isForControl(event) || (event.altKey && !isAltGr(event))) return;
   const { cursor, facts, opening } = get();
   const fits = KEYS.filter((row) => (cursor || !row.cursor) && matches(row, event));
   const row = fits.find((one) => Boolean(one.cursor) === Boolean(cursor)) ?? fits[0];

@@ -73,7 +73,6 @@ function longestText({ long_axis_mm: mm, long_axis_slice: slice }) {
   return Number.isFinite(mm) ? `${number(mm)} mm, slice ${slice + 1}` : "–";
 }
 
-
 function tablesOf(state) {
   const told = measuresOf(state.lesion, state);
   const lesion = lesionOf(state.lesion, state);
@@ -86,7 +85,7 @@ function tablesOf(state) {
   const { slice } = told;
   if (slice) {
     tables.push(
-      table(`on this slice`, [
+      table("on this slice", [
         ["area", areaText(slice)],
         ["long axis", axis(slice, "long")],
         ["short axis", axis(slice, "short")],
@@ -119,6 +118,7 @@ function rename(lesion) {
     input.removeEventListener("blur", leave);
     drawn = ""; // the list is made anew
     input.remove();
+    byId("view").focus({ preventScroll: true });
     if (isKept && name && name !== lesion.name) send("rename", { lesion: lesion.id, name });
     else redraw();
   };
@@ -126,7 +126,7 @@ function rename(lesion) {
   input.addEventListener("blur", leave);
   input.addEventListener("click", (event) => event.stopPropagation());
   input.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" || event.key === "Escape") {
+    if (!event.isComposing && ["Enter", "Escape"].includes(event.key)) {
       event.stopPropagation();
       done(event.key === "Enter");
     }
@@ -183,8 +183,8 @@ function drawThumbnail(canvas, lesion, annotation, state) {
   const { low, high } = state.window;
   const hex = entry.isStale ? STALE : lesion.colour;
   const before = drawnOn.get(canvas);
-  if (before?.mask === entry.mask && before.look === `${hex} ${low} ${high}`) return;
-  drawnOn.set(canvas, { mask: entry.mask, look: `${hex} ${low} ${high}` });
+  if (before?.mask.deref() === entry.mask && before.look === `${hex} ${low} ${high}`) return;
+  drawnOn.set(canvas, { mask: new WeakRef(entry.mask), look: `${hex} ${low} ${high}` });
   const ring = annotation.rings[0];
   const box = boxOf(entry.mask) ?? { top: ring.y, bottom: ring.y, left: ring.x, right: ring.x };
   const [fy, fx] = state.facts.factors;

@@ -3,14 +3,14 @@
 import * as api from "./api.js";
 import { fit } from "./geometry.js";
 import { listenTo } from "./gestures.js";
-import { deleteRing, GESTURES, KEYS, listenToKeys, toggleFinished } from "./keys.js";
+import { GESTURES, KEYS, listenToKeys, toggleFinished } from "./keys.js";
 import { showLesions, showThumbnails } from "./lesions.js";
 import { paint } from "./paint.js";
 import * as panels from "./panels.js";
 import { get, listen, redraw, set } from "./store.js";
 import { sayError } from "./talk.js";
 import { OpenVolume } from "./volume.js";
-import { addLesion, goTo, openVolume, peekSlice, propagate, settle, travel, wantMeasures } from "./work.js";
+import { addLesion, deleteRing, goTo, openVolume, peekSlice, propagate, settle, travel, wantMeasures } from "./work.js";
 
 const USUAL_FONT_PX = 14;
 const byId = (id) => document.getElementById(id);

@@ -49,7 +49,7 @@ export function paint(canvas, state) {
   drawLetters(context, state);
   if (state.drag) drawDrag(context, t, state);
   if (state.cursor) drawCursor(context, t, state);
-  if (state.opening || state.task || state.slice !== state.shown) {
+  if (state.opening || state.task || state.slice !== state.shown || !slice) {
     const text = state.opening || state.task || `loading slice ${state.slice + 1} …`;
     label(context, text, state.size.width / 2, 16 * unit, "center");
   }

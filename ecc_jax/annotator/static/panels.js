@@ -72,13 +72,14 @@ export function showControls(state) {
   list.disabled = Boolean(state.opening);
   if (!state.opening && document.activeElement !== list) list.value = facts?.id ?? list.options[0]?.value;
   const lesion = lesionOf(state.lesion, state);
-  enable("undo", session.can_undo && !state.readOnly);
-  enable("redo", session.can_redo && !state.readOnly);
-  enable("delete", state.ring !== null && !state.readOnly);
-  enable("propagate", lesion && !state.readOnly && !state.task);
-  enable("finish", lesion && !state.readOnly);
-  enable("add", facts && !state.readOnly);
-  enable("save", facts && !state.readOnly && state.formats.length);
+  const isOpen = facts && !state.readOnly && !state.opening;
+  enable("undo", session.can_undo && isOpen);
+  enable("redo", session.can_redo && isOpen);
+  enable("delete", state.ring !== null && isOpen);
+  enable("propagate", lesion && isOpen && !state.task);
+  enable("finish", lesion && isOpen);
+  enable("add", isOpen);
+  enable("save", isOpen && state.formats.length);
   byId("finish").textContent = lesion?.finished ? "Reopen" : "Finish";
   pressed("hide", state.hidden);
   pressed("outline", state.outline);
@@ -139,11 +140,21 @@ export function showDocuments(documents, onOpen) {
     options.unshift(element("option", { value: "" }, "choose a volume …"));
   }
   list.replaceChildren(...options);
-  list.addEventListener("change", () => {
+  const open = () => {
     const chosen = list.value;
     list.blur(); // the list says what is open, not what was chosen
     if (chosen) onOpen(chosen);
+  };
+  // Arrows walk through the list; Enter opens.
+  let isByKeys = false;
+  list.addEventListener("pointerdown", () => {
+    isByKeys = false;
   });
+  list.addEventListener("keydown", ({ key }) => {
+    isByKeys = key !== "Enter";
+    if (!isByKeys) open();
+  });
+  list.addEventListener("change", () => isByKeys || open());
 }
 
 /** Opens the help, which is made of the same tables that keys are looked up in. */
@@ -179,14 +190,17 @@ export function fillHelp(keys, gestures) {
   );
 }
 
+let saving = null; // the volume that the dialog is about
+
 /** Opens the dialog that saves. */
 export function openSave() {
-  const { formats, facts, readOnly } = get();
+  const { formats, facts, opening, readOnly } = get();
   if (readOnly) {
     say("started with --read-only: nothing can be saved", true);
     return;
   }
-  if (!formats.length) return;
+  if (!formats.length || opening) return;
+  saving = OpenVolume.current;
   const canSave = ({ kinds }) => !kinds || kinds.includes(facts.kind);
   const first = formats.find(canSave);
   const radios = formats.map((format) => {
@@ -207,12 +221,13 @@ async function saveNow() {
   button.disabled = true;
   byId("saved").textContent = "saving …";
   try {
-    const volume = OpenVolume.current;
-    if (!(await volume.isIdleWithin(SAVE_WITHIN_MS))) throw new Error("changes are on their way");
-    const told = await api.save(volume.id, chosen.value, get().session.version);
+    if (!(await saving.isIdleWithin(SAVE_WITHIN_MS))) {
+      throw new Error("a change or a propagation has not ended; wait for it, then save again");
+    }
+    const told = await api.save(saving.id, chosen.value, saving.version);
     byId("saved").textContent = savedText(told);
   } catch (error) {
-    if (error.reason === "version") OpenVolume.current.reload();
+    if (error.reason === "version") saving.reload();
     byId("saved").textContent = `not saved: ${error.message}`;
     if (error.status === 0) sayError(error);
   } finally {
@@ -234,4 +249,8 @@ function savedText({ files, folder, left_out: leftOut, unfinished }) {
 export function listenToDialogs() {
   byId("save-now").addEventListener("click", saveNow);
   byId("save-close").addEventListener("click", () => byId("save-dialog").close());
+  // Keys are the slice's again, not those of the button that has opened the dialog.
+  for (const dialog of document.querySelectorAll("dialog")) {
+    dialog.addEventListener("close", () => byId("view").focus({ preventScroll: true }));
+  }
 }

@@ -6,6 +6,7 @@ import { Masks, Slices } from "./caches.js";
 import { get, lesionOf, ringsShown, set } from "./store.js";
 import { say, sayError } from "./talk.js";
 
+const POLL_MS = 20;
 const FIRST_PAUSE_MS = 500;
 const LAST_PAUSE_MS = 5000;
 const CHANGED = "this volume was changed elsewhere, in another window perhaps; it is loaded again";
@@ -21,12 +22,15 @@ export class OpenVolume {
 
   #queue = [];
   #isSending = false;
+  #carrying = null;
+  #reopening = null;
 
-  constructor(id, { onMask }) {
-    this.id = id;
-    const onError = (error) => this.isCurrent && sayError(error);
-    this.slices = new Slices(id, onError);
-    this.masks = new Masks(id, { onMask, onError });
+  constructor(facts, { onMask }) {
+    this.id = facts.id;
+    this.version = facts.session.version;
+    const onError = (error) => this.#onError(error);
+    this.slices = new Slices(this.id, onError);
+    this.masks = new Masks(this.id, { onMask, onError });
   }
 
   get isCurrent() {
@@ -41,19 +45,24 @@ export class OpenVolume {
     before?.masks.close();
   }
 
-  /** Returns once no event waits; false if some still do after so long. */
+  /** Returns once nothing is on its way; false if something still is after so long. */
   async isIdleWithin(ms) {
     const end = performance.now() + ms;
-    while (this.#queue.length && performance.now() < end) await pause(20);
-    return this.#queue.length === 0;
+    while (this.#isBusy && performance.now() < end) await pause(POLL_MS);
+    return !this.#isBusy;
+  }
+
+  get #isBusy() {
+    return this.#queue.length > 0 || this.#carrying !== null;
   }
 
   /**
-   * Changes the session by an event once those before it are answered.
+   * Changes the session by an event once those before it are answered; a body may be a function,
+   * which is asked when the event is sent.
    * Returns the server's answer; null if it was refused, which is shown.
    */
   send(kind, body = {}) {
-    const problem = problemOf(kind, body);
+    const problem = problemOf(kind, valuesOf(body));
     if (problem) {
       say(problem, true);
       return Promise.resolve(null);
@@ -68,16 +77,25 @@ export class OpenVolume {
   /** Carries a mask to its neighbours; no event waits for it, and any event ends it. */
   async propagate(lesion, slice) {
     const problem = problemOf("propagate", { lesion });
-    if (problem) return void say(problem, true);
+    if (problem) {
+      say(problem, true);
+      return null;
+    }
     await this.isIdleWithin(LAST_PAUSE_MS);
+    this.#carrying = this.#carry(lesion, slice);
+    const told = await this.#carrying;
+    this.#carrying = null;
+    return told;
+  }
+
+  async #carry(lesion, slice) {
     try {
-      const { version } = get().session;
-      const told = await api.event(this.id, "propagate", { lesion, slice, version });
+      const told = await api.event(this.id, "propagate", { lesion, slice, version: this.version });
       this.#take(told);
       return told;
     } catch (error) {
       if (error.reason === "version") await this.reload();
-      else if (error.reason === "interrupted") say("propagation ended: something was changed meanwhile");
+      else if (error.status === 409) say("propagation ended: something was changed meanwhile");
       else sayError(error);
       return null;
     }
@@ -86,20 +104,42 @@ export class OpenVolume {
   /** Loads the session again, after somebody else has changed it. */
   async reload(note = CHANGED) {
     try {
-      const facts = await api.facts(this.id);
-      if (!this.isCurrent) return;
-      this.masks.invalidateAll();
-      set({ facts, session: facts.session });
-      chooseWhatIsThere();
-      say(note, true);
+      this.#show(await api.facts(this.id));
+      if (this.isCurrent) say(note, true);
     } catch (error) {
-      sayError(error);
+      this.#onError(error);
     }
+  }
+
+  #show(facts) {
+    this.version = facts.session.version;
+    if (!this.isCurrent) return;
+    this.masks.invalidateAll();
+    set({ facts, session: facts.session });
+    chooseWhatIsThere();
   }
 
   /** Loads the session again if an answer is of a later version than the one that is shown. */
   async notice(version) {
-    if (this.isCurrent && !this.#queue.length && version > get().session.version) await this.reload();
+    if (this.isCurrent && !this.#isBusy && version > this.version) await this.reload();
+  }
+
+  // The server closes a volume that is not used for another one, and has none open after a restart.
+  #onError(error) {
+    if (!this.isCurrent) return;
+    if (error.status === 404) this.#reopen();
+    else sayError(error);
+  }
+
+  #reopen() {
+    this.#reopening ??= api
+      .open(this.id)
+      .then((facts) => facts.session.version !== this.version && this.reload())
+      .catch(sayError)
+      .finally(() => {
+        this.#reopening = null;
+      });
+    return this.#reopening;
   }
 
   #tell() {
@@ -115,48 +155,69 @@ export class OpenVolume {
       this.#queue.shift();
       first.done(told);
       this.#tell();
+      // Whoever has waited for it comes first.
+      if (this.#queue.length) await pause(0);
     }
     this.#isSending = false;
   }
 
   async #sendUntilAnswered({ kind, body }) {
+    const values = valuesOf(body);
+    let wasSilent = false;
+    let wasReopened = false;
     for (let ms = FIRST_PAUSE_MS; ; ms = Math.min(2 * ms, LAST_PAUSE_MS)) {
       try {
-        const { version } = get().session;
-        const told = await api.event(this.id, kind, { ...body, mask: false, version });
+        const told = await api.event(this.id, kind, { ...values, mask: false, version: this.version });
         this.#take(told);
         return told;
       } catch (error) {
         if (AGAIN.includes(error.status)) {
+          wasSilent ||= error.status === 0;
           say(`${error.message}; not saved yet: ${this.#queue.length}, trying again`, true);
           await pause(ms);
-          continue;
+        } else if (error.status === 404 && !wasReopened) {
+          wasReopened = true;
+          await this.#reopen();
+        } else if (error.status === 409) {
+          return this.#afterConflict(wasSilent);
+        } else {
+          sayError(error);
+          return null;
         }
-        if (error.status === 409) await this.#restart();
-        else sayError(error);
-        return null;
       }
     }
   }
 
-  // Events that wait were meant for what is no longer there.
-  async #restart() {
-    const dropped = this.#queue.splice(1);
-    for (const { done } of dropped) done(null);
-    await this.reload(`${CHANGED}: repeat what you did last`);
+  /** Returns the answer that was lost on its way, or null where somebody else has changed the session. */
+  async #afterConflict(wasSilent) {
+    const before = this.version;
+    const dropped = this.#queue.length;
+    const note = `${CHANGED}, without your last ${dropped === 1 ? "change" : `${dropped} changes`}`;
+    await this.reload(wasSilent ? "" : note);
+    if (wasSilent && this.version === before + 1) return { ...get().session, changed: [] };
+    if (wasSilent) say(note, true);
+    // Events that wait were meant for what is no longer there.
+    for (const { done } of this.#queue.splice(1)) done(null);
+    return null;
   }
 
   /** Takes over what the server says of the session; masks of what has changed are stale. */
   #take(told) {
+    const isNewer = told.version >= this.version;
+    if (isNewer) this.version = told.version;
     if (!this.isCurrent) return;
     for (const [lesion, slice] of told.changed) this.masks.invalidate(lesion, slice);
-    if (told.version >= get().session.version) set({ session: { ...get().session, ...told } });
+    const { version, lesions, can_undo, can_redo } = told;
+    if (isNewer) set({ session: { ...get().session, version, lesions, can_undo, can_redo } });
     chooseWhatIsThere();
   }
 }
 
+const valuesOf = (body) => (typeof body === "function" ? body() : body);
+
 /** Returns why an event is not even sent; empty if it is. */
 function problemOf(kind, { lesion }) {
+  if (get().opening) return get().opening;
   if (get().readOnly) return "started with --read-only: nothing can be changed";
   const found = lesionOf(lesion);
   if (found?.finished && EDITS.includes(kind)) {

@@ -8,6 +8,7 @@ import { OpenVolume } from "./volume.js";
 
 const AHEAD = 6;
 const MEASURE_AFTER_MS = 200;
+const MEASURE_AGAIN_MS = 5000;
 const SWITCH_WITHIN_MS = 10000;
 
 const current = () => OpenVolume.current;
@@ -22,11 +23,11 @@ export async function openVolume(id) {
   set({ opening: `opening ${name} …`, drag: null });
   try {
     if (current() && !(await current().isIdleWithin(SWITCH_WITHIN_MS))) {
-      say("what you did last is not saved yet; the volume stays open until it is", true);
+      say("what you did last is still on its way; the volume stays open until it is saved", true);
       return;
     }
     const facts = await api.open(id);
-    const volume = new OpenVolume(id, { onMask: (...told) => onMask(volume, ...told) });
+    const volume = new OpenVolume(facts, { onMask: (...told) => onMask(volume, ...told) });
     volume.enter();
     show(facts);
   } catch (error) {
@@ -93,9 +94,13 @@ export function settle(state) {
   }
 }
 
-/** Returns whether a mask of the shown slice is still awaited. */
+/** Returns whether the shown slice is there and may be drawn on. */
+export const isReady = (state) =>
+  Boolean(state.facts && state.view && !state.opening && peekSlice(state.shown));
+
+/** Returns whether the slice that was asked for, or a mask of it, is still awaited. */
 export function isBusy(state) {
-  if (state.working || state.task || state.opening || state.slice !== state.shown) return true;
+  if (state.working || state.task || !isReady(state) || state.slice !== state.shown) return true;
   return state.session.lesions.some(
     (lesion) => annotationOf(lesion, state.shown) && maskOf(lesion.id, state.shown)?.isStale !== false,
   );
@@ -116,14 +121,16 @@ function onMask(volume, slice, mask) {
 }
 
 let measuring = 0;
+let turn = 0;
 
 /** Asks for the measures of the lesions on the shown slice, and of the selected one. */
-export function wantMeasures() {
+export function wantMeasures(ms = MEASURE_AFTER_MS) {
   clearTimeout(measuring);
-  measuring = setTimeout(measure, MEASURE_AFTER_MS);
+  turn += 1; // those on their way are not wanted
+  measuring = setTimeout(measure, ms, turn, ms);
 }
 
-async function measure() {
+async function measure(mine, ms) {
   const volume = current();
   const { shown, session, lesion } = get();
   const wanted = session.lesions.filter(
@@ -132,25 +139,38 @@ async function measure() {
   for (const one of wanted) {
     try {
       const told = await api.measures(volume.id, one.id, shown);
-      if (!volume.isCurrent || get().shown !== shown) return;
+      if (mine !== turn || !volume.isCurrent) return;
       set({ measures: new Map([...get().measures, [one.id, told]]) });
       volume.notice(told.version);
     } catch (error) {
-      if (!volume.isCurrent) return;
-      if (![404, 409, 429].includes(error.status)) sayError(error);
-      if ([409, 429].includes(error.status)) wantMeasures();
+      if (mine !== turn || !volume.isCurrent || error.status === 404) return;
+      wantMeasures(Math.min(2 * ms, MEASURE_AGAIN_MS));
+      return;
     }
   }
 }
 
-/** Begins a lesion and selects it. */
-export async function addLesion() {
-  const volume = current();
-  const told = await send("add");
-  if (told && volume.isCurrent) set({ lesion: newest(told), ring: null });
+// The lesion that is being begun, which presses that follow are meant for: its number once it is
+// known, null if it was refused.
+let begun = null;
+
+/** Selects the lesion that an event begins, once it is answered. */
+async function begin(volume, answer) {
+  const { lesion: selected } = get();
+  const mine = { lesion: null };
+  begun = mine;
+  const told = await answer;
+  if (told) mine.lesion = told.changed[0]?.[0] ?? Math.max(...told.lesions.map(({ id }) => id));
+  if (begun === mine) begun = null;
+  // The person may have chosen another one meanwhile.
+  if (told && volume.isCurrent && get().lesion === selected) set({ lesion: mine.lesion, ring: null });
 }
 
-const newest = (told) => Math.max(...told.lesions.map((lesion) => lesion.id));
+/** Begins a lesion and selects it. */
+export function addLesion() {
+  const volume = current();
+  if (volume) begin(volume, volume.send("add"));
+}
 
 /** Does something while a disk is shown where it will be. */
 async function withPending(disk, run) {
@@ -168,27 +188,33 @@ export async function changeRing(kind, drag) {
   await withPending(drag, () => send(kind, { lesion, slice, ring: drag.ring, ...place }));
 }
 
-let beginning = null; // the press that begins a lesion, until it is answered
-
 /** Places a disk of the selected lesion, or of a new one if none is selected. */
 export async function press({ y, x, radius, positive }) {
   const volume = current();
-  const slice = get().shown;
+  const disk = { slice: get().shown, y, x, radius, positive };
+  const { lesion } = get();
+  const meant = begun;
   set({ radius, hidden: false });
+  // When it is sent, what was begun before it has its number.
+  const body = () => {
+    const number = meant?.lesion ?? lesion;
+    return number === null ? { begin: true, ...disk } : { lesion: number, ...disk };
+  };
   await withPending({ y, x, radius, positive }, async () => {
-    // Two quick presses begin one lesion.
-    if (beginning && get().lesion === null) await beginning;
-    const lesion = get().lesion;
-    const disk = { slice, y, x, radius, positive };
-    const answer = send("press", lesion === null ? { begin: true, ...disk } : { lesion, ...disk });
-    if (lesion === null) beginning = answer;
+    const answer = volume.send("press", body);
+    if (lesion === null) begin(volume, answer);
     const told = await answer;
-    if (beginning === answer) beginning = null;
-    if (!told || !volume.isCurrent) return;
-    // The person may have chosen another lesion or slice meanwhile.
-    if (lesion === null && get().lesion === null) set({ lesion: newest(told) });
-    if (get().shown === slice) set({ ring: ringsShown().at(-1)?.id ?? null });
+    if (told && volume.isCurrent && get().shown === disk.slice) {
+      set({ ring: ringsShown().at(-1)?.id ?? null });
+    }
   });
+}
+
+/** Removes the selected disk, once those that were placed before are there. */
+export async function deleteRing() {
+  if (get().pending.length) await current().isIdleWithin(SWITCH_WITHIN_MS);
+  const ring = selectedRing();
+  if (ring) await send("delete", ring);
 }
 
 /** Returns what an event about the selected disk needs; null, told to the person, if there is none. */

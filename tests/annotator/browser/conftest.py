@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 
+from ecc_jax.annotator.savers import savers
 from tests.annotator.browser.driver import (
     NO_CHROMIUM,
     NO_PLAYWRIGHT,
@@ -53,7 +54,8 @@ def serve(tmp_path):
     with contextlib.ExitStack() as stack:
 
         def started(path, *, name="work", **options):
-            client, _ = stack.enter_context(serving(path, tmp_path / name, **options))
+            client, desk = stack.enter_context(serving(path, tmp_path / name, **options))
+            desk.savers |= savers("painter")
             return f"http://{client.netloc}/#token={TOKEN}"
 
         yield started

@@ -4,9 +4,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from ecc_jax.annotator.savers import savers
 from tests.annotator.browser.scene import CENTRE, write_ball
-from tests.annotator.serving import TOKEN, serving
 
 SLICE, Y, X = CENTRE
 pytestmark = pytest.mark.slow
@@ -130,34 +128,61 @@ def test_disks_for_a_session_that_has_gone_on_are_dropped(show, viewer, hold):
     viewer.press(Y, X, 10)
     viewer.allowed.append("409")
     let_go = hold(viewer, "**/press")
-    for shift in (10, 20):
+    for shift in (20, 34):
         viewer.drag(viewer.at(Y, X + shift), viewer.rim(Y, X + shift, 6))
     other = show(viewer.url)
     other.go_to(SLICE)
     other.press(Y - 20, X, 5)
     let_go()
-    viewer.told("changed elsewhere", "repeat")
+    viewer.told("changed elsewhere", "without your last 2 changes")
     viewer.settled()
     assert len(viewer.rings(1, SLICE)) == 2
     assert viewer.state("version") == other.state("version")
 
 
-def test_saving_waits_for_what_was_pressed(show, hold, tmp_path):
-    write_ball(tmp_path / "data" / "ct.nii.gz")
-    with serving(tmp_path / "data", tmp_path / "work") as (client, desk):
-        desk.savers |= savers("painter")
-        viewer = show(f"http://{client.netloc}/#token={TOKEN}")
-        viewer.go_to(SLICE)
-        let_go = hold(viewer, "**/press")
-        viewer.drag(viewer.at(Y, X), viewer.rim(Y, X, 10))
-        viewer.key("Control+s")
-        viewer.page.locator("#save-now").click()
-        viewer.frame()
-        assert "saved in" not in viewer.text("#saved")
-        let_go()
-        viewer.page.locator("#saved", has_text="saved in").wait_for()
+def test_saving_waits_for_what_was_pressed(viewer, hold, tmp_path):
+    let_go = hold(viewer, "**/press")
+    viewer.drag(viewer.at(Y, X), viewer.rim(Y, X, 10))
+    viewer.key("Control+s")
+    viewer.page.locator("#save-now").click()
+    viewer.frame()
+    assert "saved in" not in viewer.text("#saved")
+    let_go()
+    viewer.page.locator("#saved", has_text="saved in").wait_for()
     (path,) = (tmp_path / "work").glob("*/lesions.nii.gz")
     assert np.count_nonzero(nibabel.load(path).dataobj)
+
+
+def test_an_answer_that_was_lost_is_found(viewer):
+    viewer.allowed.append("net::")
+    lost = []
+
+    def lose(route):
+        if not lost:  # it arrives, and nobody hears of it
+            lost.append(route.fetch())
+            route.abort()
+        else:
+            route.continue_()
+
+    viewer.allowed.append("409")
+    viewer.page.route("**/press", lose)
+    viewer.press(Y, X, 10)
+    assert lost and len(viewer.rings(1, SLICE)) == 1
+    assert viewer.state("lesion") == "1"
+    viewer.press(Y + 25, X, 6)
+    assert len(viewer.rings(1, SLICE)) == 2
+
+
+def test_a_press_goes_to_the_lesion_that_was_begun_before(viewer, hold):
+    viewer.press(Y, X, 10)
+    let_go = hold(viewer, "**/add")
+    viewer.key("n")
+    viewer.drag(viewer.at(Y + 25, X), viewer.rim(Y + 25, X, 6))
+    with viewer.changing():
+        let_go()
+    viewer.until("#view", "data-version", 3)
+    viewer.settled()
+    assert [len(viewer.rings(number, SLICE)) for number in (1, 2)] == [1, 1]
 
 
 def test_a_screen_of_another_density(viewer):
