@@ -7,22 +7,36 @@ const COVERED = 65536;
 const AIR_HU = -960;
 const TISSUE_HU = -300;
 const LUNG_SHARE = 0.15;
+const MARGIN = 0.25;
 
 /**
  * Returns a window made of a slice's own values: from its fat to its brightest tissue, and from
- * black air where much of it is lung; of a picture all of its values.
+ * black air where much of its middle is lung; of a picture all of its values.
  */
 export function automaticWindow(slice, isHu) {
-  const step = Math.max(1, Math.floor(slice.values.length / 40000));
-  const some = slice.values.filter((_, i) => i % step === 0).sort();
+  const some = sampleOf(slice, 0);
   const at = (values, share) => values[Math.floor(share * (values.length - 1))];
   if (!isHu) return { low: some[0], high: Math.max(at(some, 1), some[0] + 1) };
-  const tissue = some.filter((value) => value > TISSUE_HU);
-  const lung = some.filter((value) => value > AIR_HU && value <= TISSUE_HU);
-  if (tissue.length + lung.length < 100) return { low: -150, high: 250 };
-  const isLung = lung.length > LUNG_SHARE * (tissue.length + lung.length);
-  const low = isLung || !tissue.length ? -1000 : at(tissue, 0.02) - 30;
-  return { low, high: Math.max(at(tissue.length ? tissue : lung, 0.97), low + 200) };
+  const isTissue = (value) => value > TISSUE_HU;
+  const tissue = some.filter(isTissue);
+  // The table and the air around the body look like lung too, but lie at the border.
+  const inside = sampleOf(slice, MARGIN).filter((value) => value > AIR_HU);
+  const isLung = inside.filter(isTissue).length < (1 - LUNG_SHARE) * inside.length;
+  if (tissue.length < 100 && !isLung) return { low: -150, high: 250 };
+  const low = isLung ? -1000 : at(tissue, 0.02) - 30;
+  return { low, high: Math.max(tissue.length ? at(tissue, 0.97) : 0, low + 200) };
+}
+
+// Some values of a slice, from the smallest; `margin`: share of its sides that is left out.
+function sampleOf({ values, height, width }, margin) {
+  const step = Math.max(1, Math.floor(Math.sqrt((height * width) / 40000)));
+  const found = [];
+  for (let y = Math.floor(margin * height); y < (1 - margin) * height; y += step) {
+    for (let x = Math.floor(margin * width); x < (1 - margin) * width; x += step) {
+      found.push(values[y * width + x]);
+    }
+  }
+  return found.sort((a, b) => a - b);
 }
 
 const table = { key: "", values: new Uint8ClampedArray(COVERED) };
