@@ -228,15 +228,7 @@ async def _changes(
 ) -> Response:
     """Answers the session after an event; with the mask, where one slice of one lesion changed."""
     request.state.is_kept = True
-    told: dict[str, Any] = {
-        "version": work.session.version,
-        "changed": pairs,
-        "lesions": plain(work.session.state),
-        "can_undo": bool(work.session.past),
-        "can_redo": bool(work.session.future),
-        "mask": None,
-        "superseded": False,
-    }
+    told = {**_session(work), "changed": pairs, "mask": None, "superseded": False}
     if is_shown and len(pairs) == 1:
         lesion, index = pairs[0]
         # The event is on the disk whatever becomes of the answer.
@@ -293,20 +285,23 @@ def _is_mask_wanted(body: dict[str, Any]) -> bool:
 
 def _told(work: Work) -> Response:
     """Answers what is to be known of an open volume."""
+    session = {
+        **_session(work),
+        "remarks": list(work.remarks),
+        "folder": work.folder.name,
+    }
+    return reply({**documents.facts_of(work.document), "session": session})
+
+
+def _session(work: Work) -> dict[str, Any]:
+    """Returns what every answer about a session tells of it."""
     session = work.session
-    return reply(
-        {
-            **documents.facts_of(work.document),
-            "session": {
-                "version": session.version,
-                "lesions": plain(session.state),
-                "can_undo": bool(session.past),
-                "can_redo": bool(session.future),
-                "remarks": list(work.remarks),
-                "folder": work.folder.name,
-            },
-        }
-    )
+    return {
+        "version": session.version,
+        "lesions": plain(session.state),
+        "can_undo": bool(session.past),
+        "can_redo": bool(session.future),
+    }
 
 
 def _shown(lesion: int, index: int, answered: Answered, version: int) -> dict[str, Any]:

@@ -63,6 +63,14 @@ def shown(answer):
     return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
 
 
+def open_with_lesion(client):
+    """Opens the first volume, begins a lesion, and returns the volume's id."""
+    volume = client.documents()[0]["id"]
+    client.open(volume)
+    client.event(volume, "add")
+    return volume
+
+
 @contextlib.contextmanager
 def serving(path, workdir, *, painter=None, read_only=False, network=""):
     """Yields a client and the desk of a server on a free port."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ecc_jax.annotator.client import ApiError
-from tests.annotator.serving import PRESS, Painter, serving, shown
+from tests.annotator.serving import PRESS, Painter, open_with_lesion, serving, shown
 
 
 def test_two_tabs_do_not_overwrite_each_other(running):
@@ -28,9 +28,7 @@ def test_two_tabs_do_not_overwrite_each_other(running):
 def test_a_mask_says_which_version_of_the_session_it_is_of(scan, tmp_path):
     painter = Painter()
     with serving(scan[0], tmp_path / "work", painter=painter) as (client, _):
-        volume = client.documents()[0]["id"]
-        client.open(volume)
-        client.event(volume, "add")
+        volume = open_with_lesion(client)
         assert client.event(volume, "press", **PRESS)["mask"]["version"] == 2
         client.event(volume, "press", **{**PRESS, "slice": 4}, mask=False)
         _, _, raw = client.request("GET", f"/api/documents/{volume}/masks/1/3?format=bits")
@@ -59,9 +57,7 @@ def test_a_mask_says_which_version_of_the_session_it_is_of(scan, tmp_path):
 def test_a_propagation_that_an_event_overtakes_says_so(scan, tmp_path):
     painter = Painter()
     with serving(scan[0], tmp_path / "work", painter=painter) as (client, _):
-        volume = client.documents()[0]["id"]
-        client.open(volume)
-        client.event(volume, "add")
+        volume = open_with_lesion(client)
         client.event(volume, "press", **{**PRESS, "radius": 6})
         painter.seconds, calls, told = 0.2, painter.calls, []
 
@@ -82,9 +78,7 @@ def test_a_propagation_that_an_event_overtakes_says_so(scan, tmp_path):
 
 def test_of_quick_presses_all_are_kept_and_the_newest_is_answered(scan, tmp_path):
     with serving(scan[0], tmp_path / "work", painter=Painter(seconds=0.15)) as (client, desk):
-        volume = client.documents()[0]["id"]
-        client.open(volume)
-        client.event(volume, "add")
+        volume = open_with_lesion(client)
         answers = [None] * 6
 
         def press(number):
@@ -140,9 +134,7 @@ def test_only_a_newer_request_for_the_same_mask_overtakes_one(running):
 def test_a_mask_of_disks_that_have_changed_is_not_told(scan, tmp_path):
     painter = Painter()
     with serving(scan[0], tmp_path / "work", painter=painter) as (client, desk):
-        volume = client.documents()[0]["id"]
-        client.open(volume)
-        client.event(volume, "add")
+        volume = open_with_lesion(client)
         client.event(volume, "press", **PRESS)
         client.event(volume, "press", **{**PRESS, "radius": 2}, mask=False)
         painter.seconds, calls, codes = 0.5, painter.calls, {}

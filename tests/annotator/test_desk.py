@@ -13,7 +13,7 @@ import pytest
 
 from ecc_jax.annotator import autosave, work
 from ecc_jax.annotator.client import ApiError
-from tests.annotator.serving import PRESS, Painter, ball, serving
+from tests.annotator.serving import PRESS, Painter, ball, open_with_lesion, serving
 
 
 def test_volumes_of_any_shape_are_opened_and_each_shape_is_warmed_up(tmp_path):
@@ -184,9 +184,7 @@ def test_stopping_during_a_propagation_is_quick_and_quiet(tmp_path, capfd):
     told = []
     painter = Painter()
     with serving(path, tmp_path / "work", painter=painter) as (client, _):
-        volume = client.documents()[0]["id"]
-        client.open(volume)
-        client.event(volume, "add")
+        volume = open_with_lesion(client)
         client.event(volume, "press", **PRESS)
         painter.seconds, calls = 0.15, painter.calls
 

@@ -14,7 +14,7 @@ from ecc_jax.annotator.answers import Place
 from ecc_jax.annotator.packing import pack
 from ecc_jax.annotator.sources import Source
 from ecc_jax.volumes import Volume
-from tests.annotator.serving import PRESS, ball, serving
+from tests.annotator.serving import PRESS, ball, open_with_lesion, serving
 
 SOURCE = Source("id", "name", "nifti", None)
 
@@ -277,9 +277,7 @@ def test_a_picture_has_pixels_but_neither_millimetres_nor_hounsfield_units(tmp_p
     image, _ = ball()
     Image.fromarray((image[3] + 100).astype(np.uint16)).save(tmp_path / "a.png")
     with serving(tmp_path / "a.png", tmp_path / "work") as (client, _):
-        volume = client.documents()[0]["id"]
-        client.open(volume)
-        client.event(volume, "add")
+        volume = open_with_lesion(client)
         client.event(volume, "press", **{**PRESS, "slice": 0})
         told = measures(client, volume, 1, "?slice=0")[1]
     assert told["slice"]["pixels"] > 0 and told["slice"]["long_axis"] is not None

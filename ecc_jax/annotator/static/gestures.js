@@ -1,5 +1,6 @@
 // Mouse, pen and touch on the canvas. A gesture begins with `pointerdown`, which decides what it is.
 
+import { byId, focusView } from "./dom.js";
 import * as geometry from "./geometry.js";
 import { get, ringsShown, set } from "./store.js";
 import { say } from "./talk.js";
@@ -43,7 +44,7 @@ export function cancel() {
   const was = gesture !== null;
   if (gesture?.start?.window) set({ window: gesture.start.window });
   gesture = null;
-  document.getElementById("view").classList.remove("is-panning");
+  byId("view").classList.remove("is-panning");
   set({ drag: null });
   return was;
 }
@@ -62,7 +63,7 @@ const voxelAt = (point) => geometry.toVoxel(transform(), point);
 
 function begin(canvas, event) {
   event.preventDefault();
-  canvas.focus({ preventScroll: true });
+  focusView();
   if (!isReady(get()) || !BUTTONS.includes(event.button)) return;
   const point = pointOf(canvas, event);
   if (event.pointerType === "pen") overruleTouches();

@@ -1,9 +1,10 @@
 // Every key, once: what it does and how the help names it.
 
+import { focusView } from "./dom.js";
 import * as geometry from "./geometry.js";
 import { cancel, held } from "./gestures.js";
 import { chooseWindow, openHelp, openSave } from "./panels.js";
-import { get, lesionOf, ringsShown, set } from "./store.js";
+import { annotationOf, get, lesionOf, ringsShown, set } from "./store.js";
 import * as work from "./work.js";
 
 const FAR = 10;
@@ -25,7 +26,7 @@ function selectNext(step) {
 export function select(number) {
   const lesion = lesionOf(number);
   if (!lesion) return;
-  const here = lesion.slices.find((s) => s.slice === get().shown);
+  const here = annotationOf(lesion, get().shown);
   set({ lesion: number, ring: here?.rings.at(-1)?.id ?? null });
   if (!here && lesion.slices.length) {
     goTo(lesion.slices[Math.floor(lesion.slices.length / 2)].slice);
@@ -44,7 +45,7 @@ export async function toggleFinished() {
 /** Takes the selected lesion off the shown slice. */
 function clearSlice() {
   const { lesion, shown } = get();
-  if (lesionOf(lesion)?.slices.some((s) => s.slice === shown)) send("clear", { lesion, slice: shown });
+  if (annotationOf(lesionOf(lesion), shown)) send("clear", { lesion, slice: shown });
 }
 
 function zoomBy(factor) {
@@ -60,7 +61,7 @@ function pan(left, top) {
 
 function toggleCursor() {
   const { cursor, view, facts } = get();
-  document.getElementById("view").focus({ preventScroll: true });
+  focusView();
   set({ cursor: cursor ? null : geometry.inside({ y: view.y, x: view.x }, facts) });
 }
 
@@ -278,7 +279,7 @@ export function listenToKeys() {
   addEventListener("click", ({ detail, target }) => {
     const isWriting = document.activeElement?.matches("input[type=text]");
     if (detail > 0 && !isWriting && target.closest("#bar button, #side button, #thumbnails button, #rail input")) {
-      document.getElementById("view").focus({ preventScroll: true });
+      focusView();
     }
   });
 }

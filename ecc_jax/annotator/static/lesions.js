@@ -1,12 +1,11 @@
 // The list of lesions, the measures of the selected one, and the thumbnails of its slices.
 
-import { boxOf, STALE } from "./shades.js";
+import { byId, element, focusView } from "./dom.js";
+import { boxOf, rgbOf, STALE } from "./shades.js";
 import { select } from "./keys.js";
-import { element } from "./panels.js";
 import { annotationOf, lesionOf, measuresOf, redraw } from "./store.js";
 import { axisText, countText, goTo, maskOf, peekSlice, send, wantThumbnails } from "./work.js";
 
-const byId = (id) => document.getElementById(id);
 const THUMBNAIL = 96;
 const MARGIN_PX = 12;
 const number = (value, digits = 1) => (Number.isFinite(value) ? value.toFixed(digits) : "–");
@@ -118,7 +117,7 @@ function rename(lesion) {
     input.removeEventListener("blur", leave);
     drawn = ""; // the list is made anew
     input.remove();
-    byId("view").focus({ preventScroll: true });
+    focusView();
     if (isKept && name && name !== lesion.name) send("rename", { lesion: lesion.id, name });
     else redraw();
   };
@@ -194,7 +193,7 @@ function drawThumbnail(canvas, lesion, annotation, state) {
   const image = context.createImageData(THUMBNAIL, THUMBNAIL);
   const at = (row, column) => row * slice.width + column;
   const isMask = (row, column) => entry.mask.bytes[at(row, column)] === 1;
-  const colour = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+  const colour = rgbOf(hex);
   for (let i = 0; i < THUMBNAIL * THUMBNAIL; i += 1) {
     const row = Math.round(y + ((Math.floor(i / THUMBNAIL) / THUMBNAIL - 0.5) * side) / fy);
     const column = Math.round(x + (((i % THUMBNAIL) / THUMBNAIL - 0.5) * side) / fx);

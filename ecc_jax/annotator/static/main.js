@@ -1,6 +1,7 @@
 // Starts the page and ties its parts together.
 
 import * as api from "./api.js";
+import { byId } from "./dom.js";
 import { fit } from "./geometry.js";
 import { listenTo } from "./gestures.js";
 import { GESTURES, KEYS, listenToKeys, toggleFinished } from "./keys.js";
@@ -13,7 +14,6 @@ import { OpenVolume } from "./volume.js";
 import { addLesion, deleteRing, goTo, openVolume, peekSlice, propagate, settle, travel, wantMeasures } from "./work.js";
 
 const USUAL_FONT_PX = 14;
-const byId = (id) => document.getElementById(id);
 const canvas = byId("view");
 let measured = "";
 

@@ -3,7 +3,7 @@
 import { diskOfLine, handlesOf, toScreen, transformOf } from "./geometry.js";
 import { drawGrey, fillOf, outlineOf, STALE } from "./shades.js";
 import { annotationOf, lesionOf, measuresOf, ringsShown } from "./store.js";
-import { axisText, isBusy, lengthText, maskOf, sliceOf } from "./work.js";
+import { axisText, isBusy, lengthText, maskOf, sliceOf, valueText } from "./work.js";
 
 const LESION = "#56b4e9";
 const BACKGROUND = "#e69f00";
@@ -122,6 +122,13 @@ function stroke(context, path, colour, width) {
   context.stroke(path);
 }
 
+function strokeLine(context, from, to, width) {
+  const path = new Path2D();
+  path.moveTo(from.left, from.top);
+  path.lineTo(to.left, to.top);
+  stroke(context, path, "#ffffff", width);
+}
+
 function drawRings(context, t, state) {
   const pending = state.pending.filter((one) => one.slice === state.shown);
   const elsewhere = new Set([state.drag?.ring, ...pending.map((one) => one.ring)]);
@@ -172,10 +179,7 @@ function drawAxes(context, t, state) {
     if (!ends) continue;
     const places = ends.map(([y, x]) => toScreen(t, y, x)).sort((a, b) => a.left - b.left);
     const [from, to] = side === "left" ? places : places.reverse();
-    const path = new Path2D();
-    path.moveTo(from.left, from.top);
-    path.lineTo(to.left, to.top);
-    stroke(context, path, "#ffffff", 1.2);
+    strokeLine(context, from, to, 1.2);
     const gap = side === "left" ? LABEL_GAP : -LABEL_GAP;
     label(context, `${name} ${axisText(ends, mm, state.facts)}`, to.left + gap, to.top, side);
   }
@@ -199,10 +203,7 @@ function drawDrag(context, t, state) {
   const { drag, facts } = state;
   if (drag.kind === "line") {
     const [from, to] = [drag.from, drag.to].map((p) => toScreen(t, p.y, p.x));
-    const path = new Path2D();
-    path.moveTo(from.left, from.top);
-    path.lineTo(to.left, to.top);
-    stroke(context, path, "#ffffff", 1.5);
+    strokeLine(context, from, to, 1.5);
     const disk = diskOfLine(drag.from, drag.to, facts);
     drawRing(context, t, { ...disk, positive: drag.positive }, "live");
     label(context, `⌀ ${lengthText(2 * disk.radius, facts)}`, to.left + 12, to.top - 10, "left");
@@ -210,7 +211,8 @@ function drawDrag(context, t, state) {
     drawRing(context, t, drag, "live");
     const { top, left } = toScreen(t, drag.y, drag.x);
     const right = left + Math.max(drag.radius * t.zoom, 4) + 8;
-    const value = valueAt(state, state.hover ?? drag);
+    const slice = sliceOf(state.shown);
+    const value = slice ? `, ${valueText(slice, state.hover ?? drag, facts)}` : "";
     label(context, `r ${lengthText(drag.radius, facts)}${value}`, right, top, "left");
   }
 }
@@ -228,13 +230,6 @@ function drawCursor(context, t, state) {
   context.stroke(path);
   drawRing(context, t, { ...cursor, radius: state.radius, positive: state.positive }, "live");
   label(context, `r ${lengthText(state.radius, state.facts)}`, left + 12, top - 12, "left");
-}
-
-function valueAt({ shown, facts }, place) {
-  const slice = sliceOf(shown);
-  if (!slice) return "";
-  const value = slice.values[Math.round(place.y) * slice.width + Math.round(place.x)];
-  return `, ${value}${facts.is_hu ? " HU" : ""}`;
 }
 
 function label(context, text, left, top, align) {

@@ -1,26 +1,15 @@
 // Everything around the canvas: buttons, lists, dialogs.
 
 import * as api from "./api.js";
+import { byId, element, focusView } from "./dom.js";
 import { patientPoint, patientText } from "./geometry.js";
 import { automaticWindow } from "./shades.js";
 import { get, lesionOf, set } from "./store.js";
 import { say, sayError } from "./talk.js";
 import { OpenVolume } from "./volume.js";
-import { countText, sliceOf } from "./work.js";
+import { countText, sliceOf, valueText } from "./work.js";
 
 const SAVE_WITHIN_MS = 10000;
-const byId = (id) => document.getElementById(id);
-
-/** Returns an element with attributes, texts and children. */
-export function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else made.setAttribute(name, value);
-  }
-  made.append(...children);
-  return made;
-}
 
 /** Chooses a window: 0 that of the shown slice's own values, 1 to 5 a preset. */
 export function chooseWindow(number) {
@@ -117,9 +106,8 @@ function factsText(state) {
   const slice = sliceOf(shown);
   if (place && slice) {
     const [y, x] = [Math.round(place.y), Math.round(place.x)];
-    const value = slice.values[y * slice.width + x];
     const point = patientPoint(facts, shown, place);
-    lines.push(`${value}${facts.is_hu ? " HU" : ""} at row ${y}, column ${x}`);
+    lines.push(`${valueText(slice, place, facts)} at row ${y}, column ${x}`);
     if (point) lines.push(patientText(point));
   }
   const spacing = facts.spacing_mm?.map((s) => s.toFixed(2)).join(" × ");
@@ -251,6 +239,6 @@ export function listenToDialogs() {
   byId("save-close").addEventListener("click", () => byId("save-dialog").close());
   // Keys are the slice's again, not those of the button that has opened the dialog.
   for (const dialog of document.querySelectorAll("dialog")) {
-    dialog.addEventListener("close", () => byId("view").focus({ preventScroll: true }));
+    dialog.addEventListener("close", focusView);
   }
 }

@@ -67,13 +67,16 @@ export function drawGrey(canvas, slice, window) {
   context.putImageData(image, 0, 0);
 }
 
+/** Returns red, green and blue of a colour like "#e69f00", 0 to 255. */
+export const rgbOf = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+
 /** Returns a canvas with a mask's pixels in one colour, the rest clear. */
 export function fillOf(mask, colour) {
   const canvas = new OffscreenCanvas(mask.width, mask.height);
   const context = canvas.getContext("2d");
   const image = context.createImageData(mask.width, mask.height);
   const pixels = new Uint32Array(image.data.buffer);
-  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  const [red, green, blue] = rgbOf(colour);
   const packed = (0xff000000 | (blue << 16) | (green << 8) | red) >>> 0;
   for (let i = 0; i < pixels.length; i += 1) if (mask.bytes[i]) pixels[i] = packed;
   context.putImageData(image, 0, 0);

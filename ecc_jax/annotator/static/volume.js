@@ -22,7 +22,7 @@ export class OpenVolume {
 
   #queue = [];
   #isSending = false;
-  #carrying = null;
+  #isCarrying = false;
   #reopening = null;
 
   constructor(facts, { onMask }) {
@@ -53,7 +53,7 @@ export class OpenVolume {
   }
 
   get #isBusy() {
-    return this.#queue.length > 0 || this.#carrying !== null;
+    return this.#queue.length > 0 || this.#isCarrying;
   }
 
   /**
@@ -82,9 +82,9 @@ export class OpenVolume {
       return null;
     }
     await this.isIdleWithin(LAST_PAUSE_MS);
-    this.#carrying = this.#carry(lesion, slice);
-    const told = await this.#carrying;
-    this.#carrying = null;
+    this.#isCarrying = true;
+    const told = await this.#carry(lesion, slice);
+    this.#isCarrying = false;
     return told;
   }
 

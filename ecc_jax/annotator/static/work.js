@@ -261,6 +261,12 @@ export function lengthText(displayPixels, facts) {
   return mm ? `${(displayPixels * mm).toFixed(1)} mm` : `${displayPixels.toFixed(1)} px`;
 }
 
+/** Returns the value of a slice at a place, in HU where it has them. */
+export function valueText(slice, place, facts) {
+  const value = slice.values[Math.round(place.y) * slice.width + Math.round(place.x)];
+  return `${value}${facts.is_hu ? " HU" : ""}`;
+}
+
 /** Returns the length of an axis, given its two ends (y, x) and its mm, which may be unknown. */
 export function axisText(ends, mm, facts) {
   if (!ends) return "–";
