@@ -6,6 +6,7 @@ the same bytes: what is asked for again is remembered, else all disks are answer
 
 import hashlib
 import json
+import time
 from collections import OrderedDict
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -49,24 +50,37 @@ class Place(NamedTuple):
     number: int
 
 
+class _Kept(NamedTuple):
+    """An answer that is remembered: the packed mask, and the milliseconds that it took."""
+
+    packed: str
+    ms: float
+
+
 class Answers:
-    """Masks of annotations, by one predictor; for one thread, `remembered` for any."""
+    """Masks of annotations, by one predictor; for one thread, what is remembered for any."""
 
     def __init__(self, predictor: Predictor) -> None:
         """Begins without masks."""
         self._predictor = predictor
-        self._masks: OrderedDict[str, str] = OrderedDict()
+        self._masks: OrderedDict[str, _Kept] = OrderedDict()
         # The slice that the predictor has, and what it has answered of it.
         self._place: tuple[Place, tuple[float, float], str] | None = None
         self._answered: list[Ring] = []
 
     def remembered(self, place: Place, annotation: Annotation) -> str | None:
         """Returns the packed mask of an annotation; None if it has not been answered yet."""
-        return self._masks.get(key_of(place, annotation))
+        kept = self._masks.get(key_of(place, annotation))
+        return kept.packed if kept else None
 
-    def remember(self, key: str, packed: str) -> None:
+    def milliseconds(self, place: Place, annotation: Annotation) -> float:
+        """Returns how long an answer took when it was made; 0 if it was read from a log."""
+        kept = self._masks.get(key_of(place, annotation))
+        return kept.ms if kept else 0.0
+
+    def remember(self, key: str, packed: str, ms: float = 0.0) -> None:
         """Keeps an answer, such as one of a log; the oldest ones are forgotten."""
-        self._masks[key] = packed
+        self._masks[key] = _Kept(packed, ms)
         while len(self._masks) > MAX_MASKS:
             self._masks.popitem(last=False)
 
@@ -81,10 +95,11 @@ class Answers:
           annotation: Its disks.
         """
         key = key_of(place, annotation)
-        if (packed := self._masks.get(key)) is not None:
-            return unpack(packed, document.shape)
+        if (kept := self._masks.get(key)) is not None:
+            return unpack(kept.packed, document.shape)
+        start = time.perf_counter()
         mask = documents.voxel_mask(document, self._replay(document, place, annotation))
-        self.remember(key, pack(mask))
+        self.remember(key, pack(mask), 1000 * (time.perf_counter() - start))
         return mask
 
     def _replay(

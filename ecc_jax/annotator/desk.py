@@ -7,7 +7,6 @@ runs in the worker, which is handed values and no state.
 import hashlib
 import re
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -49,7 +48,7 @@ class Answered(NamedTuple):
 
     Attributes:
       mask: On the upright slice, voxels.
-      ms: Milliseconds that it took; 0 if it was remembered.
+      ms: Milliseconds that it took when it was made; 0 if it was read from a log.
       warning: What went wrong although the mask is right; empty if nothing did.
     """
 
@@ -174,12 +173,14 @@ class Desk:
           Busy: Too much waits.
         """
         annotation = work.annotation(lesion, index)
-        packed = self._answers.remembered(Place(work.image, index), annotation)
+        place = Place(work.image, index)
+        packed = self._answers.remembered(place, annotation)
         key = ("mask", work.image, lesion, index)
         if packed is not None:
             self.worker.drop(key)
             done: Future[Answered] = Future()
-            done.set_result(Answered(unpack(packed, work.document.shape), 0.0))
+            ms = self._answers.milliseconds(place, annotation)
+            done.set_result(Answered(unpack(packed, work.document.shape), ms))
             return done
         return self.worker.submit(key, lambda: self._answer(work, index, annotation), rank=FIRST)
 
@@ -332,9 +333,9 @@ class Desk:
         """Returns a mask, and keeps it in the log if it is new."""
         place = Place(work.image, index)
         is_new = self._answers.remembered(place, annotation) is None
-        start = time.perf_counter()
         mask = self._answers.answer(work.document, place, annotation)
-        ms = 1000 * (time.perf_counter() - start) if is_new else 0.0
+        # What asked first does not matter: the measures may, before the page wants the mask.
+        ms = self._answers.milliseconds(place, annotation)
         warning = work.keep(key_of(place, annotation), pack(mask)) if is_new else ""
         return Answered(mask, ms, warning)
 

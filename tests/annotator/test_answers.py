@@ -9,7 +9,7 @@ import pytest
 
 from ecc_jax import runs
 from ecc_jax.annotator import documents
-from ecc_jax.annotator.answers import Answers, Place
+from ecc_jax.annotator.answers import Answers, Place, key_of
 from ecc_jax.annotator.packing import bits_of, pack, unpack
 from ecc_jax.annotator.sources import PHANTOM, Source, synthetic
 from ecc_jax.annotator.state import Annotation, Ring
@@ -69,6 +69,23 @@ def test_a_further_disk_costs_one_answer_and_an_old_one_none():
     assert painter.calls == 3
     answers.answer(document, Place("v", 4), Annotation(DISKS[:1], WINDOW))
     assert painter.calls == 4
+
+
+def test_an_answer_keeps_the_time_that_it_took():
+    image, _ = ball()
+    document, place, one = shown(image), Place("v", 3), Annotation(DISKS[:1], WINDOW)
+    answers, painter = Answers(Painter()), Painter()
+    assert answers.milliseconds(place, one) == 0.0
+    answers.answer(document, place, one)
+    took = answers.milliseconds(place, one)
+    assert took > 0.0
+    # Whoever asks again, such as a page after the measures, is told of the making.
+    answers.answer(document, place, one)
+    assert answers.milliseconds(place, one) == took
+    restarted = Answers(painter)
+    restarted.remember(key_of(place, one), answers.remembered(place, one))
+    restarted.answer(document, place, one)
+    assert painter.calls == 0 and restarted.milliseconds(place, one) == 0.0
 
 
 def test_a_predictor_that_fails_is_begun_anew():
