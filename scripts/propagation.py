@@ -31,7 +31,7 @@ from absl import logging
 from tqdm import tqdm
 
 import ecc_jax
-from ecc_jax import admission, catalog, console, places, runs
+from ecc_jax import admission, console, places, runs
 from ecc_jax.annotator import propagation, propagation_report, propagation_worth
 from ecc_jax.annotator.answers import Answers
 from ecc_jax.annotator.network import network_of
@@ -49,7 +49,7 @@ from ecc_jax.volumes import hash_of
 from ecc_jax.workdir import check_writable
 from tfds_builders import raw_files
 from tfds_builders.ct_folder_2d.ct_folder_2d_dataset_builder import patient_of
-from tfds_builders.ct_folder_2d.files import read_folder
+from tfds_builders.ct_folder_2d.files import INFO, read_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -196,7 +196,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--lesion-labels",
         type=_from(1),
         nargs="+",
-        default=catalog.DATASETS["ct_folder_2d"].lesion_labels,
+        default=INFO.lesion_labels,
         metavar="VALUE",
         help="values of the label that mean lesion (default 1)",
     )

@@ -148,8 +148,8 @@ def choose(
         left_out["by --every, --offset or --most"] = rest
     if not taken:
         raise ValueError(
-            f"none of {len(found)} volumes is left to measure ({counted(left_out)}); ask for less, or "
-            "give other volumes"
+            f"none of {len(found)} volumes is left to measure ({counted(left_out)}); ask for less, "
+            "or give other volumes"
         )
     patients = sorted({files.patient for files in taken})
     return Choice(
