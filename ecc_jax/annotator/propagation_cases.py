@@ -134,14 +134,8 @@ def choose(
       ValueError: None is left, or a file is broken or no CT.
     """
     chooser = _Chooser(found, limits, lesion_labels, history)
-    passed: list[Files] = []
-
-    def admitted() -> Iterator[Files]:
-        for files in chooser.admitted(progress):
-            passed.append(files)
-            yield files
-
-    taken = list(islice(islice(admitted(), limits.offset, None, limits.every), limits.most or None))
+    steps = islice(chooser.admitted(progress), limits.offset, None, limits.every)
+    taken = list(islice(steps, limits.most or None))
     left_out = chooser.left_out
     rest = len(found) - len(taken) - left_out.total()
     if rest:
