@@ -44,6 +44,7 @@ def home(tmp_path_factory, small_folder):
         ("dataset_report.py ~/nowhere", 1, "{home}/nowhere"),
         ("thesis_tables.py ~/a --out ~/out/t --root ~/none", 0, "{home}/out/t/tables.md"),
         ("classical.py ct_folder_2d --root ~/nowhere", 1, "no prepared dataset in {home}/nowhere"),
+        ("propagation.py ~/none --out ~/out/p", 1, "{home}/none: is not a folder"),
         ("count_lidc.py ~/ct --list ~/list.csv", 1, "{home}/ct: holds no reading of a CT"),
         ("benchmark.py clicks --json ~/nowhere/x.json", 2, "{home}/nowhere is not a folder"),
         ("pool.py ~nobody-of-that-name/a --out ~/out/x", 1, "home folder ~nobody-of-that-name is"),
