@@ -8,9 +8,9 @@ A run is recognised by its configuration: network, clicks, dataset; several seed
 cell are pooled. What is missing is shown with the command that makes it. Table 1 is of prepared
 datasets, Table 2 of the classical.json of scripts/classical.py among the RUNs.
 
---run quick trains small networks on the phantom's lung, kidney, liver and pancreas in place of
-LIDC, KITS, LITS and MD PANC, and evaluates each RITM on all sets. It ends after --minutes; the same
-command goes on where it was stopped.
+--run quick prepares the phantom's lung, kidney, liver and pancreas in place of LIDC, KITS, LITS and
+MD PANC, searches the classical methods, trains small networks, and evaluates each RITM on all sets.
+It ends after --minutes; the same command goes on where it was stopped.
 """
 
 import argparse

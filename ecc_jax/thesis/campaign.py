@@ -8,7 +8,6 @@ from typing import NamedTuple
 from ecc_jax import commands
 from ecc_jax.thesis.plan import Job, Plan
 
-_RUN = ("train", "evaluate")
 Clock = Callable[[], float]
 
 
@@ -27,10 +26,10 @@ class Outcome(NamedTuple):
 def run(
     plan: Plan, *, minutes: float, say: Callable[[str], None], clock: Clock = time.monotonic
 ) -> Outcome:
-    """Runs trainings and evaluations that are not finished; each writes a log of its own.
+    """Runs the jobs of a plan that are not finished; each writes a log of its own.
 
     A training that was interrupted resumes, a finished job is skipped, compiled programs are
-    shared. Other jobs of the plan are left to their users.
+    shared.
 
     Args:
       plan: What to run.
@@ -42,7 +41,7 @@ def run(
       ValueError: A job failed (names its log and the last line of it), or one was run with other
         settings before, which would stand beside these in one table.
     """
-    jobs = [job for job in plan.jobs if job.kind in _RUN]
+    jobs = plan.jobs
     _check_same(plan.out, jobs)
     waiting = [
         job

@@ -39,6 +39,8 @@ PREPARED_STAND_IN = {**PREPARED, "size": _QUICK_SIZE, "num_patients": _QUICK_PAT
 _BRIEF = ("eval.latency_clicks=0", "eval.baselines=()")
 # Rows per second of training, and seconds that a process takes beside, on two CPU cores.
 _QUICK_PACE, _QUICK_OVERHEAD = 3.0 * _QUICK_BATCH, 25.0
+# Seconds that it takes to prepare a stand-in, and to search the parameters of classical methods.
+_QUICK_PREPARATION, _QUICK_CLASSICAL = 8.0, 100.0
 
 
 class Job(NamedTuple):
@@ -148,8 +150,8 @@ def full(
 def quick(out: Path, *, steps: int = QUICK_STEPS) -> Plan:
     """Returns the miniature: the phantom's organs in place of the sets, small networks, few steps.
 
-    First what Tables 3 to 6 need of the two RITM rows, then the other rows, from LIDC's stand-in
-    on, so that it may be ended at any time.
+    First what Tables 3 to 6 need of the two RITM rows, then Tables 1 and 2, then the other rows,
+    from LIDC's stand-in on, so that it may be ended at any time.
 
     Args:
       out: Folder of the runs.
@@ -160,9 +162,7 @@ def quick(out: Path, *, steps: int = QUICK_STEPS) -> Plan:
     """
     if steps < 1 or steps % _QUICK_EPOCHS:
         raise ValueError(f"--steps must be a multiple of {_QUICK_EPOCHS} epochs, got {steps}")
-    jobs = [_prepare_stand_in(name, subset) for subset in catalog.SUBSETS for name in SETS]
-    kind = f"--kind={catalog.DATASETS[SETS[0]].organ}"
-    jobs.append(_classical(out, rows.synthetic_name(), kind, "--quick"))
+    jobs: list[Job] = []
     training = _QUICK_OVERHEAD + steps * _QUICK_BATCH / _QUICK_PACE
     for row in _by_use():
         for name in SETS:
@@ -188,6 +188,10 @@ def quick(out: Path, *, steps: int = QUICK_STEPS) -> Plan:
                 for other in _TRANSFERRED
                 for trained, tested in _pairs()
             ]
+            jobs += [_prepare_stand_in(name, subset) for subset in catalog.SUBSETS for name in SETS]
+            kind = f"--kind={catalog.DATASETS[SETS[0]].organ}"
+            flags = (kind, "--quick")
+            jobs.append(_classical(out, rows.synthetic_name(), *flags, seconds=_QUICK_CLASSICAL))
     return Plan(out, jobs, True)
 
 
@@ -242,26 +246,29 @@ def _evaluate(out: Path, score: Score, *, keys: Iterable[str], seconds: float) -
     return Job(name, "evaluate", command, report / "summary.json", seconds, score)
 
 
-def _prepare(name: str, dataset: str, subset: str, flags: Iterable[str]) -> Job:
+def _prepare(
+    name: str, dataset: str, subset: str, flags: Iterable[str], seconds: float = 0.0
+) -> Job:
     """Returns how a set, or what stands for it, is prepared; trainings do it themselves too."""
     command = [sys.executable, "scripts/build_dataset.py", dataset, f"--config={subset}", *flags]
-    return Job(f"prepare-{name}-{subset}", "prepare", command, None, 0.0)
+    return Job(f"prepare-{name}-{subset}", "prepare", command, None, seconds)
 
 
 def _prepare_stand_in(name: str, subset: str) -> Job:
     flags = [f"--size={_QUICK_SIZE}", f"--num-patients={_QUICK_PATIENTS}"]
     if name == rows.COMBINED:
-        return _prepare(name, name, subset, [*flags, "--sources", *rows.synthetic_sources()])
+        flags += ["--sources", *rows.synthetic_sources()]
+        return _prepare(name, name, subset, flags, _QUICK_PREPARATION)
     flags.append(f"--kind={catalog.DATASETS[name].organ}")
-    return _prepare(name, rows.synthetic_name(), subset, flags)
+    return _prepare(name, rows.synthetic_name(), subset, flags, _QUICK_PREPARATION)
 
 
-def _classical(out: Path, name: str, *flags: str) -> Job:
+def _classical(out: Path, name: str, *flags: str, seconds: float = 0.0) -> Job:
     folder = Path(out) / "runs" / "classical"
     # Every set is prepared whole and small, and the phantom with every kind.
     flags = (f"--config={catalog.SUBSETS[0]}", f"--out={folder}", *flags)
     command = [sys.executable, "scripts/classical.py", name, *flags]
-    return Job("classical", "classical", command, folder / "classical.json", 0.0)
+    return Job("classical", "classical", command, folder / "classical.json", seconds)
 
 
 def text(plan: Plan, images_per_second: float, epochs: int) -> str:
