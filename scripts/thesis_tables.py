@@ -77,9 +77,9 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _indices(root: str) -> list[dict[str, Any]]:
+def _indices(root: Path | None) -> list[dict[str, Any]]:
     """Returns the indices of the prepared datasets, each with its directory."""
-    top = Path(root) if root else options.default_root()
+    top = root or options.default_root()
     names = (*rows.SETS, rows.synthetic_name())
     places = [
         path.parent for name in names for path in sorted(top.glob(f"{name}/*/*/{INDEX_FILE}"))
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     path, add = console.path_argument, parser.add_argument
     add("runs", nargs="*", type=path, metavar="RUN", help="workdir, report, or folder of them")
     add("--out", type=path, help="folder of the tables (and, with --run, of the runs)")
-    add("--root", type=path, default="", help="prepared data for Table 1 ($TFDS_DATA_DIR)")
+    add("--root", type=path, help="prepared data for Table 1 ($TFDS_DATA_DIR)")
     add("--run", choices=["quick"], help="train and evaluate the miniature first")
     add("--minutes", type=float, default=60.0, help="time for --run; 0 = no limit (default: 60)")
     add("--steps", type=int, default=plan.QUICK_STEPS, help="training steps of --run (200)")
