@@ -99,6 +99,24 @@ def run(main: Callable[[], int | None]) -> int:
         return 1
 
 
+def resumable(work: Callable[[], object]) -> int:
+    """Returns the exit code of work that the same command goes on with where it was stopped.
+
+    Args:
+      work: What it raises of files and values is one line on stderr and code 1, an interrupt
+        another line and code 130.
+    """
+    try:
+        work()
+    except (ValueError, OSError) as error:
+        complain(error)
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command continues\n")
+        return 130
+    return 0
+
+
 def check_output() -> int:
     """Returns 1, and says so, where text for stdout is lost though somebody waits for it."""
     sys.stdout.flush()

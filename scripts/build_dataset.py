@@ -23,18 +23,14 @@ def main() -> int:
     progress = not arguments.pop("no_progress")
     changes = options.CONFIGS[arguments.pop("config")]
     given = {key: value for key, value in arguments.items() if value is not None}
-    try:
+
+    def work() -> None:
         chosen = options.DataOptions(**{**changes, **given})
         directory = preparation.prepare(chosen, progress=progress)
-    except (ValueError, OSError) as error:
-        console.complain(error)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        return 130
-    print(prepared_index.summary(prepared_index.read_index(directory)), file=sys.stderr)
-    console.say_path(directory)
-    return 0
+        print(prepared_index.summary(prepared_index.read_index(directory)), file=sys.stderr)
+        console.say_path(directory)
+
+    return console.resumable(work)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -45,20 +45,16 @@ _BAR = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, 1 with one line on stderr, or 130 after an interrupt."""
     arguments = _parse(argv)
-    try:
+
+    def work() -> None:
         wanted = options.selection(arguments.config, arguments.kind)
         directory = prepared_index.find(arguments.name, arguments.root, wanted)
         default = Path("runs/classical") / "-".join(directory.parts[-3:-1])
         out = arguments.out or default
         with places.writing(out, elsewhere="choose another --out"):
             console.say_path(search(arguments, directory, out))
-    except (ValueError, OSError) as error:
-        console.complain(error)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        return 130
-    return 0
+
+    return console.resumable(work)
 
 
 def search(arguments: argparse.Namespace, directory: Path, out: Path) -> Path:

@@ -57,16 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else list(argv)
     arguments = _parse(given)
     logging.set_verbosity(logging.ERROR)  # Orbax reports routine matters as warnings
-    try:
+
+    def work() -> None:
         with places.writing(arguments.out, elsewhere="choose another --out"):
             console.say_path(run(arguments, command=shlex.join([Path(__file__).name, *given])))
-    except (ValueError, OSError) as error:
-        console.complain(error)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        return 130
-    return 0
+
+    return console.resumable(work)
 
 
 def run(arguments: argparse.Namespace, *, command: str) -> Path:
