@@ -50,11 +50,16 @@ class Place(NamedTuple):
     number: int
 
 
-class _Kept(NamedTuple):
-    """An answer that is remembered: the packed mask, and the milliseconds that it took."""
+class Remembered(NamedTuple):
+    """An answer.
+
+    Attributes:
+      packed: The mask.
+      ms: Milliseconds that it took when it was made; 0 if it was read from a log.
+    """
 
     packed: str
-    ms: float
+    ms: float = 0.0
 
 
 class Answers:
@@ -63,24 +68,18 @@ class Answers:
     def __init__(self, predictor: Predictor) -> None:
         """Begins without masks."""
         self._predictor = predictor
-        self._masks: OrderedDict[str, _Kept] = OrderedDict()
+        self._masks: OrderedDict[str, Remembered] = OrderedDict()
         # The slice that the predictor has, and what it has answered of it.
         self._place: tuple[Place, tuple[float, float], str] | None = None
         self._answered: list[Ring] = []
 
-    def remembered(self, place: Place, annotation: Annotation) -> str | None:
-        """Returns the packed mask of an annotation; None if it has not been answered yet."""
-        kept = self._masks.get(key_of(place, annotation))
-        return kept.packed if kept else None
-
-    def milliseconds(self, place: Place, annotation: Annotation) -> float:
-        """Returns how long an answer took when it was made; 0 if it was read from a log."""
-        kept = self._masks.get(key_of(place, annotation))
-        return kept.ms if kept else 0.0
+    def remembered(self, place: Place, annotation: Annotation) -> Remembered | None:
+        """Returns the answer to an annotation; None if it has not been answered yet."""
+        return self._masks.get(key_of(place, annotation))
 
     def remember(self, key: str, packed: str, ms: float = 0.0) -> None:
         """Keeps an answer, such as one of a log; the oldest ones are forgotten."""
-        self._masks[key] = _Kept(packed, ms)
+        self._masks[key] = Remembered(packed, ms)
         while len(self._masks) > MAX_MASKS:
             self._masks.popitem(last=False)
 
@@ -94,13 +93,17 @@ class Answers:
           place: Which slice of it.
           annotation: Its disks.
         """
+        return unpack(self.made(document, place, annotation).packed, document.shape)
+
+    def made(self, document: Document, place: Place, annotation: Annotation) -> Remembered:
+        """Returns what `answer` unpacks: what is remembered, or is now."""
         key = key_of(place, annotation)
-        if (kept := self._masks.get(key)) is not None:
-            return unpack(kept.packed, document.shape)
+        if (known := self._masks.get(key)) is not None:
+            return known
         start = time.perf_counter()
         mask = documents.voxel_mask(document, self._replay(document, place, annotation))
         self.remember(key, pack(mask), 1000 * (time.perf_counter() - start))
-        return mask
+        return self._masks[key]
 
     def _replay(
         self, document: Document, place: Place, annotation: Annotation

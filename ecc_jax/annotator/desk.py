@@ -174,13 +174,12 @@ class Desk:
         """
         annotation = work.annotation(lesion, index)
         place = Place(work.image, index)
-        packed = self._answers.remembered(place, annotation)
+        known = self._answers.remembered(place, annotation)
         key = ("mask", work.image, lesion, index)
-        if packed is not None:
+        if known is not None:
             self.worker.drop(key)
             done: Future[Answered] = Future()
-            ms = self._answers.milliseconds(place, annotation)
-            done.set_result(Answered(unpack(packed, work.document.shape), ms))
+            done.set_result(Answered(unpack(known.packed, work.document.shape), known.ms))
             return done
         return self.worker.submit(key, lambda: self._answer(work, index, annotation), rank=FIRST)
 
@@ -208,9 +207,11 @@ class Desk:
                 if self.worker.is_wanted(LAST):
                     raise Later
                 place = Place(work.image, number)
-                packed = self._answers.remembered(place, annotation)
-                if packed is None:
+                known = self._answers.remembered(place, annotation)
+                if known is None:
                     packed = pack(self._answer(work, number, annotation).mask)
+                else:
+                    packed = known.packed
                 parts[number] = self._measurer.part(work.document, place, packed)
             check()
             return measuring.measures_of(work.document, found.name, parts, index=index)
@@ -333,11 +334,10 @@ class Desk:
         """Returns a mask, and keeps it in the log if it is new."""
         place = Place(work.image, index)
         is_new = self._answers.remembered(place, annotation) is None
-        mask = self._answers.answer(work.document, place, annotation)
-        # What asked first does not matter: the measures may, before the page wants the mask.
-        ms = self._answers.milliseconds(place, annotation)
-        warning = work.keep(key_of(place, annotation), pack(mask)) if is_new else ""
-        return Answered(mask, ms, warning)
+        made = self._answers.made(work.document, place, annotation)
+        warning = work.keep(key_of(place, annotation), made.packed) if is_new else ""
+        # The time of the making: the measures may have asked before the page wants the mask.
+        return Answered(unpack(made.packed, work.document.shape), made.ms, warning)
 
 
 def fingerprint(document: Document) -> str:

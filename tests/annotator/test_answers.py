@@ -75,17 +75,17 @@ def test_an_answer_keeps_the_time_that_it_took():
     image, _ = ball()
     document, place, one = shown(image), Place("v", 3), Annotation(DISKS[:1], WINDOW)
     answers, painter = Answers(Painter()), Painter()
-    assert answers.milliseconds(place, one) == 0.0
+    assert answers.remembered(place, one) is None
     answers.answer(document, place, one)
-    took = answers.milliseconds(place, one)
+    took = answers.remembered(place, one).ms
     assert took > 0.0
     # Whoever asks again, such as a page after the measures, is told of the making.
     answers.answer(document, place, one)
-    assert answers.milliseconds(place, one) == took
+    assert answers.remembered(place, one).ms == took
     restarted = Answers(painter)
-    restarted.remember(key_of(place, one), answers.remembered(place, one))
+    restarted.remember(key_of(place, one), answers.remembered(place, one).packed)
     restarted.answer(document, place, one)
-    assert painter.calls == 0 and restarted.milliseconds(place, one) == 0.0
+    assert painter.calls == 0 and restarted.remembered(place, one).ms == 0.0
 
 
 def test_a_predictor_that_fails_is_begun_anew():
