@@ -26,13 +26,20 @@ from tfds_builders import options, prepared_index
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0, or 1 with one line on stderr."""
+    """Returns the exit code: 0, 1 with one line on stderr, or 130 after an interrupt."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.plan and arguments.run:
         parser.error("--plan shows the full reproduction, --run does the quick one: choose one")
     if arguments.images_per_second <= 0 or arguments.epochs <= 0 or arguments.minutes < 0:
         parser.error("--images-per-second and --epochs must be above 0, --minutes not below")
+    if not (arguments.plan or arguments.run or arguments.runs):
+        parser.error("name at least one RUN (a workdir, a report, or a folder of them), or --plan")
+    return console.resumable(lambda: _work(arguments))
+
+
+def _work(arguments: argparse.Namespace) -> None:
+    """Prints the plan, or writes the tables, of a miniature after it was run."""
     out = arguments.out or Path("runs/thesis_quick" if arguments.run else "runs/thesis")
     if arguments.run:
         out = Path(places.absolute(out))  # its runs are made in another folder
@@ -44,19 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if arguments.plan:
         print(plan.text(complete, arguments.images_per_second, arguments.epochs))
-        return 0
+        return
     paths, miniature = list(arguments.runs), plan.quick(out, steps=arguments.steps)
     if arguments.run:
-        try:
-            outcome = campaign.run(miniature, minutes=arguments.minutes, say=_say)
-        except KeyboardInterrupt:
-            print("interrupted; the same command goes on", file=sys.stderr)
-            return 130
+        outcome = campaign.run(miniature, minutes=arguments.minutes, say=_say)
         if outcome.left:
             _say(f"time is up, {len(outcome.left)} runs are left; the same command goes on")
         paths.append(str(out / "runs"))
-    elif not paths:
-        parser.error("name at least one RUN (a workdir, a report, or a folder of them), or --plan")
     found = runs_of.find(paths)
     is_small = bool(arguments.run) or any(report.is_stand_in for report in found.reports)
     chosen = miniature if is_small else complete
@@ -70,7 +71,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         atomic.write_text(out / name, content)
     print(text)
     console.say_path(out / "tables.md")
-    return 0
 
 
 def _say(text: str) -> None:
