@@ -32,7 +32,7 @@ def by_method(inputs: Inputs) -> tuple[Figure, str]:
     Raises:
       Missing: No run was given.
     """
-    of_sets = inputs.of_sets()
+    of_sets, points = _curves_and_points(inputs.of_sets())
     counts = [
         len(methods) + sum(map(bool, map(published_of, methods))) for methods in of_sets.values()
     ]
@@ -55,7 +55,25 @@ def by_method(inputs: Inputs) -> tuple[Figure, str]:
         "later ones static dash-dotted. The painter (dotted) draws and erases the user's disks and "
         "sees no image: what a dynamic method has above it is what the image gave. With 95 % "
         f"intervals over patients: {'; '.join(stated)}.{_crosses(axes)}{_warning(of_sets.values())}"
+        f"{f' Not drawn, for evaluated after one click only: {points}.' if points else ''}"
     )
+
+
+def _curves_and_points(
+    of_sets: dict[str, list[Method]],
+) -> tuple[dict[str, list[Method]], str]:
+    """Returns the sets that have a curve to draw, and what the others are called.
+
+    Where no set has one, all are drawn, as points.
+    """
+    curves = {
+        dataset: methods
+        for dataset, methods in of_sets.items()
+        if any(method.num_clicks > 1 for method in methods)
+    }
+    if not curves:
+        return of_sets, ""
+    return curves, ", ".join(dataset for dataset in of_sets if dataset not in curves)
 
 
 def by_augmentation(inputs: Inputs) -> tuple[Figure, str]:

@@ -60,6 +60,11 @@ class Method(NamedTuple):
         return self.run.results[subject_of(self.run.results)].scores["iou"]
 
     @property
+    def num_clicks(self) -> int:
+        """After how many clicks it was evaluated."""
+        return self.iou.shape[1]
+
+    @property
     def folder(self) -> Path:
         """The folder of the first report."""
         return Path(self.run.sources[0])
@@ -69,7 +74,7 @@ class Inputs(NamedTuple):
     """What figures are drawn from.
 
     Attributes:
-      methods: Of the runs that were given.
+      methods: Of the runs that were given, those of most clicks first.
       classical: The folder that scripts/classical.py wrote; None where none was given.
       data: A prepared dataset, or what to do to have one.
     """
@@ -174,6 +179,8 @@ def _methods(reports: Sequence[Path]) -> list[Method]:
         groups.setdefault(key, []).append(folder)
     found = [_method(folders, *recorded[folders[0]]) for folders in groups.values()]
     names = Counter((method.dataset, method.label) for method in found)
+    # A figure of one dataset takes the first: not one that was only evaluated after one click.
+    found.sort(key=lambda method: -method.num_clicks)
     return [
         method._replace(label=f"{method.label} ({_name_of(method.folder)})")
         if names[method.dataset, method.label] > 1

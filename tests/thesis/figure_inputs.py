@@ -18,11 +18,12 @@ def curve(first, last):
     return np.linspace(first, last, K)[None] + np.array([[-0.03], [-0.01], [0.0], [0.04]])
 
 
-def run(folder, spec, *keys, first=0.5, last=0.9, title="small"):
+def run(folder, spec, *keys, first=0.5, last=0.9, title="small", clicks=K):
     """Writes a run with a report and two examples; returns its workdir."""
     curves = {"model": curve(first, last), "disk_painter_tuned": curve(0.4, 0.8)}
+    curves = {name: values[:, :clicks] for name, values in curves.items()}
     training(folder, spec, *keys, curves=curves, slices=SLICES)
-    shown = [example(K)._replace(title=f"lesion of {i} pixels: {title}") for i in (10, 20)]
+    shown = [example(clicks)._replace(title=f"lesion of {i} pixels: {title}") for i in (10, 20)]
     write_examples(folder / "report" / EXAMPLES_FILE, shown)
     return folder
 
