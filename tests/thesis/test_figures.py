@@ -240,7 +240,7 @@ def test_sets_of_one_click_stand_back(tmp_path):
     figure, caption = figures_curves.by_method(inputs)
     (panel,) = figure.axes
     assert panel.get_title() == "LIDC 2D"
-    assert caption.endswith("Not drawn, for evaluated after one click only: KITS 2D.")
+    assert caption.endswith("Not drawn, as it was evaluated after one click only: KITS 2D.")
     for draw in (figures_clicks.one_click, figures_clicks.many_clicks):
         assert "LIDC 2D" in draw(inputs)[1]
 
