@@ -196,7 +196,7 @@ def _inference() -> dict[str, Any]:
         # focalclick (coarse on a crop, refined where it changed; networks with a refiner)
         "threshold": 0.5,  # probability above which a pixel is lesion
         "flip": False,  # average the scores of slice and mirror image; twice the work
-        "orientations": 1,  # 1 | 8: average the scores of all orientations of the disk's square
+        "orientations": 1,  # 1 | 8: first click: mean score over the square's orientations
         "zoom_target": 400,  # pixels per side of the crop for the network, see zoom_rule
         "zoom_rule": "longest",  # longest: longest side = target | shortest: all sides >=
         "zoom_min_crop": 200,  # smallest side of the crop, slice pixels

@@ -82,7 +82,7 @@ def describe_inference(options: InferenceOptions, segmenter: Segmenter) -> str:
     if options.pipeline in TWO_STAGES:
         words[:1] = options.focal.in_words()
     if options.orientations > 1:
-        words.append(f"{options.orientations} orientations averaged")
+        words.append(f"{options.orientations} orientations averaged at the first click")
     return ", ".join([*words, "mirror image averaged"] if options.flip else words)
 
 

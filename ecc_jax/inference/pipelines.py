@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ecc_jax.inference.crops import Zoom, crop, find_region, grid_shape, move_clicks, paste
 from ecc_jax.inference.focal import Focal, focalclick
@@ -24,8 +24,8 @@ class InferenceOptions(NamedTuple):
       pipeline: One of `NAMES`.
       flip: Average the scores of the image and its mirror image.
       zoom: The crops of `zoom_in`.
-      orientations: 8 averages the scores of a square view in all its orientations, mirror images
-        among them; 1 leaves it at one.
+      orientations: 8 answers the first click with the mean of a square view's scores in all its
+        orientations, mirror images among them; 1 leaves it at one. Later clicks gain nothing.
       focal: The crops of `focalclick`.
     """
 
@@ -62,8 +62,8 @@ def full_frame(
       segmenter: The network, which runs in evaluation mode, and its encoding.
       variables: Its variables.
       flip: Average the logits of the image and its mirror image; twice the work.
-      orientations: 8 averages those of a square view in all its orientations; eight times the
-        work of the network.
+      orientations: 8 averages those of a square view in all its orientations at the first click;
+        eight times the work of the network there, and no more later.
     """
 
     def predict(
@@ -183,15 +183,36 @@ def _probability(
         pixels = square.side / grid
         there = moved(clicks, square, grid)
         inputs = segmenter.inputs(cut(image, square, grid), there, cut(prev_mask, square, grid))
-        if orientations == 1:
-            scores = _scores(segmenter, variables, inputs, flip=flip)
-        else:
-            turned = segmenter.logits(variables, *map(in_all_orientations, inputs))
-            scores = mean_of_orientations(turned)
+        scores = (
+            _scores(segmenter, variables, inputs, flip=flip)
+            if orientations == 1
+            else _first_turned(segmenter, variables, inputs, clicks.count == 1)
+        )
         scores = _on_slice(segmenter, scores, square, prev_mask)
     logits = segmenter.answered(variables, scores, clicks, prev_mask, pixels=pixels)
     prob = jax.nn.sigmoid(logits)
     return obeyed(prob, clicks) if segmenter.edits == "local" else prob
+
+
+def _first_turned(
+    segmenter: Segmenter, variables: Any, inputs: tuple[Array, ...], is_first: Bool[Array, " b"]
+) -> Float[Array, "b g g 1"]:
+    """Returns the network's scores of squares, at a first click their mean in all orientations.
+
+    A batch whose rows are all at their first click, or none, costs one way only.
+    """
+    nothing = jnp.zeros_like(inputs[0][..., :1])
+
+    def turned() -> Float[Array, "b g g 1"]:
+        everything = segmenter.logits(variables, *map(in_all_orientations, inputs))
+        return mean_of_orientations(everything)
+
+    def upright() -> Float[Array, "b g g 1"]:
+        return segmenter.logits(variables, *inputs)
+
+    first = jax.lax.cond(jnp.any(is_first), turned, lambda: nothing)
+    later = jax.lax.cond(jnp.all(is_first), lambda: nothing, upright)
+    return jnp.where(is_first[:, None, None, None], first, later)
 
 
 def _on_slice(

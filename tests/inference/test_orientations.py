@@ -1,9 +1,14 @@
 """The eight orientations of a square."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ecc_jax.inference.orientations import in_all_orientations, mean_of_orientations
+from ecc_jax.inference.pipelines import FULL_FRAME, make_predict
+from tests.clicks.test_surroundings import clicks_of
+from tests.inference.test_prior import FLAGSHIP, SIZE, shaken
 
 
 def test_orientations_are_the_eight_of_numpy():
@@ -23,3 +28,51 @@ def test_mean_turns_each_back():
     mean = mean_of_orientations(tilted)
     np.testing.assert_allclose(mean, mean_of_orientations(in_all_orientations(mean)), atol=1e-5)
     np.testing.assert_allclose(jnp.mean(mean / x), 2.5, atol=1e-5)
+
+
+FIRST, SECOND = (20, 22, 7, 1), (31, 27, 4, 1)
+EIGHT = FULL_FRAME._replace(orientations=8)
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """By option, a compiled network that sees where up is, on a slice without symmetry."""
+    variables = shaken(FLAGSHIP, 3, scale=0.3)
+    image = np.random.default_rng(2).random((SIZE, SIZE)).astype(np.float32)
+    predicts = {o: jax.jit(make_predict(FLAGSHIP, variables, o)) for o in (FULL_FRAME, EIGHT)}
+
+    def answer(options, *rows, change=lambda x: x):
+        images = jnp.stack([jnp.asarray(change(image))[..., None]] * len(rows))
+        before = jnp.zeros_like(images)
+        return np.asarray(predicts[options](images, clicks_of(*rows), before))[..., 0]
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("change", "moved"),
+    [(np.flipud, (SIZE - 1 - 20, 22, 7, 1)), (np.transpose, (22, 20, 7, 1))],
+)
+def test_the_first_answer_turns_with_the_slice(answers, change, moved):
+    (upright,), (turned,) = (
+        answers(EIGHT, [FIRST]),
+        answers(EIGHT, [moved], change=lambda x: change(x).copy()),
+    )
+    np.testing.assert_allclose(turned, change(upright), atol=2e-4)
+    (once,), (turned_once,) = (
+        answers(FULL_FRAME, [FIRST]),
+        answers(FULL_FRAME, [moved], change=lambda x: change(x).copy()),
+    )
+    assert np.abs(turned_once - change(once)).max() > 0.05
+
+
+def test_later_answers_are_those_of_one_orientation(answers):
+    both = [FIRST, SECOND]
+    np.testing.assert_array_equal(answers(EIGHT, both), answers(FULL_FRAME, both))
+    assert np.abs(answers(EIGHT, [FIRST]) - answers(FULL_FRAME, [FIRST])).max() > 0.05
+
+
+def test_rows_at_other_clicks_are_answered_as_alone(answers):
+    mixed = answers(EIGHT, [FIRST], [FIRST, SECOND])
+    for row, clicks in zip(mixed, ([FIRST], [FIRST, SECOND]), strict=True):
+        np.testing.assert_allclose(row, answers(EIGHT, clicks)[0], atol=1e-5)
