@@ -227,24 +227,6 @@ def test_runs_of_unlike_length_are_shown_after_the_last_click_of_all(tmp_path):
         figures_clicks.many_clicks(open_inputs([str(tmp_path)]))
 
 
-def test_sets_of_one_click_stand_back(tmp_path):
-    for name in ("static", "dynamic"):
-        run(tmp_path / f"a_{name}", f"ritm_{name}:kits_2d", clicks=1, title="a kidney's")
-    inputs = open_inputs([str(tmp_path)])
-    figure, caption = figures_curves.by_method(inputs)
-    assert figure.axes[0].get_title() == "KITS 2D" and "Not drawn" not in caption
-    assert "KITS 2D" in figures_clicks.many_clicks(inputs)[1]
-    for name in ("static", "dynamic"):
-        run(tmp_path / f"b_{name}", f"ritm_{name}:lidc_2d")
-    inputs = open_inputs([str(tmp_path)])
-    figure, caption = figures_curves.by_method(inputs)
-    (panel,) = figure.axes
-    assert panel.get_title() == "LIDC 2D"
-    assert caption.endswith("Not drawn, as it was evaluated after one click only: KITS 2D.")
-    for draw in (figures_clicks.one_click, figures_clicks.many_clicks):
-        assert "LIDC 2D" in draw(inputs)[1]
-
-
 def test_reports_without_shared_slices_say_so(tmp_path):
     static = run(tmp_path / "a", "ritm_static")
     dynamic = run(tmp_path / "b", "ritm_dynamic", title="another")
