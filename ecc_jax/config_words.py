@@ -148,7 +148,7 @@ def _word_shipped(config: ml_collections.ConfigDict) -> None:
     config.augment.view_turn = 0.5
     config.train.steps_per_epoch = 500
     config.train.epochs = 14
-    # Chosen on validation patients, after training.
+    # Both chosen on the validation patients, after training.
     config.inference.orientations = 8
     config.inference.threshold = 0.6
     config.validation.slices = 192

@@ -136,7 +136,11 @@ STUDIES = {
     "parts": Study(
         _PARTS,
         tuple((name, WHOLE) for name in _PARTS if name != WHOLE),
-        ("data.folds=2", "validation.slices=96", "eval.max_slices=300", "eval.latency_clicks=0"),
+        (
+            *("data.folds=2", "validation.slices=96", "eval.max_slices=300"),
+            # What was chosen for the shipped weights alone; a whole slice has no orientations.
+            *("eval.latency_clicks=0", "inference.threshold=0.5", "inference.orientations=1"),
+        ),
     ),
     "methods": Study(
         _METHODS,

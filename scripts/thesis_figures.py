@@ -6,7 +6,8 @@
 
 RUN is a workdir, a report's folder, the folder that scripts/classical.py wrote, or a folder that
 holds such. Runs that differ in seed or fold only are pooled. Figures 8, 10, 11 and 12 need a
-prepared dataset alone: by default that of the first run, where it lies. A figure that lacks
+prepared dataset alone: by default that of the run of most
+clicks, where it lies. A figure that lacks
 something is listed with the command that makes it; the others are drawn. The last line on stdout
 is the path of index.md, which holds the captions. Exit code 1: nothing was drawn.
 """
@@ -51,7 +52,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("runs", metavar="RUN", nargs="*", help="workdir, report, or a folder of them")
-    add("--data", default="", help="a dataset, or a prepared directory; default: the first run's")
+    add(
+        "--data",
+        default="",
+        help="a dataset, or a prepared directory; default: that of the run of most clicks",
+    )
     add("--root", default="", help="folder of prepared data ($TFDS_DATA_DIR)")
     several = "of a set that is prepared several times"
     add("--config", default="", choices=options.CONFIGS, help=f"the one {several}")
@@ -66,7 +71,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _data(arguments: argparse.Namespace, inputs: Inputs) -> Path | Missing:
-    """Returns the prepared dataset that is named, else that of the first run where it lies."""
+    """Returns the prepared dataset that is named, else that of the run of most clicks."""
     if arguments.data:
         wanted = options.selection(arguments.config, arguments.kind)
         return prepared_index.find(arguments.data, arguments.root, wanted)

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> None:
-    """Prints the plan, or writes the tables, of a miniature after it was run."""
+    """Prints the plan, or runs the miniature if asked and writes the tables."""
     out = arguments.out or Path("runs/thesis_quick" if arguments.run else "runs/thesis")
     if arguments.run:
         out = Path(places.absolute(out))  # its runs are made in another folder

@@ -49,9 +49,12 @@ def test_recipes_are_timed_as_they_are_configured(benchmark, tmp_path, monkeypat
     monkeypatch.setattr(sys, "argv", [*arguments.split(), str(tmp_path / "recipes.json")])
     benchmark.main()
     results = json.loads((tmp_path / "recipes.json").read_text())["results"]
-    step, click = results[f"{recipe}:quick, train step"], results[f"{recipe}:quick, one click"]
+    step = results[f"{recipe}:quick, train step"]
     assert step["rows_per_s"] == pytest.approx(4 / step["mean_s"])
-    assert step["sd_of_mean_s"] < step["mean_s"] and 0 < click["median_s"] < click["compile_s"]
+    assert step["sd_of_mean_s"] < step["mean_s"]
+    for which in ("first", "later"):
+        click = results[f"{recipe}:quick, {which} click"]
+        assert 0 < click["median_s"] < click["compile_s"]
 
 
 def test_data_benchmark_reads_prepared_slices(benchmark, tmp_path, monkeypatch):

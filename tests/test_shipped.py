@@ -57,6 +57,12 @@ def test_weights_are_small_whole_and_tell_no_paths():
         assert needed in card
 
 
+def test_they_are_of_the_recipe_that_is_named():
+    recipe, saved = config.flagship("shipped"), workdir.load_config(FOLDER)
+    for group in ("augment", "clicks", "inference", "loss", "model", "optimizer", "train"):
+        assert saved[group].to_dict() == recipe[group].to_dict(), group
+
+
 def test_who_was_trained_on_is_written_down_without_the_test_half():
     (record,) = json.loads((FOLDER / RECORD_FILE).read_text(encoding="utf-8"))
     trained = record["patients"]["train"]

@@ -25,7 +25,8 @@ class InferenceOptions(NamedTuple):
       flip: Average the scores of the image and its mirror image.
       zoom: The crops of `zoom_in`.
       orientations: 8 answers the first click with the mean of a square view's scores in all its
-        orientations, mirror images among them; 1 leaves it at one. Later clicks gain nothing.
+        orientations, mirror images among them (a first click on a given mask too); 1 leaves it at
+        one. Later clicks are answered once: turning them gained nothing.
       focal: The crops of `focalclick`.
     """
 
@@ -186,7 +187,7 @@ def _probability(
         scores = (
             _scores(segmenter, variables, inputs, flip=flip)
             if orientations == 1
-            else _first_turned(segmenter, variables, inputs, clicks.count == 1)
+            else _first_turned(segmenter, variables, inputs, clicks.count <= 1)
         )
         scores = _on_slice(segmenter, scores, square, prev_mask)
     logits = segmenter.answered(variables, scores, clicks, prev_mask, pixels=pixels)
@@ -199,7 +200,8 @@ def _first_turned(
 ) -> Float[Array, "b g g 1"]:
     """Returns the network's scores of squares, at a first click their mean in all orientations.
 
-    A batch whose rows are all at their first click, or none, costs one way only.
+    A batch whose rows are all at their first click, or none, costs one way only. Rows without a
+    click, which fill batches up, count as first.
     """
     nothing = jnp.zeros_like(inputs[0][..., :1])
 

@@ -39,8 +39,9 @@ def many_clicks(inputs: Inputs) -> tuple[Any, str]:
       Missing: No run with examples, or none of them after the same click.
     """
     of_sets = inputs.of_sets()
-    # The dataset of most methods; of equally many the first.
-    known = max(of_sets.values(), key=len)
+    # The dataset of most methods, of equally many the first; one click has no course to show.
+    known = max(of_sets.values(), key=lambda methods: (methods[0].num_clicks > 1, len(methods)))
+    known = [method for method in known if method.num_clicks > 1] or known
     methods = known[:_MOST]
     others = ", ".join(method.label for method in known[_MOST:])
     shown = [examples_of(method) for method in methods]

@@ -90,7 +90,9 @@ def focus_crops(inputs: Inputs) -> tuple[Any, str]:
             "no FocalClick run was given that is used on its crops; train with python -m "
             f"ecc_jax.main --config=configs/{rows.FOCALCLICK_D.leaf} and pass its workdir"
         )
-    chosen = max(runs, key=lambda run: (has_examples(run), run.clicks == "dynamic"))
+    chosen = max(
+        runs, key=lambda run: (has_examples(run), run.num_clicks >= _CLICK, run.clicks == "dynamic")
+    )
     kept = [
         example
         for example in examples_of(chosen)

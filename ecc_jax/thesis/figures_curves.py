@@ -55,7 +55,7 @@ def by_method(inputs: Inputs) -> tuple[Figure, str]:
         "later ones static dash-dotted. The painter (dotted) draws and erases the user's disks and "
         "sees no image: what a dynamic method has above it is what the image gave. With 95 % "
         f"intervals over patients: {'; '.join(stated)}.{_crosses(axes)}{_warning(of_sets.values())}"
-        f"{f' Not drawn, as it was evaluated after one click only: {points}.' if points else ''}"
+        f"{f' Not drawn, evaluated after one click only: {points}.' if points else ''}"
     )
 
 
