@@ -58,7 +58,7 @@ def test_weights_are_small_whole_and_tell_no_paths():
 
 
 def test_they_are_of_the_recipe_that_is_named():
-    recipe, saved = config.flagship("shipped"), workdir.load_config(FOLDER)
+    recipe, saved = workdir.as_recorded(config.flagship("shipped")), workdir.load_config(FOLDER)
     for group in ("augment", "clicks", "inference", "loss", "model", "optimizer", "train"):
         assert saved[group].to_dict() == recipe[group].to_dict(), group
 
