@@ -101,7 +101,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--root", type=path, help="prepared data for Table 1 ($TFDS_DATA_DIR)")
     add("--run", choices=["quick"], help="train and evaluate the miniature first")
     add("--minutes", type=float, default=60.0, help="time for --run; 0 = no limit (default: 60)")
-    add("--steps", type=int, default=plan.QUICK_STEPS, help="training steps of --run (200)")
+    add(
+        "--steps",
+        type=int,
+        default=plan.QUICK_STEPS,
+        help=f"training steps of --run ({plan.QUICK_STEPS})",
+    )
     add("--plan", action="store_true", help="print the commands of the full reproduction")
     add("--data", default="DIR", help="for --plan: raw data, DIR/lidc_2d, DIR/kits_2d and so on")
     add("--epochs", type=int, default=100, help="for --plan: epochs of a training (100)")

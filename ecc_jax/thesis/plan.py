@@ -22,7 +22,7 @@ _PASSES = 2  # of an evaluation: the network, and the same with its image blanke
 # Rows of Table 6, and those that every set has first.
 _TRANSFERRED = (rows.RITM, rows.RITM_D)
 # The miniature: what is smaller than under the word quick.
-_QUICK_SLICES, _QUICK_BATCH, QUICK_STEPS = 48, 8, 200
+_QUICK_SLICES, _QUICK_BATCH, QUICK_STEPS = 48, 8, 120
 _QUICK_EPOCHS, _QUICK_PATIENTS, _QUICK_SIZE = 4, 48, 160
 _QUICK_KEYS = (
     f"data.size={_QUICK_SIZE}",
