@@ -6,10 +6,9 @@
 
 RUN is a workdir, a report's folder, the folder that scripts/classical.py wrote, or a folder that
 holds such. Runs that differ in seed or fold only are pooled. Figures 8, 10, 11 and 12 need a
-prepared dataset alone: by default that of the run of most
-clicks, where it lies. A figure that lacks
-something is listed with the command that makes it; the others are drawn. The last line on stdout
-is the path of index.md, which holds the captions. Exit code 1: nothing was drawn.
+prepared dataset alone: by default that of the run of most clicks, where it lies. A figure that
+lacks something is listed with the command that makes it; the others are drawn. The last line on
+stdout is the path of index.md, which holds the captions. Exit code 1: nothing was drawn.
 """
 
 import argparse

@@ -113,12 +113,12 @@ def zoom_in(segmenter: Segmenter, variables: Any, *, zoom: Zoom, flip: bool = Fa
                 segmenter, variables, image, clicks, prev_mask, region.box, shape, zoom, flip
             )
 
-        nothing = jnp.zeros_like(prev_mask)
-        near = jax.lax.cond(jnp.any(region.is_zoomed), on_crop, lambda: nothing)
-        far = jax.lax.cond(
-            jnp.all(region.is_zoomed), lambda: nothing, lambda: whole(image, clicks, prev_mask)
+        return _by_row(
+            region.is_zoomed,
+            on_crop,
+            lambda: whole(image, clicks, prev_mask),
+            like=prev_mask,
         )
-        return jnp.where(region.is_zoomed[:, None, None, None], near, far)
 
     return predict
 
@@ -203,7 +203,6 @@ def _first_turned(
     A batch whose rows are all at their first click, or none, costs one way only. Rows without a
     click, which fill batches up, count as first.
     """
-    nothing = jnp.zeros_like(inputs[0][..., :1])
 
     def turned() -> Float[Array, "b g g 1"]:
         everything = segmenter.logits(variables, *map(in_all_orientations, inputs))
@@ -212,9 +211,28 @@ def _first_turned(
     def upright() -> Float[Array, "b g g 1"]:
         return segmenter.logits(variables, *inputs)
 
-    first = jax.lax.cond(jnp.any(is_first), turned, lambda: nothing)
-    later = jax.lax.cond(jnp.all(is_first), lambda: nothing, upright)
-    return jnp.where(is_first[:, None, None, None], first, later)
+    return _by_row(is_first, turned, upright, like=inputs[0][..., :1])
+
+
+def _by_row(
+    is_so: Bool[Array, " b"],
+    so: Callable[[], Array],
+    otherwise: Callable[[], Array],
+    *,
+    like: Float[Array, "b h w 1"],
+) -> Float[Array, "b h w 1"]:
+    """Returns rows of `so()` where it is so, else of `otherwise()`; runs what its rows need only.
+
+    Args:
+      is_so: Of each row.
+      so: Makes an array for the whole batch.
+      otherwise: Makes another of the same shape.
+      like: Any array of that shape.
+    """
+    nothing = jnp.zeros_like(like)
+    these = jax.lax.cond(jnp.any(is_so), so, lambda: nothing)
+    those = jax.lax.cond(jnp.all(is_so), lambda: nothing, otherwise)
+    return jnp.where(is_so[:, None, None, None], these, those)
 
 
 def _on_slice(

@@ -54,14 +54,11 @@ def answers():
     [(np.flipud, (SIZE - 1 - 20, 22, 7, 1)), (np.transpose, (22, 20, 7, 1))],
 )
 def test_the_first_answer_turns_with_the_slice(answers, change, moved):
-    (upright,), (turned,) = (
-        answers(EIGHT, [FIRST]),
-        answers(EIGHT, [moved], change=lambda x: change(x).copy()),
-    )
+    (upright,), (turned,) = answers(EIGHT, [FIRST]), answers(EIGHT, [moved], change=change)
     np.testing.assert_allclose(turned, change(upright), atol=2e-4)
     (once,), (turned_once,) = (
         answers(FULL_FRAME, [FIRST]),
-        answers(FULL_FRAME, [moved], change=lambda x: change(x).copy()),
+        answers(FULL_FRAME, [moved], change=change),
     )
     assert np.abs(turned_once - change(once)).max() > 0.05
 
