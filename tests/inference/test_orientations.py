@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ecc_jax import parallel
 from ecc_jax.inference.orientations import in_all_orientations, mean_of_orientations
 from ecc_jax.inference.pipelines import FULL_FRAME, make_predict
 from tests.clicks.test_surroundings import clicks_of
@@ -41,10 +42,11 @@ def answers():
     image = np.random.default_rng(2).random((SIZE, SIZE)).astype(np.float32)
     predicts = {o: jax.jit(make_predict(FLAGSHIP, variables, o)) for o in (FULL_FRAME, EIGHT)}
 
-    def answer(options, *rows, change=lambda x: x):
-        images = jnp.stack([jnp.asarray(change(image))[..., None]] * len(rows))
-        before = jnp.zeros_like(images)
-        return np.asarray(predicts[options](images, clicks_of(*rows), before))[..., 0]
+    def answer(options, *rows, change=lambda x: x, before=None, place=lambda x: x):
+        images = np.stack([change(image)[..., None]] * len(rows))
+        masks = np.zeros_like(images) if before is None else np.broadcast_to(before, images.shape)
+        placed = place((images, clicks_of(*rows), masks))
+        return np.asarray(predicts[options](*placed))[..., 0]
 
     return answer
 
@@ -73,3 +75,23 @@ def test_rows_at_other_clicks_are_answered_as_alone(answers):
     rows = [FIRST], [FIRST, SECOND], []  # one without a click fills the batch up
     for row, clicks in zip(answers(EIGHT, *rows), rows, strict=True):
         np.testing.assert_allclose(row, answers(EIGHT, clicks)[0], atol=1e-5)
+
+
+def test_rows_on_several_devices_are_answered_as_on_one(answers):
+    rows = [FIRST], [FIRST, SECOND], [SECOND], [SECOND, FIRST]
+    mesh = parallel.make_mesh(4)
+    spread = answers(EIGHT, *rows, place=lambda parts: parallel.to_global(parts, mesh))
+    np.testing.assert_allclose(spread, answers(EIGHT, *rows), atol=1e-4)
+
+
+def test_a_first_click_on_a_given_mask_is_answered_in_all_orientations(answers):
+    given = np.zeros((SIZE, SIZE, 1), np.float32)
+    given[14:30, 16:26] = 1.0
+    once, mean = (answers(options, [FIRST], before=given) for options in (FULL_FRAME, EIGHT))
+    assert np.abs(mean - once).max() > 0.05
+    (turned,) = answers(EIGHT, [(SIZE - 1 - 20, 22, 7, 1)], change=np.flipud, before=given[::-1])
+    np.testing.assert_allclose(turned, np.flipud(mean[0]), atol=2e-4)
+    later = [FIRST, SECOND]
+    np.testing.assert_allclose(
+        answers(EIGHT, later, before=given), answers(FULL_FRAME, later, before=given), atol=1e-5
+    )
