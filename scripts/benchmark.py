@@ -6,15 +6,18 @@ else the machine does. Input is synthetic: balls in noise, for `data` a prepared
 
     python scripts/benchmark.py recipes --recipes configs/ritm_dynamic.py:quick configs/ecc.py:quick
 
-times whole configurations as they are: steps of training, and the answer to a single click.
+times whole configurations as they are: steps of training, and the answer to a single click. Keys
+follow in the same word: "configs/ecc.py:quick model.name=ritm_hrnet18s model.grid=96".
 """
 
 import argparse
+import ast
 import functools
 import json
 import math
 import platform
 import runpy
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,8 +29,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
+from ecc_jax import checks, console, parallel
 from ecc_jax import config as schema
-from ecc_jax import console, parallel
 from ecc_jax.clicks.encoding import append_click, disk_maps, empty_clicks
 from ecc_jax.clicks.user import next_click
 from ecc_jax.data import pipeline
@@ -214,17 +217,34 @@ def bench_recipes(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def load_recipe(recipe: str) -> Any:
-    """Returns the configuration of "FILE.py" or "FILE.py:WORDS".
+    """Returns the configuration of "FILE.py[:WORDS] [KEY=VALUE ...]", checked.
 
     Raises:
-      ValueError: No such file, or unknown words.
+      ValueError: No such file, unknown words or keys, or values that do not fit together.
     """
-    file, _, words = recipe.partition(":")
+    leaf, *changes = shlex.split(recipe) or [""]
+    file, _, words = leaf.partition(":")
     if not Path(file).is_file():
         raise ValueError(
             f"--recipes: {file} is no file; name configurations such as configs/ecc.py"
         )
-    return runpy.run_path(file)["get_config"](words)
+    config = runpy.run_path(file)["get_config"](words)
+    for change in changes:
+        key, _, text = change.partition("=")
+        try:
+            schema.set_key(config, key, _value(text))
+        except TypeError as error:
+            raise ValueError(f"--recipes: {change}: {error}") from error
+    checks.validate(config)
+    return config
+
+
+def _value(text: str) -> Any:
+    """Returns the Python literal that a text is, else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
 
 def _time_training(config: Any, repeats: int) -> dict[str, Any]:
@@ -324,7 +344,12 @@ def main() -> None:
     )
     parser.add_argument("--clicks", type=int, nargs="+", default=(1, 3, 8), help="for train")
     recipes = ("configs/ritm_dynamic.py:quick", "configs/ecc.py:quick")
-    parser.add_argument("--recipes", nargs="+", default=recipes, help="FILE.py[:WORDS]")
+    parser.add_argument(
+        "--recipes",
+        nargs="+",
+        default=recipes,
+        help="FILE.py[:WORDS], or in quotes with KEY=VALUE after it",
+    )
     parser.add_argument("--repeats", type=int, default=5)
     path = console.path_argument
     parser.add_argument("--json", type=path, help="also write the figures to this file")

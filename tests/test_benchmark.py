@@ -1,6 +1,7 @@
 """scripts/benchmark.py: figures are there and mean what they say."""
 
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -41,19 +42,20 @@ def test_recipes_are_timed_as_they_are_configured(benchmark, tmp_path, monkeypat
         "from configs import ecc\n"
         "def get_config(arg=''):\n"
         "    tree = ecc.get_config(arg)\n"
-        "    tree.model.name, tree.model.grid = 'disk_tiny', 16\n"
+        "    tree.model.name = 'disk_tiny'\n"
         "    tree.train.batch_size, tree.data.size = 4, 32\n"
         "    return tree\n"
     )
-    arguments = f"benchmark.py recipes --repeats 1 --recipes {recipe}:quick --json"
-    monkeypatch.setattr(sys, "argv", [*arguments.split(), str(tmp_path / "recipes.json")])
+    arguments = ["recipes", "--repeats", "1", "--json", str(tmp_path / "recipes.json")]
+    word = f"{recipe}:quick model.grid=16 train.jitter=0"
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments, "--recipes", word])
     benchmark.main()
     results = json.loads((tmp_path / "recipes.json").read_text())["results"]
-    step = results[f"{recipe}:quick, train step"]
+    step = results[f"{word}, train step"]
     assert step["rows_per_s"] == pytest.approx(4 / step["mean_s"])
     assert step["sd_of_mean_s"] < step["mean_s"]
     for which in ("first", "later"):
-        click = results[f"{recipe}:quick, {which} click"]
+        click = results[f"{word}, {which} click"]
         assert 0 < click["median_s"] < click["compile_s"]
 
 
@@ -75,11 +77,14 @@ def test_data_benchmark_reads_prepared_slices(benchmark, tmp_path, monkeypatch):
         ("clicks --repeats 0", "must be at least 1"),
         ("recipes --recipes configs/nobody.py", "configs/nobody.py is no file"),
         ("recipes --recipes configs/ecc.py:fast", "fast"),
+        ("recipes --recipes 'configs/ecc.py:quick model.girth=9'", "unknown config key"),
+        ("recipes --recipes 'configs/ecc.py:quick model.grid=wide'", "model.grid=wide"),
+        ("recipes --recipes 'configs/ecc.py:quick model.grid'", "model.grid"),
         ("clicks --json nowhere/clicks.json", "nowhere is not a folder"),
     ],
 )
 def test_bad_arguments_are_refused_before_work(benchmark, monkeypatch, capsys, arguments, message):
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments.split()])
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *shlex.split(arguments)])
     with pytest.raises(SystemExit) as stop:
         benchmark.main()
     assert stop.value.code == 2
