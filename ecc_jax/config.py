@@ -4,6 +4,7 @@
 `configs/` only change values; `checks.validate` checks the resolved tree.
 """
 
+import ast
 import hashlib
 import json
 from collections.abc import Callable
@@ -326,6 +327,33 @@ def set_key(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
     Raises:
       ValueError: The key is unknown.
     """
+    node, name = _place_of(config, key)
+    node[name] = tuple(value) if isinstance(value, (list, tuple)) else value
+
+
+def set_from_text(config: ml_collections.ConfigDict, change: str) -> None:
+    """Sets a key as a command line does, from "group.name=value".
+
+    Args:
+      config: Changed in place.
+      change: The value is a Python literal; of keys that hold text it is the text as it stands.
+
+    Raises:
+      ValueError: The key is unknown, or its values are of another type.
+    """
+    key, _, text = change.partition("=")
+    node, name = _place_of(config, key)
+    value: Any = text
+    try:
+        if not isinstance(node[name], str):
+            value = ast.literal_eval(text)
+        set_key(config, key, value)
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(f"{change}: expected a value like {node[name]!r}") from error
+
+
+def _place_of(config: ml_collections.ConfigDict, key: str) -> tuple[ml_collections.ConfigDict, str]:
+    """Returns the group that holds a key, and the key's name in it; an unknown one raises."""
     *groups, name = key.split(".")
     node = config
     for group in groups:
@@ -336,7 +364,7 @@ def set_key(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
         raise ValueError(
             f"unknown config key {key!r}{hint(key)}; {groups} has: {', '.join(node.keys())}"
         )
-    node[name] = tuple(value) if isinstance(value, (list, tuple)) else value
+    return node, name
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

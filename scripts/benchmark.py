@@ -11,13 +11,12 @@ follow in the same word: "configs/ecc.py:quick model.name=ritm_hrnet18s model.gr
 """
 
 import argparse
-import ast
 import functools
 import json
 import math
 import platform
+import re
 import runpy
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -222,7 +221,7 @@ def load_recipe(recipe: str) -> Any:
     Raises:
       ValueError: No such file, unknown words or keys, or values that do not fit together.
     """
-    leaf, *changes = shlex.split(recipe) or [""]
+    leaf, *changes = re.split(r"\s+(?=[\w.]+=)", recipe)
     file, _, words = leaf.partition(":")
     if not Path(file).is_file():
         raise ValueError(
@@ -230,21 +229,9 @@ def load_recipe(recipe: str) -> Any:
         )
     config = runpy.run_path(file)["get_config"](words)
     for change in changes:
-        key, _, text = change.partition("=")
-        try:
-            schema.set_key(config, key, _value(text))
-        except TypeError as error:
-            raise ValueError(f"--recipes: {change}: {error}") from error
+        schema.set_from_text(config, change)
     checks.validate(config)
     return config
-
-
-def _value(text: str) -> Any:
-    """Returns the Python literal that a text is, else the text."""
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
 
 
 def _time_training(config: Any, repeats: int) -> dict[str, Any]:

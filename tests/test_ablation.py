@@ -1,6 +1,5 @@
 """scripts/ablation.py: commands that are valid runs, rows that are shared, tables that add up."""
 
-import ast
 import subprocess
 import types
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecc_jax import checking, checks, config
+from ecc_jax import checks, config
 from tests.loading import load
 from tests.reports import slices_of, write_small
 
@@ -36,9 +35,7 @@ def resolved(flags):
     file, words = spec.removeprefix("=").split(":")
     tree = load(ROOT / file).get_config(words)
     for value in values:
-        key, text = value.removeprefix(".").split("=", 1)
-        before = checking.value_of(tree, key)
-        config.set_key(tree, key, text if isinstance(before, str) else ast.literal_eval(text))
+        config.set_from_text(tree, value.removeprefix("."))
     return tree
 
 

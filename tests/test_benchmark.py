@@ -37,7 +37,8 @@ def test_clicks_benchmark_writes_json(benchmark, tmp_path, monkeypatch, capsys):
 
 
 def test_recipes_are_timed_as_they_are_configured(benchmark, tmp_path, monkeypatch):
-    recipe = tmp_path / "tiny.py"
+    (tmp_path / "my leaves").mkdir()
+    recipe = tmp_path / "my leaves" / "tiny.py"
     recipe.write_text(
         "from configs import ecc\n"
         "def get_config(arg=''):\n"

@@ -166,6 +166,30 @@ def test_bad_values_name_key_and_expectation(key, value, message):
     assert key.split(".")[-1] in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "key", "value"),
+    [
+        ("train.batch_size=8", "batch_size", 8),
+        ("train.jitter=0", "jitter", 0.0),
+        ("train.groups=('/a=1','/b=2')", "groups", ("/a=1", "/b=2")),
+        ("train.source=iterative", "source", "iterative"),
+    ],
+)
+def test_keys_are_set_from_text_as_on_a_command_line(change, key, value):
+    tree = config.default()
+    config.set_from_text(tree, change)
+    assert tree.train[key] == value
+    assert isinstance(tree.train[key], type(value))
+
+
+@pytest.mark.parametrize(
+    "change", ["train.batch_size=many", "train.batch_size=", "train.batch_size"]
+)
+def test_text_of_another_type_is_refused_with_what_was_expected(change):
+    with pytest.raises(ValueError, match=f"{change}: expected a value like 80"):
+        config.set_from_text(config.default(), change)
+
+
 def test_set_key_refuses_unknown_keys():
     with pytest.raises(ValueError, match="unknown config key 'train.batchsize'.*batch_size"):
         config.set_key(config.default(), "train.batchsize", 3)

@@ -1,12 +1,10 @@
 """Fabricated runs: the configuration that a leaf gives, and a small report."""
 
-import ast
 import json
 from pathlib import Path
 
 import numpy as np
 
-from ecc_jax import checking
 from ecc_jax import config as schema
 from tests.loading import load
 from tests.reports import slices_of, write_small
@@ -21,9 +19,7 @@ def tree_of(spec, *keys):
     module = load(ROOT / "configs" / f"{leaf}.py")
     tree = module.get_config(words)
     for entry in keys:
-        key, text = entry.split("=", 1)
-        before = checking.value_of(tree, key)
-        schema.set_key(tree, key, text if isinstance(before, str) else ast.literal_eval(text))
+        schema.set_from_text(tree, entry)
     return tree
 
 

@@ -1,6 +1,5 @@
 """Commands of the plan: each is a valid run of the cell that it is said to fill."""
 
-import ast
 import collections
 import json
 import shlex
@@ -10,7 +9,7 @@ import types
 
 import pytest
 
-from ecc_jax import checking, checks
+from ecc_jax import checks
 from ecc_jax import config as schema
 from ecc_jax.config_words import name_dataset
 from ecc_jax.thesis import campaign, plan, published, rows
@@ -68,9 +67,7 @@ def test_evaluations_follow_their_training_and_are_of_their_cell(name):
             assert training.meaning.trained_on == job.meaning.trained_on
             tree = resolved(training.command)
             for entry in keys_of(job.command):
-                key, text = entry.split("=", 1)
-                is_text = isinstance(checking.value_of(tree, key), str)
-                schema.set_key(tree, key, text if is_text else ast.literal_eval(text))
+                schema.set_from_text(tree, entry)
             checks.validate(tree)
             data = schema.to_dict(tree)["data"]
             assert rows.set_of(data) == (job.meaning.tested_on, chosen.is_stand_in)
